@@ -1,0 +1,100 @@
+"""Names of the weights in other layouts, as tables that are read in both directions."""
+
+import re
+from collections.abc import Iterable
+
+# Prefixes in the original repository (SysCV/sam-hq) and here. {n} stands for a number, the rest of a key is kept.
+ORIGINAL_PREFIXES = (
+    ("image_encoder.pos_embed", "vision_encoder.pos_embed"),
+    ("image_encoder.patch_embed.proj.", "vision_encoder.patch_embed.projection."),
+    ("image_encoder.blocks.{n}.norm{n}.", "vision_encoder.layers.{n}.layer_norm{n}."),
+    ("image_encoder.blocks.{n}.attn.", "vision_encoder.layers.{n}.attn."),
+    ("image_encoder.blocks.{n}.mlp.", "vision_encoder.layers.{n}.mlp."),
+    ("image_encoder.neck.0.", "vision_encoder.neck.conv1."),
+    ("image_encoder.neck.1.", "vision_encoder.neck.layer_norm1."),
+    ("image_encoder.neck.2.", "vision_encoder.neck.conv2."),
+    ("image_encoder.neck.3.", "vision_encoder.neck.layer_norm2."),
+    ("prompt_encoder.pe_layer.positional_encoding_gaussian_matrix", "shared_image_embedding.positional_embedding"),
+    ("prompt_encoder.point_embeddings.{n}.", "prompt_encoder.point_embed.{n}."),
+    ("prompt_encoder.not_a_point_embed.", "prompt_encoder.not_a_point_embed."),
+    ("prompt_encoder.no_mask_embed.", "prompt_encoder.no_mask_embed."),
+    ("prompt_encoder.mask_downscaling.0.", "prompt_encoder.mask_embed.conv1."),
+    ("prompt_encoder.mask_downscaling.1.", "prompt_encoder.mask_embed.layer_norm1."),
+    ("prompt_encoder.mask_downscaling.3.", "prompt_encoder.mask_embed.conv2."),
+    ("prompt_encoder.mask_downscaling.4.", "prompt_encoder.mask_embed.layer_norm2."),
+    ("prompt_encoder.mask_downscaling.6.", "prompt_encoder.mask_embed.conv3."),
+    ("mask_decoder.iou_token.", "mask_decoder.iou_token."),
+    ("mask_decoder.mask_tokens.", "mask_decoder.mask_tokens."),
+    ("mask_decoder.transformer.layers.{n}.self_attn.", "mask_decoder.transformer.layers.{n}.self_attn."),
+    ("mask_decoder.transformer.layers.{n}.norm{n}.", "mask_decoder.transformer.layers.{n}.layer_norm{n}."),
+    ("mask_decoder.transformer.layers.{n}.mlp.", "mask_decoder.transformer.layers.{n}.mlp."),
+    (
+        "mask_decoder.transformer.layers.{n}.cross_attn_token_to_image.",
+        "mask_decoder.transformer.layers.{n}.cross_attn_token_to_image.",
+    ),
+    (
+        "mask_decoder.transformer.layers.{n}.cross_attn_image_to_token.",
+        "mask_decoder.transformer.layers.{n}.cross_attn_image_to_token.",
+    ),
+    ("mask_decoder.transformer.final_attn_token_to_image.", "mask_decoder.transformer.final_attn_token_to_image."),
+    ("mask_decoder.transformer.norm_final_attn.", "mask_decoder.transformer.layer_norm_final_attn."),
+    ("mask_decoder.output_upscaling.0.", "mask_decoder.upscale_conv1."),
+    ("mask_decoder.output_upscaling.1.", "mask_decoder.upscale_layer_norm."),
+    ("mask_decoder.output_upscaling.3.", "mask_decoder.upscale_conv2."),
+    ("mask_decoder.hf_token.", "mask_decoder.hq_token."),
+    ("mask_decoder.compress_vit_feat.0.", "mask_decoder.compress_vit_conv1."),
+    ("mask_decoder.compress_vit_feat.1.", "mask_decoder.compress_vit_norm."),
+    ("mask_decoder.compress_vit_feat.3.", "mask_decoder.compress_vit_conv2."),
+    ("mask_decoder.embedding_encoder.0.", "mask_decoder.encoder_conv1."),
+    ("mask_decoder.embedding_encoder.1.", "mask_decoder.encoder_norm."),
+    ("mask_decoder.embedding_encoder.3.", "mask_decoder.encoder_conv2."),
+    ("mask_decoder.embedding_maskfeature.0.", "mask_decoder.mask_conv1."),
+    ("mask_decoder.embedding_maskfeature.1.", "mask_decoder.mask_norm."),
+    ("mask_decoder.embedding_maskfeature.3.", "mask_decoder.mask_conv2."),
+)
+
+# The decoder's MLPs. The original numbers their layers from 0; here the first and last have names of their own and
+# the inner ones are numbered from 0, so that `layers.0` means different weights in the two layouts.
+ORIGINAL_MLPS = (
+    ("mask_decoder.output_hypernetworks_mlps.{n}.", "mask_decoder.output_hypernetworks_mlps.{n}."),
+    ("mask_decoder.iou_prediction_head.", "mask_decoder.iou_prediction_head."),
+    ("mask_decoder.hf_mlp.", "mask_decoder.hq_mask_mlp."),
+)
+
+
+def keys_from_original(keys: Iterable[str]) -> dict[str, str]:
+    """Our name for each key of an original HQ-SAM or SAM checkpoint. Raises ValueError for a key of neither."""
+    keys = list(keys)
+    names = {}
+    for key in keys:
+        name = _replace_prefix(key, ORIGINAL_PREFIXES)
+        if name is None:
+            name = _mlp_from_original(key, keys)
+        if name is None:
+            raise ValueError(f"{key!r} is not a key of the original HQ-SAM or SAM layout.")
+        names[key] = name
+    return names
+
+
+def _replace_prefix(key: str, prefixes: Iterable[tuple[str, str]]) -> str | None:
+    for source, target in prefixes:
+        match = re.match(re.escape(source).replace(r"\{n\}", r"(\d+)"), key)
+        if match:
+            for number in match.groups():
+                target = target.replace("{n}", number, 1)
+            return target + key[match.end() :]
+    return None
+
+
+def _mlp_from_original(key: str, keys: list[str]) -> str | None:
+    match = re.match(r"(.*\.)layers\.(\d+)\.(weight|bias)$", key)
+    module = match and _replace_prefix(match[1], ORIGINAL_MLPS)
+    if not module:
+        return None
+    index = int(match[2])
+    last = max(int(other[len(match[1]) :].split(".")[1]) for other in keys if other.startswith(match[1]))
+    layer = "proj_in" if index == 0 else "proj_out" if index == last else f"layers.{index - 1}"
+    return f"{module}{layer}.{match[3]}"
+
+
+__all__ = ["keys_from_original"]

@@ -1,0 +1,98 @@
+"""The command `hq-sam`. Here flags are parsed and nothing else happens."""
+
+import argparse
+import sys
+from pathlib import Path
+
+PUBLISHED = "syscv-community/sam-hq-vit-base, sam-hq-vit-large or sam-hq-vit-huge"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command: 0 on success, 2 on wrong use, 1 on failure with one line on standard error."""
+    parser = argparse.ArgumentParser(prog="hq-sam", description="Segment anything in high quality.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    add_segment_command(commands)
+    arguments = parser.parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except (ValueError, TypeError, OSError) as error:
+        print(f"hq-sam: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("hq-sam: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def numbers(count: int, form: str):
+    """An argparse type: `count` numbers separated by commas."""
+
+    def parse(text: str) -> list[float]:
+        try:
+            values = [float(part) for part in text.split(",")]
+        except ValueError:
+            values = []
+        if len(values) != count:
+            raise argparse.ArgumentTypeError(f"expected {form} in pixels, got {text!r}")
+        return values
+
+    return parse
+
+
+def add_segment_command(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "segment",
+        help="masks of objects in a photo, from boxes, points or a mask",
+        description="Write masks of the objects that boxes, points or a rough mask point at.",
+        epilog="example: hq-sam segment coffee.jpg --model MODEL --box 165,15,415,310 --overlay coffee_overlay.png",
+    )
+    parser.add_argument("photo", type=Path, help="picture file; it is turned upright by its EXIF tag")
+    parser.add_argument("--model", required=True, help=f"folder or Hub repository of an HQ-SAM model ({PUBLISHED})")
+    prompts = parser.add_argument_group("what to segment, in pixels of the photo")
+    xyxy, xy = numbers(4, "x1,y1,x2,y2"), numbers(2, "x,y")
+    prompts.add_argument("--box", type=xyxy, action="append", default=[], metavar="X1,Y1,X2,Y2", help="repeat for more objects")
+    prompts.add_argument("--point", type=xy, action="append", default=[], metavar="X,Y", help="on the object; may be repeated")
+    prompts.add_argument(
+        "--negative-point", type=xy, action="append", default=[], metavar="X,Y", help="not on the object; may be repeated"
+    )
+    prompts.add_argument("--mask", type=Path, metavar="FILE", help="rough mask of the object, of the photo's size")
+    outputs = parser.add_argument_group("what to write (by default PHOTO_mask.png in the current folder)")
+    outputs.add_argument("-o", "--output", type=Path, metavar="PNG", help="the mask; numbered for several objects")
+    outputs.add_argument("--overlay", type=Path, metavar="FILE", help="the photo with masks and prompts drawn on it")
+    outputs.add_argument("--cutout", type=Path, metavar="PNG", help="the object on a transparent background")
+    outputs.add_argument("--json", type=Path, metavar="JSON", help="boxes, scores and masks as COCO RLE")
+    how = parser.add_argument_group("how")
+    how.add_argument("--hq-token-only", action="store_true", help="the HQ mask alone; good for single, clear objects")
+    how.add_argument("--multimask", action="store_true", help="best of SAM's three candidates; good for a single click")
+    how.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (by default a GPU where there is one)")
+    how.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    parser.set_defaults(run=run_segment)
+
+
+def run_segment(arguments: argparse.Namespace) -> None:
+    from .segment import Outputs, Prompts, load_model, segment_photo
+
+    labels = [1] * len(arguments.point) + [0] * len(arguments.negative_point)
+    prompts = Prompts(arguments.box, arguments.point + arguments.negative_point, labels, arguments.mask)
+    outputs = Outputs(arguments.output, arguments.overlay, arguments.cutout, arguments.json)
+    if outputs == Outputs():
+        outputs = Outputs(mask=Path(f"{arguments.photo.stem}_mask.png"))
+    _quiet()
+    model, processor = load_model(arguments.model, arguments.device, arguments.dtype)
+    records = segment_photo(
+        arguments.photo, prompts, outputs, model, processor, arguments.multimask, arguments.hq_token_only
+    )
+    for i, record in enumerate(records, start=1):
+        print(f"mask {i}: {record['area']} pixels, score {record['score']:.3f}, box (x, y, w, h) {record['bbox']}")
+    print("wrote", ", ".join(str(path) for path in vars(outputs).values() if path is not None))
+
+
+def _quiet() -> None:
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

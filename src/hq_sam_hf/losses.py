@@ -1,0 +1,61 @@
+"""The training loss of HQ-SAM: point-sampled binary cross entropy plus dice."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# PointRend's sampling as HQ-SAM sets it (train/utils/loss_mask.py of the original repository).
+NUM_POINTS = 112 * 112
+OVERSAMPLE_RATIO = 3
+IMPORTANCE_RATIO = 0.75
+
+
+def sample_at_points(maps: Tensor, points: Tensor) -> Tensor:
+    """Read maps (N, 1, H, W) bilinearly at points (N, K, 2), (x, y) in [0, 1] of each map's extent; gives (N, K)."""
+    grid = 2 * points[:, :, None] - 1
+    return F.grid_sample(maps, grid, align_corners=False)[:, 0, :, 0]
+
+
+def uncertain_points(logits: Tensor, num_points: int, generator: torch.Generator | None = None) -> Tensor:
+    """Points (N, num_points, 2) in [0, 1], three quarters of them where |logit| is smallest, the rest uniform."""
+
+    def uniform(count: int) -> Tensor:
+        device = generator.device if generator is not None else logits.device
+        shape = (len(logits), count, 2)
+        return torch.rand(shape, generator=generator, device=device, dtype=logits.dtype).to(logits.device)
+
+    candidates = uniform(OVERSAMPLE_RATIO * num_points)
+    num_uncertain = int(IMPORTANCE_RATIO * num_points)
+    uncertainty = -sample_at_points(logits, candidates).abs()
+    chosen = uncertainty.topk(num_uncertain, dim=1).indices
+    uncertain = candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
+    return torch.cat([uncertain, uniform(num_points - num_uncertain)], dim=1)
+
+
+def mask_loss(
+    logits: Tensor, masks: Tensor, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss of N predicted masks, read at the same uncertain points of prediction and truth.
+
+    Shapes: logits (N, 1, h, w); masks (N, 1, H, W) in [0, 1], of any size that covers the same picture.
+
+    Returns the sum, the cross entropy and the dice loss, each a mean over the masks. All are computed in float32.
+    """
+    if logits.ndim != 4 or logits.shape[1] != 1 or masks.ndim != 4 or masks.shape[:2] != logits.shape[:2]:
+        raise ValueError(
+            "`logits` and `masks` must have shapes (N, 1, h, w) and (N, 1, H, W), "
+            f"got {tuple(logits.shape)} and {tuple(masks.shape)}."
+        )
+    logits, masks = logits.float(), masks.float()
+    with torch.no_grad():
+        points = uncertain_points(logits, NUM_POINTS, generator)
+        truth = sample_at_points(masks, points)
+    predicted = sample_at_points(logits, points)
+    bce = F.binary_cross_entropy_with_logits(predicted, truth)
+    probability = predicted.sigmoid()
+    overlap = (probability * truth).sum(dim=1)
+    dice = (1 - (2 * overlap + 1) / (probability.sum(dim=1) + truth.sum(dim=1) + 1)).mean()
+    return bce + dice, bce, dice
+
+
+__all__ = ["mask_loss", "sample_at_points", "uncertain_points"]

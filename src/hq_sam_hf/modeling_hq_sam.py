@@ -1,0 +1,320 @@
+"""HQ-SAM as a `PreTrainedModel`: image encoder, prompt encoder and mask decoder, in that order."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_utils import PreTrainedModel
+from transformers.utils import ModelOutput
+
+from .configuration_hq_sam import HQSamConfig
+from .losses import mask_loss
+from .modeling_mask_decoder import HQ_HEAD_MODULES, HQSamMaskDecoder
+from .modeling_prompt_encoder import HQSamPositionalEmbedding, HQSamPromptEncoder
+from .modeling_vision_encoder import HQSamVisionEncoder, init_like_pytorch
+
+
+@dataclass
+class HQSamImageFeatures(ModelOutput):
+    """All that the decoder needs of B images: enough to answer any number of prompts.
+
+    image_embeddings (B, C, h, w); hq_features (B, C / 8, 4h, 4w), the fused early and final features.
+    """
+
+    image_embeddings: Tensor | None = None
+    hq_features: Tensor | None = None
+
+
+@dataclass
+class HQSamOutput(ModelOutput):
+    """Answers to P prompts on each of B images, M masks each.
+
+    loss: with `labels`, the mean over all labelled masks.
+    pred_masks (B, P, M, 4h, 4w): mask logits on the low-resolution grid of the model's square, padded frame;
+        `HQSamProcessor.post_process_masks` maps them to the pictures. They may be fed back as `input_masks`.
+    iou_scores (B, P, M): SAM's estimate of the IoU of its own mask.
+    vision_hidden_states: with `output_hidden_states`, those of the encoder, (B, h, w, D) each.
+    """
+
+    loss: Tensor | None = None
+    pred_masks: Tensor | None = None
+    iou_scores: Tensor | None = None
+    vision_hidden_states: tuple[Tensor, ...] | None = None
+
+
+class HQSamPreTrainedModel(PreTrainedModel):
+    config: HQSamConfig
+    config_class = HQSamConfig
+    base_model_prefix = "hq_sam"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    _no_split_modules = ["SamVisionLayer"]
+    _keep_in_fp32_modules_strict = ["shared_image_embedding"]
+    _supports_sdpa = True
+    supports_gradient_checkpointing = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        init_like_pytorch(module)
+
+
+class HQSamModel(HQSamPreTrainedModel):
+    # transformers' checkpoints may hold a second copy of the positional matrix; here it has one home.
+    _keys_to_ignore_on_load_unexpected = [r"^prompt_encoder\.shared_embedding\.positional_embedding$"]
+
+    def __init__(self, config: HQSamConfig) -> None:
+        super().__init__(config)
+        self.shared_image_embedding = HQSamPositionalEmbedding(config.vision_config.num_pos_feats)
+        self.vision_encoder = HQSamVisionEncoder(config.vision_config)
+        self.prompt_encoder = HQSamPromptEncoder(config)
+        # SamAttention asks its own sub-config, which no PreTrainedModel inside the decoder would set.
+        config.mask_decoder_config._attn_implementation = config._attn_implementation
+        self.mask_decoder = HQSamMaskDecoder(config.mask_decoder_config)
+        self.post_init()
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike, *args: Any, output_loading_info: bool = False, **kwargs: Any
+    ) -> Any:
+        """Load a model as `PreTrainedModel.from_pretrained` does, and refuse weights that do not fit the model.
+
+        Raises ValueError if the checkpoint lacks weights of the model or holds others. transformers would only log a
+        report and go on with random ones.
+        """
+        model, info = super().from_pretrained(
+            pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
+        )
+        missing, unexpected = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+        if missing or unexpected:
+            raise ValueError(_describe_misfit(pretrained_model_name_or_path, missing, unexpected))
+        return (model, info) if output_loading_info else model
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.vision_encoder.patch_embed
+
+    def get_image_wide_positional_embeddings(self) -> Tensor:
+        """The positional code (1, C, h, w) of the embedding grid, in float32."""
+        return self.shared_image_embedding.grid(self.prompt_encoder.image_embedding_size[0])
+
+    def get_image_embeddings(self, pixel_values: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Encode pixel_values (B, 3, S, S) for later calls, in the form of transformers' SamHQModel.
+
+        Returns image_embeddings (B, C, h, w) and intermediate_embeddings, one (B, h, w, D) per global-attention block.
+        Pass both back to `forward`. Gradients flow; use `torch.no_grad()` where none are wanted.
+        """
+        encoded = self.vision_encoder(self._check_pixels(pixel_values))
+        return encoded.last_hidden_state, encoded.intermediate_embeddings
+
+    def get_image_features(self, pixel_values: Tensor) -> HQSamImageFeatures:
+        """Encode pixel_values (B, 3, S, S) to the compact cache that `forward` takes as `image_features`."""
+        return self._fuse(*self.get_image_embeddings(pixel_values))
+
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        input_points: Tensor | None = None,
+        input_labels: Tensor | None = None,
+        input_boxes: Tensor | None = None,
+        input_masks: Tensor | None = None,
+        image_embeddings: Tensor | None = None,
+        intermediate_embeddings: Sequence[Tensor] | Tensor | None = None,
+        image_features: HQSamImageFeatures | None = None,
+        multimask_output: bool = True,
+        hq_token_only: bool = False,
+        labels: Tensor | None = None,
+        output_hidden_states: bool = False,
+        return_dict: bool | None = None,
+        original_sizes: Tensor | None = None,
+        reshaped_input_sizes: Tensor | None = None,
+        prompt_counts: Tensor | None = None,
+    ) -> HQSamOutput | tuple:
+        """Predict masks for P prompts on each of B images; each prompt asks for one object.
+
+        The images come as exactly one of: pixel_values (B, 3, S, S); image_embeddings together with
+        intermediate_embeddings; image_features. Prompts are in pixels of the model's S x S frame, as the processor
+        makes them; all kinds may be combined, and without any there is one unprompted mask per image.
+
+            input_points (B, P, N, 2) as (x, y); input_labels (B, P, N): 1 object, 0 background, -1 not a point,
+                -10 absent; by default all 1
+            input_boxes (B, P, 4) as (x1, y1, x2, y2); NaN where a prompt has none
+            input_masks (B, P or 1, 4h, 4w) logits, such as `pred_masks` of an earlier call; NaN where a prompt has none
+            labels (B, P, H, W) in [0, 1], negative where a prompt has none: also compute the loss. It trains the HQ
+                mask alone, as the paper does, so it implies hq_token_only
+
+        multimask_output: SAM's three candidates, each plus the HQ mask, best score first, so that [:, :, 0] is what
+            the original returns. False: SAM's single mask plus the HQ mask.
+        hq_token_only: the HQ mask alone; one mask and one score per prompt.
+        original_sizes, reshaped_input_sizes, prompt_counts: accepted, so that `model(**inputs)` works, and not used.
+
+        Raises ValueError for inputs that are missing, of the wrong shape or at odds with each other.
+        """
+        features, hidden_states = self._image_features(
+            pixel_values, image_embeddings, intermediate_embeddings, image_features, output_hidden_states
+        )
+        batch = features.image_embeddings.shape[0]
+        num_prompts = _check_prompts(batch, input_points, input_labels, input_boxes, input_masks, self.config.mask_size)
+        if input_points is not None and input_labels is None:
+            input_labels = torch.ones_like(input_points[..., 0], dtype=torch.long)
+
+        sparse, absent, dense = self.prompt_encoder(
+            self.shared_image_embedding, input_points, input_labels, input_boxes, input_masks
+        )
+        masks, scores = self.mask_decoder(
+            image_embeddings=features.image_embeddings,
+            image_positional_embeddings=self.get_image_wide_positional_embeddings().to(self.dtype),
+            hq_features=features.hq_features,
+            sparse_prompt_embeddings=sparse,
+            absent_prompt_tokens=absent,
+            dense_prompt_embeddings=dense,
+            num_prompts=num_prompts,
+            multimask_output=multimask_output,
+            hq_token_only=hq_token_only or labels is not None,
+        )
+        loss = None if labels is None else _labelled_loss(masks, labels)
+        output = HQSamOutput(loss=loss, pred_masks=masks, iou_scores=scores, vision_hidden_states=hidden_states)
+        return output.to_tuple() if return_dict is False else output
+
+    def _image_features(
+        self,
+        pixel_values: Tensor | None,
+        image_embeddings: Tensor | None,
+        intermediate_embeddings: Sequence[Tensor] | Tensor | None,
+        image_features: HQSamImageFeatures | None,
+        output_hidden_states: bool,
+    ) -> tuple[HQSamImageFeatures, tuple[Tensor, ...] | None]:
+        given = [pixel_values is not None, image_embeddings is not None, image_features is not None]
+        if sum(given) != 1:
+            names = ("pixel_values", "image_embeddings", "image_features")
+            got = " and ".join(name for name, there in zip(names, given) if there) or "none of them"
+            raise ValueError(f"Exactly one of `{'`, `'.join(names)}` must be given, got {got}.")
+        if image_embeddings is None and intermediate_embeddings is not None:
+            raise ValueError("`intermediate_embeddings` goes with `image_embeddings`; pass both or neither.")
+        if image_features is not None:
+            return self._check_features(image_features), None
+        if image_embeddings is not None:
+            return self._fuse(image_embeddings, intermediate_embeddings), None
+        encoded = self.vision_encoder(self._check_pixels(pixel_values), output_hidden_states=output_hidden_states)
+        return self._fuse(encoded.last_hidden_state, encoded.intermediate_embeddings), encoded.hidden_states
+
+    def _check_pixels(self, pixel_values: Tensor) -> Tensor:
+        config = self.config.vision_config
+        expected = (config.num_channels, config.image_size, config.image_size)
+        if not isinstance(pixel_values, Tensor) or pixel_values.ndim != 4 or pixel_values.shape[1:] != expected:
+            raise ValueError(
+                f"`pixel_values` must have shape (images, {', '.join(map(str, expected))}), got {_describe(pixel_values)}. "
+                "Prepare pictures with the processor of this model."
+            )
+        return pixel_values.to(self.dtype)
+
+    def _fuse(self, image_embeddings: Tensor, intermediate_embeddings: Sequence[Tensor] | Tensor | None) -> HQSamImageFeatures:
+        image_embeddings = self._check_embeddings("image_embeddings", image_embeddings)
+        if intermediate_embeddings is None or len(intermediate_embeddings) == 0:
+            raise ValueError(
+                "`image_embeddings` needs `intermediate_embeddings`: without the early feature the HQ mask is wrong. Pass "
+                "both results of `get_image_embeddings`, or use `get_image_features`."
+            )
+        early, size = intermediate_embeddings[0], self.prompt_encoder.image_embedding_size
+        expected = (image_embeddings.shape[0], *size, self.config.mask_decoder_config.vit_dim)
+        if not isinstance(early, Tensor) or early.shape != expected:
+            raise ValueError(
+                f"`intermediate_embeddings[0]` must have shape {expected} (images, height, width, channels), "
+                f"got {_describe(early)}. It must come from the same call as `image_embeddings`."
+            )
+        hq_features = self.mask_decoder.fuse_hq_features(image_embeddings, early.to(self.dtype))
+        return HQSamImageFeatures(image_embeddings=image_embeddings, hq_features=hq_features)
+
+    def _check_embeddings(self, name: str, embeddings: Tensor) -> Tensor:
+        expected = (self.config.vision_config.output_channels, *self.prompt_encoder.image_embedding_size)
+        if not isinstance(embeddings, Tensor) or embeddings.ndim != 4 or embeddings.shape[1:] != expected:
+            raise ValueError(
+                f"`{name}` must have shape (images, {', '.join(map(str, expected))}), got {_describe(embeddings)}."
+            )
+        return embeddings.to(self.dtype)
+
+    def _check_features(self, features: HQSamImageFeatures) -> HQSamImageFeatures:
+        hq_features = getattr(features, "hq_features", None)
+        embeddings = getattr(features, "image_embeddings", None)
+        if hq_features is None or embeddings is None:
+            raise ValueError(
+                "`image_features` must hold image_embeddings and hq_features, as `get_image_features` returns them, got "
+                f"{type(features).__name__} without {'hq_features' if hq_features is None else 'image_embeddings'}."
+            )
+        embeddings = self._check_embeddings("image_features.image_embeddings", embeddings)
+        width, size = self.config.mask_decoder_config.hidden_size, self.config.mask_size
+        expected = (embeddings.shape[0], width // 8, size, size)
+        if hq_features.shape != expected:
+            raise ValueError(
+                f"`image_features.hq_features` must have shape {expected} to go with its image_embeddings, "
+                f"got {_describe(hq_features)}."
+            )
+        return HQSamImageFeatures(image_embeddings=embeddings, hq_features=hq_features.to(self.dtype))
+
+
+def _check_prompts(
+    batch: int, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None, mask_size: int
+) -> int:
+    """Check ranks and counts of the prompts of a batch of images; give the number of prompts per image."""
+    expected = {
+        "input_points": (points, 4, (2,), "(images, prompts, points, 2) with x, y"),
+        "input_boxes": (boxes, 3, (4,), "(images, prompts, 4) with x1, y1, x2, y2"),
+        "input_masks": (masks, 4, (mask_size, mask_size), f"(images, prompts, {mask_size}, {mask_size})"),
+    }
+    counts = {}
+    for name, (value, rank, tail, description) in expected.items():
+        if value is None:
+            continue
+        if not isinstance(value, Tensor) or value.ndim != rank or value.shape[-len(tail) :] != tail:
+            raise ValueError(f"`{name}` must be a tensor of shape {description}, got {_describe(value)}.")
+        if value.shape[0] != batch:
+            raise ValueError(f"`{name}` is for {value.shape[0]} images, but there are {batch}.")
+        if value.shape[1] == 0:
+            raise ValueError(f"`{name}` holds no prompt: its shape is {tuple(value.shape)}. Leave it out instead.")
+        counts[name] = value.shape[1]
+    if labels is not None and points is None:
+        raise ValueError("`input_labels` were given without `input_points`.")
+    if labels is not None and (not isinstance(labels, Tensor) or labels.shape != points.shape[:3]):
+        raise ValueError(
+            f"`input_labels` must have shape {tuple(points.shape[:3])}, one label per point, got {_describe(labels)}."
+        )
+    num_prompts = max(counts.values(), default=1)
+    if counts.get("input_masks") == 1:  # one mask may serve all prompts of its image
+        counts.pop("input_masks")
+    if len(set(counts.values())) > 1:
+        listing = ", ".join(f"{count} in `{name}`" for name, count in counts.items())
+        raise ValueError(f"All kinds of prompts must name the same number of objects per image, got {listing}.")
+    return num_prompts
+
+
+def _labelled_loss(masks: Tensor, labels: Tensor) -> Tensor:
+    if not isinstance(labels, Tensor) or labels.ndim != 4 or labels.shape[:2] != masks.shape[:2]:
+        raise ValueError(
+            f"`labels` must have shape ({masks.shape[0]}, {masks.shape[1]}, height, width): one mask per prompt, "
+            f"got {_describe(labels)}."
+        )
+    labels = labels.flatten(0, 1)
+    labelled = (labels >= 0).flatten(1).all(dim=1)
+    if not labelled.any():
+        raise ValueError("`labels` are negative throughout: no prompt has a mask to learn from.")
+    return mask_loss(masks.flatten(0, 1)[labelled], labels[labelled][:, None].to(masks.dtype))[0]
+
+
+def _describe(value: object) -> str:
+    return str(tuple(value.shape)) if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def _describe_misfit(source: object, missing: list[str], unexpected: list[str]) -> str:
+    def some(keys: list[str]) -> str:
+        return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+
+    parts = [f"{len(keys)} {kind} ({some(keys)})" for kind, keys in (("missing", missing), ("unexpected", unexpected)) if keys]
+    hint = "Check that the weights and config.json belong together."
+    if missing and all(key.split(".")[1] in HQ_HEAD_MODULES for key in missing if key.startswith("mask_decoder.")):
+        if all(key.startswith("mask_decoder.") for key in missing):
+            hint = "These are the weights of a plain SAM, without the HQ head."
+    return f"The weights of {str(source)!r} do not fit an HQSamModel: {'; '.join(parts)}. {hint}"
+
+
+__all__ = ["HQSamImageFeatures", "HQSamModel", "HQSamOutput", "HQSamPreTrainedModel"]

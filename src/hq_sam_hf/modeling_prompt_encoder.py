@@ -1,0 +1,132 @@
+"""SAM's prompt encoder from transformers, with exact padding so that ragged batches equal separate calls.
+
+A prompt asks for one object. Points, boxes and masks that a prompt does not have are marked in band:
+    a point is absent where its label is -10, a box where its coordinates are NaN, a mask where its values are NaN.
+Absent points and boxes become tokens that the mask decoder hides from attention; an absent mask is SAM's
+`no_mask_embed`.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.models.sam.modeling_sam import SamPromptEncoder
+
+from .configuration_hq_sam import ABSENT, NEGATIVE, NOT_A_POINT, POSITIVE, HQSamConfig
+
+
+class HQSamPositionalEmbedding(nn.Module):
+    """Random Fourier features of coordinates: sin and cos of 2 pi (2 x - 1) G with a fixed matrix G (2, C / 2).
+
+    G is a buffer and stays float32 whatever dtype the model is cast to: in bfloat16 the code of a position
+    would be off by more than 0.1.
+    """
+
+    def __init__(self, num_pos_feats: int) -> None:
+        super().__init__()
+        self.register_buffer("positional_embedding", torch.randn(2, num_pos_feats))
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.positional_embedding)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "HQSamPositionalEmbedding":
+        matrix = self.positional_embedding
+        super()._apply(fn, recurse)
+        if self.positional_embedding.dtype != torch.float32:
+            self.positional_embedding = matrix.to(self.positional_embedding.device)
+        return self
+
+    def forward(self, coordinates: Tensor) -> Tensor:
+        """Encode coordinates (..., 2) as (x, y) in [0, 1] to (..., C), in float32."""
+        angles = 2 * math.pi * ((2 * coordinates.float() - 1) @ self.positional_embedding)
+        return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+    def grid(self, size: int) -> Tensor:
+        """The code of the cell centres of a size x size grid, (1, C, size, size)."""
+        centres = (torch.arange(size, device=self.positional_embedding.device, dtype=torch.float32) + 0.5) / size
+        y, x = torch.meshgrid(centres, centres, indexing="ij")
+        return self(torch.stack([x, y], dim=-1)).permute(2, 0, 1)[None]
+
+
+class HQSamPromptEncoder(SamPromptEncoder):
+    def __init__(self, config: HQSamConfig) -> None:
+        super().__init__(config)
+        # The matrix lives once, in the model's `shared_image_embedding`, and reaches forward as an argument.
+        del self.shared_embedding
+
+    def forward(
+        self,
+        position: HQSamPositionalEmbedding,
+        input_points: Tensor | None,
+        input_labels: Tensor | None,
+        input_boxes: Tensor | None,
+        input_masks: Tensor | None,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor]:
+        """Turn prompts into tokens and a dense embedding, in pixels of the model's input frame.
+
+        Shapes (B images, P prompts each, N points each, T tokens, C channels, h x w embedding grid):
+            input_points (B, P, N, 2) as (x, y); input_labels (B, P, N) of 1, 0, -1 (not a point) or -10 (absent);
+            input_boxes (B, P, 4) as (x1, y1, x2, y2) or NaN (absent);
+            input_masks (B, P or 1, 4h, 4w) logits or NaN (absent)
+
+        Returns the tokens (B, P, T, C), where they are absent (B, P, T), and the dense embedding
+        (B or 1, P or 1, C, h, w). Without points and boxes the first two are None.
+        """
+        tokens, absent = [], []
+        if input_points is not None:
+            point_tokens, point_absent = self._embed_points(position, input_points, input_labels, input_boxes)
+            tokens.append(point_tokens)
+            absent.append(point_absent)
+        if input_boxes is not None:
+            box_tokens, box_absent = self._embed_boxes(position, input_boxes)
+            tokens.append(box_tokens)
+            absent.append(box_absent)
+        dense = self._embed_masks(input_masks)
+        if not tokens:
+            return None, None, dense
+        return torch.cat(tokens, dim=2), torch.cat(absent, dim=2), dense
+
+    def _embed_points(
+        self, position: HQSamPositionalEmbedding, points: Tensor, labels: Tensor, boxes: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        # SAM closes a list of points with a "not a point" token, unless a box follows.
+        closing = torch.full_like(labels[..., :1], NOT_A_POINT)
+        closed = (labels == ABSENT).all(dim=-1, keepdim=True)
+        if boxes is not None:
+            closed = closed | ~boxes.isnan().any(dim=-1, keepdim=True)
+        closing = closing.masked_fill(closed, ABSENT)
+        labels = torch.cat([labels, closing], dim=-1)
+        points = torch.cat([points, torch.zeros_like(points[:, :, :1])], dim=2)
+
+        dtype = self.not_a_point_embed.weight.dtype
+        codes = position((points.float() + 0.5) / self.input_image_size).to(dtype)  # + 0.5: to the pixel's centre
+        kind = labels[..., None]
+        codes = torch.where(kind < 0, 0.0, codes)
+        for label, embedding in (
+            (NOT_A_POINT, self.not_a_point_embed),
+            (NEGATIVE, self.point_embed[0]),
+            (POSITIVE, self.point_embed[1]),
+        ):
+            codes = codes + torch.where(kind == label, embedding.weight, 0.0)
+        return codes, labels == ABSENT
+
+    def _embed_boxes(self, position: HQSamPositionalEmbedding, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        absent = boxes.isnan().any(dim=-1, keepdim=True)
+        corners = boxes.masked_fill(absent, 0.0).unflatten(-1, (2, 2))  # (B, P, 2, 2)
+        dtype = self.not_a_point_embed.weight.dtype
+        codes = position((corners.float() + 0.5) / self.input_image_size).to(dtype)
+        codes = codes + torch.cat([self.point_embed[2].weight, self.point_embed[3].weight])
+        return codes, absent.expand(-1, -1, 2)
+
+    def _embed_masks(self, masks: Tensor | None) -> Tensor:
+        nothing = self.no_mask_embed.weight.reshape(1, 1, -1, 1, 1)
+        if masks is None:
+            return nothing.expand(-1, -1, -1, *self.image_embedding_size)
+        absent = masks.isnan().flatten(2).any(dim=-1)  # (B, P)
+        filled = masks.masked_fill(absent[..., None, None], 0.0).to(nothing.dtype)
+        dense = self.mask_embed(filled.flatten(0, 1)[:, None]).unflatten(0, masks.shape[:2])
+        return torch.where(absent[..., None, None, None], nothing, dense)
+
+
+__all__ = ["HQSamPositionalEmbedding", "HQSamPromptEncoder"]

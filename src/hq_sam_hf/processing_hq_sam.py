@@ -1,0 +1,239 @@
+"""Pictures and prompts to the model's tensors, and the model's output back to masks of the pictures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.feature_extraction_utils import BatchFeature
+from transformers.processing_utils import ProcessorMixin
+
+from .configuration_hq_sam import HQSamConfig
+from .image_processing_hq_sam import HQSamImageProcessor, ImageLike, as_image_list, binary_mask
+from .prompt_batching import ImagePrompts, pad_points, pad_prompts, parse_boxes, parse_points
+
+IGNORED_LABEL = -100
+
+
+class HQSamProcessor(ProcessorMixin):
+    """`HQSamImageProcessor` for the pictures, plus prompts, mask prompts and truth masks of any number per image."""
+
+    def __init__(self, image_processor: HQSamImageProcessor | None = None) -> None:
+        super().__init__(HQSamImageProcessor() if image_processor is None else image_processor)
+
+    @classmethod
+    def from_config(cls, config: HQSamConfig) -> "HQSamProcessor":
+        """The processor with the sizes of a model's configuration."""
+        size, mask_size = config.vision_config.image_size, config.mask_size
+        return cls(HQSamImageProcessor(size={"longest_edge": size}, mask_size={"longest_edge": mask_size}))
+
+    @classmethod
+    def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path: str, *args: Any, **kwargs: Any) -> list:
+        # transformers would ask AutoImageProcessor, which before 5.20 does not exist without torchvision
+        return [HQSamImageProcessor.from_pretrained(pretrained_model_name_or_path, **kwargs)]
+
+    @property
+    def model_input_names(self) -> list[str]:
+        prompts = ["input_points", "input_labels", "input_boxes", "input_masks", "labels", "prompt_counts"]
+        return [*self.image_processor.model_input_names, *prompts]
+
+    def __call__(
+        self,
+        images: ImageLike | Sequence[ImageLike] | None = None,
+        input_points: Any = None,
+        input_labels: Any = None,
+        input_boxes: Any = None,
+        input_masks: Any = None,
+        segmentation_maps: Any = None,
+        input_data_format: str | None = None,
+        return_tensors: str = "pt",
+    ) -> BatchFeature:
+        """Prepare B images with any number of prompts each.
+
+        images: one picture or a list; PIL images, NumPy arrays, torch tensors or paths. How they are read (alpha,
+            orientation, 16 bit, layout) is stated in `image_processing_hq_sam`.
+        input_points, input_labels, input_boxes: in original pixels, one entry per image, as lists, tuples, arrays or
+            tensors in any mix: points [image][object][point][x, y] or [image][point][x, y], labels likewise (1 on the
+            object, 0 on the background; by default all 1), boxes [image][object][x1, y1, x2, y2]. None in place of an
+            entry: that image has no such prompt. An empty list: it has no object, and gets no mask.
+        input_masks: one entry per image, (h, w) or (objects, h, w). Floats are logits on the model's mask grid, such as
+            `pred_masks` of an earlier call; bool or integer masks have the size of the picture and become logits of
+            -10 and 10. One mask may serve several objects of its image.
+        segmentation_maps: truth masks of the size of the picture, one entry per image, (H, W) or (objects, H, W), 0/1 or
+            0..255; returned as `labels`.
+
+        Returns, for P prompts of N points, frame side S and mask grid m: pixel_values (B, 3, S, S) float32,
+        original_sizes and reshaped_input_sizes (B, 2); and what was given of input_points (B, P, N, 2) float32,
+        input_labels (B, P, N) int64, input_boxes (B, P, 4) float32, input_masks (B, P or 1, m, m) float32, labels
+        (B, P, S, S) int64 of {0, 1}. Where an image or prompt has fewer, labels are -10, boxes and masks NaN, truth
+        masks -100. With prompts, prompt_counts (B,) tells how many are real.
+
+        Raises ValueError or TypeError, naming the argument, for anything else.
+        """
+        if images is None:
+            raise ValueError("`images` must be given: the prompts are in pixels of their picture.")
+        pictures = as_image_list(images)
+        features = self.image_processor.preprocess(pictures, input_data_format=input_data_format)
+        sizes = [(height, width) for height, width in features["original_sizes"].tolist()]
+
+        points = parse_points(input_points, input_labels, sizes)
+        boxes = parse_boxes(input_boxes, sizes)
+        masks = self._parse_masks(input_masks, sizes)
+        counts = [_count_prompts(i, *prompts) for i, prompts in enumerate(zip(points, boxes, masks))]
+        num_prompts = max(*counts, 1)
+        scales = self._scales(features)
+
+        if input_points is not None:
+            for image, scale in zip(points, scales):
+                image.points = None if image.points is None else [xy * scale for xy in image.points]
+            features["input_points"], features["input_labels"] = pad_points(points, num_prompts)
+        if input_boxes is not None and any(entry is not None for entry in boxes):
+            scaled = [None if entry is None else entry * np.tile(scale, 2) for entry, scale in zip(boxes, scales)]
+            features["input_boxes"] = pad_prompts(scaled, num_prompts)
+        if any(entry is not None for entry in masks):
+            shared = [
+                entry.expand(count, -1, -1) if entry is not None and len(entry) == 1 else entry
+                for entry, count in zip(masks, counts)
+            ]
+            features["input_masks"] = pad_prompts(shared, num_prompts)
+        if any(prompt is not None for prompt in (input_points, input_boxes, input_masks)):
+            features["prompt_counts"] = torch.tensor(counts)
+        if segmentation_maps is not None:
+            features["labels"] = self._frame_labels(segmentation_maps, sizes, counts)
+        return features if return_tensors == "pt" else BatchFeature(dict(features), tensor_type=return_tensors)
+
+    def post_process_masks(
+        self,
+        masks: Any,
+        original_sizes: Any,
+        reshaped_input_sizes: Any = None,
+        mask_threshold: float = 0.0,
+        binarize: bool = True,
+    ) -> list[Tensor]:
+        """Masks of the pictures from the model's output, at the original sizes.
+
+        `post_process_masks(outputs, inputs)` takes what the model returned and what this processor returned; padding
+        prompts are dropped. `post_process_masks(pred_masks, original_sizes, reshaped_input_sizes)`, as in transformers,
+        takes the tensors alone and keeps every prompt.
+
+        Gives per image a bool tensor (P, M, H, W), or float32 logits with binarize=False.
+        """
+        counts = None
+        if hasattr(masks, "pred_masks"):
+            inputs = original_sizes
+            try:
+                original_sizes, reshaped_input_sizes = inputs["original_sizes"], inputs["reshaped_input_sizes"]
+                counts = inputs.get("prompt_counts")
+            except (KeyError, TypeError, AttributeError) as error:
+                raise ValueError(
+                    "`post_process_masks(outputs, inputs)` needs the inputs that this processor returned, with "
+                    f"original_sizes and reshaped_input_sizes, got a {type(inputs).__name__}."
+                ) from error
+            masks = masks.pred_masks
+        if reshaped_input_sizes is None:
+            raise ValueError(
+                "`post_process_masks` takes (outputs, inputs) or (masks, original_sizes, reshaped_input_sizes)."
+            )
+        if counts is not None:
+            masks = [mask[:count] for mask, count in zip(masks, counts.tolist(), strict=True)]
+        return self.image_processor.post_process_masks(
+            masks, original_sizes, reshaped_input_sizes, mask_threshold=mask_threshold, binarize=binarize
+        )
+
+    def _scales(self, features: BatchFeature) -> list[np.ndarray]:
+        """Per image, what (x, y) in original pixels are multiplied by to reach the model's frame."""
+        reshaped, original = features["reshaped_input_sizes"].numpy(), features["original_sizes"].numpy()
+        return list((reshaped / original)[:, ::-1])
+
+    def _parse_masks(self, input_masks: Any, sizes: Sequence[tuple[int, int]]) -> list[Tensor | None]:
+        if input_masks is None:
+            return [None] * len(sizes)
+        entries = _per_image("input_masks", input_masks, len(sizes))
+        return [None if entry is None else self._mask_logits(entry, size, i) for i, (entry, size) in enumerate(zip(entries, sizes))]
+
+    def _mask_logits(self, entry: Any, size: tuple[int, int], image: int) -> Tensor:
+        """The mask prompts (P, m, m) of one image."""
+        side = self.image_processor.mask_size["longest_edge"]
+        stack = _stack("input_masks", entry, image)
+        if stack.dtype.kind != "f":
+            maps = _picture_masks("input_masks", stack, size, image)
+            return torch.stack([self.image_processor.mask_to_logits(mask) for mask in maps])
+        if stack.shape[1:] != (side, side):
+            raise ValueError(
+                f"`input_masks` of floats are logits on the model's {side} x {side} grid, image {image} has "
+                f"{stack.shape[1:]}. For a mask of the picture pass bool or uint8."
+            )
+        if not np.isfinite(stack).all():
+            raise ValueError(f"`input_masks` must be finite, those of image {image} are not.")
+        return torch.from_numpy(stack.astype(np.float32))
+
+    def _frame_labels(self, segmentation_maps: Any, sizes: Sequence[tuple[int, int]], counts: Sequence[int]) -> Tensor:
+        entries = _per_image("segmentation_maps", segmentation_maps, len(sizes))
+        side = self.image_processor.image_size
+        labels = torch.full((len(sizes), max(*counts, 1), side, side), IGNORED_LABEL)
+        for i, (entry, size, count) in enumerate(zip(entries, sizes, counts)):
+            if entry is None:
+                continue
+            maps = _picture_masks("segmentation_maps", _stack("segmentation_maps", entry, i), size, i)
+            if len(maps) != count:
+                raise ValueError(
+                    f"`segmentation_maps` must hold one mask per prompt, image {i} has {len(maps)} masks for {count} prompts."
+                )
+            for k, mask in enumerate(maps):
+                labels[i, k] = self.image_processor.frame_mask(mask)
+        return labels
+
+
+def _per_image(name: str, value: Any, num_images: int) -> list:
+    if isinstance(value, np.ndarray | Tensor) and value.ndim == 2 and num_images == 1:
+        value = [value]
+    if not isinstance(value, list | tuple | np.ndarray | Tensor):
+        value = [value]
+    if len(value) != num_images:
+        raise ValueError(f"`{name}` must have one entry per image; there are {num_images} images and {len(value)} entries.")
+    return list(value)
+
+
+def _stack(name: str, entry: Any, image: int) -> np.ndarray:
+    """The masks of one image as an array (masks, height, width) of its own dtype."""
+    if isinstance(entry, list | tuple):
+        arrays = [_stack(name, mask, image) for mask in entry]
+        if not arrays or len({array.shape[1:] for array in arrays}) > 1:
+            raise ValueError(f"`{name}` of image {image} must be one or more masks of the same size.")
+        return np.concatenate(arrays)
+    if isinstance(entry, np.ndarray | Tensor):
+        array = np.asarray(entry.detach().cpu().float() if isinstance(entry, Tensor) and entry.is_floating_point() else entry)
+    else:
+        array = binary_mask(entry, name)  # a PIL image or a path
+    array = array[None] if array.ndim == 2 else array
+    if array.ndim != 3 or 0 in array.shape:
+        raise ValueError(f"`{name}` must be (height, width) or (masks, height, width) per image, image {image} has {array.shape}.")
+    return array
+
+
+def _picture_masks(name: str, stack: np.ndarray, size: tuple[int, int], image: int) -> list[np.ndarray]:
+    if stack.shape[1:] != size:
+        raise ValueError(
+            f"`{name}` must have the size of their picture, {size[0]} x {size[1]} (height x width) for image {image}, "
+            f"got {stack.shape[1]} x {stack.shape[2]}."
+        )
+    return [binary_mask(mask, name) for mask in stack]
+
+
+def _count_prompts(image: int, points: ImagePrompts, boxes: np.ndarray | None, masks: Tensor | None) -> int:
+    """How many objects an image's prompts name; without prompts it has one unprompted answer."""
+    counts = {
+        name: len(entry)
+        for name, entry in (("input_points", points.points), ("input_boxes", boxes), ("input_masks", masks))
+        if entry is not None
+    }
+    if len(counts) > 1 and counts.get("input_masks") == 1:  # one mask may serve all objects
+        counts.pop("input_masks")
+    if len(set(counts.values())) > 1:
+        listing = ", ".join(f"{count} in `{name}`" for name, count in counts.items())
+        raise ValueError(f"All kinds of prompts must name the same number of objects; image {image} has {listing}.")
+    return next(iter(counts.values()), 1)
+
+
+__all__ = ["HQSamProcessor"]

@@ -1,0 +1,212 @@
+"""Prompts as users write them, per image and of any number, to padded tensors in the model's frame.
+
+One prompt asks for one object. Per image, prompts are given in original pixels as
+    points   [[x, y], ...] for one prompt, or [[[x, y], ...], ...] for several
+    labels   [1, 0, ...] for one prompt, or [[1, 0, ...], ...]; without labels all points are on the object
+    boxes    [[x1, y1, x2, y2], ...], one per prompt
+    masks    (h, w) for one prompt or (prompts, h, w)
+None for an image means "no prompt" (the model answers once, unprompted), an empty list "no object" (no mask).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .configuration_hq_sam import ABSENT, NEGATIVE, NOT_A_POINT, POSITIVE
+
+POINTS_FORM = (
+    "`input_points` must be nested as [image][point][x, y] (one object per image) or [image][object][point][x, y], "
+    "with None for an image without points"
+)
+LABELS_FORM = "`input_labels` must be nested like `input_points`, with one label in place of each [x, y]"
+BOXES_FORM = (
+    "`input_boxes` must be nested as [image][box][x1, y1, x2, y2], with None for an image without boxes; "
+    "for a single box, pass [[[x1, y1, x2, y2]]]"
+)
+
+
+@dataclass
+class ImagePrompts:
+    """The prompts of one image; every list that is not None has one entry per prompt."""
+
+    points: list[np.ndarray] | None = None  # (N, 2) each
+    labels: list[np.ndarray] | None = None  # (N,) each
+    boxes: np.ndarray | None = None  # (P, 4)
+
+
+def parse_points(input_points: Any, input_labels: Any, sizes: Sequence[tuple[int, int]]) -> list[ImagePrompts]:
+    """Read points and labels of every image. sizes: (height, width) of the pictures."""
+    if input_points is None:
+        if input_labels is not None:
+            raise ValueError("`input_labels` were given without `input_points`.")
+        return [ImagePrompts() for _ in sizes]
+    points = _entries("input_points", input_points, len(sizes), POINTS_FORM)
+    depth = _common_depth(points, "input_points", (2, 3), POINTS_FORM)
+    labels = [None] * len(sizes)
+    if input_labels is not None:
+        labels = _entries("input_labels", input_labels, len(sizes), LABELS_FORM)
+    parsed = []
+    for i, (image_points, image_labels, size) in enumerate(zip(points, labels, sizes)):
+        if image_points is None:
+            if image_labels is not None:
+                raise ValueError(f"`input_labels` has labels for image {i}, but `input_points` has no points for it.")
+            parsed.append(ImagePrompts())
+            continue
+        # an empty list has no depth of its own: it means no object at all
+        prompts = [image_points] if depth == 2 and len(image_points) > 0 else image_points
+        labelled = image_labels
+        if image_labels is not None:
+            labelled = [image_labels] if depth == 2 and len(image_points) > 0 else image_labels
+            if not isinstance(labelled, list) or len(labelled) != len(prompts):
+                raise ValueError(f"{LABELS_FORM}; image {i} has {len(prompts)} objects in `input_points` but other labels.")
+        coordinates = [_points(prompt, size, i) for prompt in prompts]
+        kinds = [
+            _labels(labelled[k], len(xy), i) if labelled is not None else np.full(len(xy), POSITIVE)
+            for k, xy in enumerate(coordinates)
+        ]
+        parsed.append(ImagePrompts(points=coordinates, labels=kinds))
+    return parsed
+
+
+def parse_boxes(input_boxes: Any, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray | None]:
+    """Read the boxes of every image: (P, 4) or None. sizes: (height, width) of the pictures."""
+    if input_boxes is None:
+        return [None] * len(sizes)
+    entries = _entries("input_boxes", input_boxes, len(sizes), BOXES_FORM)
+    _common_depth(entries, "input_boxes", (2,), BOXES_FORM)
+    return [None if boxes is None else _boxes(boxes, size, i) for i, (boxes, size) in enumerate(zip(entries, sizes))]
+
+
+def pad_points(prompts: Sequence[ImagePrompts], num_prompts: int) -> tuple[Tensor, Tensor]:
+    """Stack to points (B, P, N, 2) float32 and labels (B, P, N) int64, absent where an image or prompt has fewer."""
+    longest = max((len(xy) for image in prompts for xy in image.points or []), default=0)
+    points = torch.zeros(len(prompts), num_prompts, max(longest, 1), 2)
+    labels = torch.full(points.shape[:3], ABSENT)
+    for i, image in enumerate(prompts):
+        for p, (xy, kinds) in enumerate(zip(image.points or [], image.labels or [])):
+            points[i, p, : len(xy)] = torch.from_numpy(xy)
+            labels[i, p, : len(xy)] = torch.from_numpy(kinds)
+    return points, labels
+
+
+def pad_prompts(entries: Sequence[np.ndarray | Tensor | None], num_prompts: int) -> Tensor:
+    """Stack per-image boxes or mask logits (P_i, ...) to (B, P, ...) float32, NaN where an image has fewer."""
+    tail = next(entry.shape[1:] for entry in entries if entry is not None)
+    stacked = torch.full((len(entries), num_prompts, *tail), float("nan"))
+    for i, entry in enumerate(entries):
+        if entry is not None:
+            stacked[i, : len(entry)] = torch.as_tensor(entry)
+    return stacked
+
+
+def _entries(name: str, value: Any, num_images: int, form: str) -> list:
+    """One entry per image: None or nested lists down to numbers."""
+    value = _to_lists(value)
+    if not isinstance(value, list):
+        raise ValueError(f"{form}, got a {type(value).__name__}.")
+    if len(value) != num_images:
+        raise ValueError(f"{form}; there are {num_images} images, but `{name}` has {len(value)} entries.")
+    return value
+
+
+def _to_lists(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().cpu().tolist()
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [_to_lists(entry) for entry in value]
+    return value
+
+
+def _depth(value: Any) -> int | None:
+    """Levels of lists above the numbers; None where no number tells."""
+    if not isinstance(value, list):
+        return None if value is None else 0
+    depths = [depth for depth in map(_depth, value) if depth is not None]
+    return 1 + max(depths) if depths else None
+
+
+def _common_depth(entries: list, name: str, allowed: tuple[int, ...], form: str) -> int:
+    depths = {depth for depth in map(_depth, entries) if depth is not None}
+    if len(depths) > 1 or not depths <= set(allowed):
+        raise ValueError(f"{form}, got entries nested {sorted(depths)} deep.")
+    for i, entry in enumerate(entries):
+        if entry is not None and not isinstance(entry, list):
+            raise ValueError(f"{form}, got {entry!r} for image {i}.")
+    return depths.pop() if depths else allowed[0]
+
+
+def _numbers(values: Any, form: str, image: int, width: int | None) -> np.ndarray:
+    """A list of `width` numbers each, or plain numbers with width None, as float64; every value finite."""
+    rows = values if isinstance(values, list) else [values]
+    for row in rows:
+        cells = row if width is not None else [row]
+        right_width = width is None or (isinstance(row, list) and len(row) == width)
+        if not right_width or not all(isinstance(cell, Real) and not isinstance(cell, bool) for cell in cells):
+            raise ValueError(f"{form}; image {image} has {row!r}.")
+    array = np.asarray(rows, dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{form}; all values must be finite, image {image} has {array.tolist()}.")
+    return array
+
+
+def _points(prompt: Any, size: tuple[int, int], image: int) -> np.ndarray:
+    if not isinstance(prompt, list) or len(prompt) == 0:
+        raise ValueError(
+            f"{POINTS_FORM}; image {image} has an object without a point ({prompt!r}). Leave the object out, or give it "
+            "a box in `input_boxes` only."
+        )
+    points = _numbers(prompt, POINTS_FORM, image, 2)
+    height, width = size
+    # half a pixel of slack: some tools put pixel centres, others pixel corners, at whole numbers
+    outside = (points < -0.5) | (points > np.array([width, height]))
+    if outside.any():
+        x, y = points[outside.any(axis=1)][0]
+        raise ValueError(
+            f"`input_points` must lie inside the picture, (x, y) in original pixels: image {image} is {width} wide and "
+            f"{height} high, got ({x:g}, {y:g})."
+        )
+    return points
+
+
+def _labels(labels: Any, count: int, image: int) -> np.ndarray:
+    if not isinstance(labels, list) or len(labels) != count:
+        raise ValueError(f"{LABELS_FORM}; image {image} has {count} points and the labels {labels!r}.")
+    kinds = []
+    for label in labels:
+        number = int(label) if isinstance(label, bool) else label
+        if number not in (POSITIVE, NEGATIVE, NOT_A_POINT, ABSENT):
+            raise ValueError(
+                "`input_labels` must be 1 (on the object), 0 (on the background), -1 (not a point) or -10 (ignored), "
+                f"image {image} has {label!r}. Boxes go to `input_boxes`, not to labels 2 and 3."
+            )
+        kinds.append(int(number))
+    return np.array(kinds)
+
+
+def _boxes(boxes: Any, size: tuple[int, int], image: int) -> np.ndarray:
+    if len(boxes) == 0:
+        return np.zeros((0, 4))
+    array = _numbers(boxes, BOXES_FORM, image, 4)
+    height, width = size
+    for x1, y1, x2, y2 in array:
+        if x2 < x1 or y2 < y1:
+            raise ValueError(
+                f"`input_boxes` must be (x1, y1, x2, y2) with x1 <= x2 and y1 <= y2, image {image} has "
+                f"({x1:g}, {y1:g}, {x2:g}, {y2:g}). Is it (x, y, width, height)?"
+            )
+        if x1 > width or y1 > height or x2 < -0.5 or y2 < -0.5:
+            raise ValueError(
+                f"`input_boxes` must touch the picture, in original pixels: image {image} is {width} wide and {height} "
+                f"high, got ({x1:g}, {y1:g}, {x2:g}, {y2:g})."
+            )
+    return array
+
+
+__all__ = ["ImagePrompts", "pad_points", "pad_prompts", "parse_boxes", "parse_points"]

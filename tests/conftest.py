@@ -1,0 +1,20 @@
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the network
+
+import pytest
+from PIL import Image
+
+import hq_sam_hf
+
+
+@pytest.fixture(scope="session")
+def photo_path() -> Path:
+    return Path(hq_sam_hf.__file__).parent / "samples" / "coffee.jpg"
+
+
+@pytest.fixture(scope="session")
+def photo(photo_path: Path) -> Image.Image:
+    """The sample photo, RGB, 600 x 400."""
+    return Image.open(photo_path).convert("RGB")

@@ -1,0 +1,53 @@
+import math
+
+import pytest
+import torch
+
+from hq_sam_hf.losses import mask_loss, sample_at_points, uncertain_points
+
+
+def test_sampling_reads_cell_centres_and_zero_outside():
+    maps = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    points = torch.tensor([[[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.5, 0.5], [-1.0, 0.5]]])
+    assert sample_at_points(maps, points)[0].tolist() == pytest.approx([1, 2, 3, 2.5, 0])
+
+
+def test_most_points_lie_where_the_logits_are_small():
+    logits = torch.full((1, 1, 10, 10), 8.0)
+    logits[..., :5] = 0.0  # the left half is uncertain
+    points = uncertain_points(logits, 1000, torch.Generator().manual_seed(0))
+    assert points.shape == (1, 1000, 2)
+    # 750 uncertain ones on the left, and half of the 250 uniform ones
+    assert (points[0, :, 0] < 0.5).sum().item() == pytest.approx(875, abs=40)
+
+
+def test_loss_of_constant_logits_by_hand():
+    logits, masks = torch.zeros(2, 1, 16, 16), torch.ones(2, 1, 64, 64)
+    # Points near the edge are mixed with the zero padding, so stay with a truth and prediction that hide it: p = 1/2.
+    total, bce, dice = mask_loss(logits, torch.zeros_like(masks))
+    assert bce.item() == pytest.approx(math.log(2), rel=1e-6)
+    assert dice.item() == pytest.approx(1 - 1 / (112 * 112 / 2 + 1), rel=1e-6)
+    assert total.item() == pytest.approx((bce + dice).item())
+
+
+def test_loss_is_lower_for_the_better_mask_and_pulls_towards_the_truth():
+    masks = torch.zeros(1, 1, 32, 32)
+    masks[..., 8:24, 8:24] = 1
+    good = (8 * masks - 4).requires_grad_()
+    bad = (4 - 8 * masks).requires_grad_()
+    losses = [mask_loss(logits, masks, torch.Generator().manual_seed(0))[0] for logits in (good, bad)]
+    assert losses[0] < 0.3 < 2 < losses[1]
+    losses[1].backward()
+    assert (bad.grad[masks == 1] <= 0).all()
+    assert (bad.grad[masks == 0] >= 0).all()
+
+
+def test_the_same_generator_state_gives_the_same_loss():
+    logits, masks = torch.randn(3, 1, 16, 16), torch.rand(3, 1, 40, 40)
+    first, second = (mask_loss(logits, masks, torch.Generator().manual_seed(7))[0] for _ in range(2))
+    assert first.item() == second.item()
+
+
+def test_shapes_that_do_not_match_are_refused():
+    with pytest.raises(ValueError, match=r"`logits` and `masks`.*\(2, 1, 8, 8\) and \(1, 1, 8, 8\)"):
+        mask_loss(torch.zeros(2, 1, 8, 8), torch.zeros(1, 1, 8, 8))
