@@ -56,7 +56,9 @@ def original():
         return image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
 
     functional = _module(
-        "torchvision.transforms.functional", resize=resize, to_pil_image=lambda array: Image.fromarray(np.asarray(array))
+        "torchvision.transforms.functional",
+        resize=resize,
+        to_pil_image=lambda array: Image.fromarray(np.asarray(array)),
     )
     boxes = _module("torchvision.ops.boxes", batched_nms=None, box_area=None)
     layers = _module(
@@ -118,9 +120,7 @@ def build_original(arch: Architecture, seed: int = 0) -> nn.Module:
         ),
         mask_decoder=modeling.MaskDecoderHQ(
             num_multimask_outputs=3,
-            transformer=modeling.TwoWayTransformer(
-                depth=2, embedding_dim=arch.width, mlp_dim=arch.mlp, num_heads=8
-            ),
+            transformer=modeling.TwoWayTransformer(depth=2, embedding_dim=arch.width, mlp_dim=arch.mlp, num_heads=8),
             transformer_dim=arch.width,
             iou_head_depth=3,
             iou_head_hidden_dim=256,

@@ -7,7 +7,11 @@ from hq_sam_hf import HQSamConfig, HQSamModel
 
 @pytest.mark.parametrize(
     ("preset", "dim", "depth", "heads", "global_blocks"),
-    [("vit_b", 768, 12, 12, [2, 5, 8, 11]), ("vit_l", 1024, 24, 16, [5, 11, 17, 23]), ("vit_h", 1280, 32, 16, [7, 15, 23, 31])],
+    [
+        ("vit_b", 768, 12, 12, [2, 5, 8, 11]),
+        ("vit_l", 1024, 24, 16, [5, 11, 17, 23]),
+        ("vit_h", 1280, 32, 16, [7, 15, 23, 31]),
+    ],
 )
 def test_presets_are_the_published_backbones(preset, dim, depth, heads, global_blocks):
     vision = HQSamConfig.from_preset(preset).vision_config
@@ -16,7 +20,9 @@ def test_presets_are_the_published_backbones(preset, dim, depth, heads, global_b
     assert HQSamConfig.from_preset(preset).mask_decoder_config.vit_dim == dim
 
 
-@pytest.mark.parametrize(("preset", "parameters"), [("vit_b", 94_806_576), ("vit_l", 313_676_080), ("vit_h", 642_686_000)])
+@pytest.mark.parametrize(
+    ("preset", "parameters"), [("vit_b", 94_806_576), ("vit_l", 313_676_080), ("vit_h", 642_686_000)]
+)
 def test_presets_have_the_original_number_of_parameters(preset, parameters):
     import torch
 

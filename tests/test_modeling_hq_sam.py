@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-from oracle import SMALL, WIDE, build_original, config_of, pair, port
+from oracle import SMALL, WIDE, build_original, config_of, original_answer, pair, port
 
 from hq_sam_hf import HQSamConfig, HQSamImageFeatures, HQSamModel, HQSamProcessor
 from hq_sam_hf.modeling_mask_decoder import HQ_HEAD_MODULES
@@ -86,7 +86,9 @@ def test_the_positional_matrix_stays_float32_and_is_no_parameter(model, tmp_path
     assert not any("positional_embedding" in name for name, _ in model.named_parameters())
 
 
-@pytest.mark.parametrize(("dtype", "logit_error", "sign_agreement"), [(torch.bfloat16, 0.05, 0.97), (torch.float16, 0.01, 0.99)])
+@pytest.mark.parametrize(
+    ("dtype", "logit_error", "sign_agreement"), [(torch.bfloat16, 0.05, 0.97), (torch.float16, 0.01, 0.99)]
+)
 def test_half_precision_is_close_to_float32(model, pixels, tmp_path, dtype, logit_error, sign_agreement):
     model.save_pretrained(tmp_path)
     half = HQSamModel.from_pretrained(tmp_path, dtype=dtype)
@@ -112,7 +114,9 @@ def test_eager_and_sdpa_attention_agree(arch):
 def test_number_of_masks_and_scores_always_agree(model, pixels):
     for multimask_output in (False, True):
         for hq_token_only in (False, True):
-            output = model(pixels, input_boxes=boxes_for(3, 3), multimask_output=multimask_output, hq_token_only=hq_token_only)
+            output = model(
+                pixels, input_boxes=boxes_for(3, 3), multimask_output=multimask_output, hq_token_only=hq_token_only
+            )
             expected = 3 if multimask_output and not hq_token_only else 1
             assert output.pred_masks.shape == (2, 3, expected, 32, 32)
             assert output.iou_scores.shape == (2, 3, expected)
@@ -177,10 +181,12 @@ def test_gradient_checkpointing_gives_the_same_gradients(pixels):
     for checkpointing in (False, True):
         model = port(build_original(SMALL), SMALL).train()
         if checkpointing:
-            model.gradient_checkpointing_enable()
+            # transformers 5.2x renamed it
+            enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+            enable()
         model(pixels, input_boxes=boxes_for(2, 2)).pred_masks.square().mean().backward()
         gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
-    assert model.is_gradient_checkpointing
+    assert model.vision_encoder.layers[0].gradient_checkpointing
     assert any(name.startswith("vision_encoder.layers.0") for name in gradients[0])
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
@@ -199,7 +205,11 @@ def test_padding_brings_no_nan_gradients(pixels):
 @pytest.mark.slow
 def test_compile_without_graph_breaks(model, pixels):
     compiled = torch.compile(model, fullgraph=True, backend="inductor")
-    arguments = {"input_points": torch.rand(2, 2, 3, 2) * SIDE, "input_boxes": boxes_for(2, 2), "multimask_output": False}
+    arguments = {
+        "input_points": torch.rand(2, 2, 3, 2) * SIDE,
+        "input_boxes": boxes_for(2, 2),
+        "multimask_output": False,
+    }
     with torch.no_grad():
         expected, actual = model(pixels, **arguments), compiled(pixels, **arguments)
     torch.testing.assert_close(actual.pred_masks, expected.pred_masks, atol=1e-5, rtol=0)
@@ -221,7 +231,11 @@ class DecoderOnly(torch.nn.Module):
     def forward(self, image_embeddings, hq_features, points, labels, boxes):
         features = HQSamImageFeatures(image_embeddings=image_embeddings, hq_features=hq_features)
         output = self.model(
-            image_features=features, input_points=points, input_labels=labels, input_boxes=boxes, multimask_output=False
+            image_features=features,
+            input_points=points,
+            input_labels=labels,
+            input_boxes=boxes,
+            multimask_output=False,
         )
         return output.pred_masks, output.iou_scores
 
@@ -246,7 +260,7 @@ def test_a_fresh_model_is_initialised_as_the_original(tmp_path):
     model = HQSamModel(config_of(SMALL))
     assert (model.vision_encoder.pos_embed == 0).all()
     assert (model.vision_encoder.layers[0].attn.rel_pos_h == 0).all()
-    assert model.mask_decoder.hq_token.weight.std() == pytest.approx(1, rel=0.5)
+    assert model.mask_decoder.hq_token.weight.std().item() == pytest.approx(1, rel=0.5)
     # PyTorch's default for a Linear layer is uniform with bound 1 / sqrt(inputs)
     weight = model.mask_decoder.hq_mask_mlp.proj_in.weight
     assert weight.abs().max().item() == pytest.approx(64**-0.5, rel=0.02)
@@ -271,7 +285,9 @@ BAD_CALLS = {
         "`intermediate_embeddings` goes with `image_embeddings`",
     ),
     "early feature of another batch": (
-        lambda m, x: m(image_embeddings=m.get_image_embeddings(x)[0], intermediate_embeddings=m.get_image_embeddings(x[:1])[1]),
+        lambda m, x: m(
+            image_embeddings=m.get_image_embeddings(x)[0], intermediate_embeddings=m.get_image_embeddings(x[:1])[1]
+        ),
         r"`intermediate_embeddings\[0\]` must have shape \(2, 8, 8, 48\)",
     ),
     "cache without its HQ part": (
@@ -287,11 +303,20 @@ BAD_CALLS = {
         ),
         r"`image_features.hq_features` must have shape \(2, 8, 32, 32\)",
     ),
-    "image of the wrong size": (lambda m, x: m(x[..., :64]), r"`pixel_values` must have shape \(images, 3, 128, 128\)"),
+    "image of the wrong size": (
+        lambda m, x: m(x[..., :64]),
+        r"`pixel_values` must have shape \(images, 3, 128, 128\)",
+    ),
     "image without a batch": (lambda m, x: m(x[0]), r"`pixel_values` must have shape"),
-    "points of rank 3": (lambda m, x: m(x, input_points=torch.zeros(2, 1, 2)), r"`input_points` must be .*\(2, 1, 2\)"),
+    "points of rank 3": (
+        lambda m, x: m(x, input_points=torch.zeros(2, 1, 2)),
+        r"`input_points` must be .*\(2, 1, 2\)",
+    ),
     "points as a list": (lambda m, x: m(x, input_points=[[[[1, 2]]]]), "`input_points` must be .*a list"),
-    "points for another batch": (lambda m, x: m(x, input_points=torch.zeros(1, 1, 1, 2)), "`input_points` is for 1 images"),
+    "points for another batch": (
+        lambda m, x: m(x, input_points=torch.zeros(1, 1, 1, 2)),
+        "`input_points` is for 1 images",
+    ),
     "no points": (lambda m, x: m(x, input_points=torch.zeros(2, 0, 1, 2)), "`input_points` holds no prompt"),
     "labels alone": (lambda m, x: m(x, input_labels=torch.ones(2, 1, 1)), "`input_labels` were given without"),
     "labels of the wrong shape": (
@@ -349,3 +374,38 @@ def test_config_json_names_the_model(model, tmp_path):
     assert stored["model_type"] == "hq_sam"
     assert stored["architectures"] == ["HQSamModel"]
     assert HQSamConfig.from_pretrained(tmp_path).mask_decoder_config.layer_norm_eps == 1e-5
+
+
+def test_a_folder_of_transformers_samhq_gives_the_originals_masks(tmp_path, pixels, photo, caplog):
+    from transformers import SamHQConfig, SamHQModel
+
+    sam, ours = pair(SMALL)
+    config = config_of(SMALL).to_dict()
+    config["mask_decoder_config"]["layer_norm_eps"] = 1e-6  # as published
+    sections = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
+    theirs = SamHQModel(SamHQConfig(**{section: config[section] for section in sections}))
+    matrix = {"prompt_encoder.shared_embedding.positional_embedding": ours.shared_image_embedding.positional_embedding}
+    theirs.load_state_dict({**ours.state_dict(), **matrix})
+    theirs.save_pretrained(tmp_path)
+    settings = {
+        "image_processor_type": "SamImageProcessor",
+        "processor_class": "SamHQProcessor",
+        "do_resize": True,
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+        "size": {"longest_edge": 128},
+        "mask_size": {"longest_edge": 32},
+        "pad_size": {"height": 128, "width": 128},
+    }
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+
+    model, processor = HQSamModel.from_pretrained(tmp_path), HQSamProcessor.from_pretrained(tmp_path)
+    assert model.config.model_type == "hq_sam"
+    assert model.config.mask_decoder_config.layer_norm_eps == 1e-5
+    inputs = processor(photo, input_boxes=[[[165, 15, 415, 310]]])
+    with torch.no_grad():
+        masks = model(**inputs, multimask_output=False).pred_masks
+    expected, _ = original_answer(sam, inputs["pixel_values"], boxes=inputs["input_boxes"][0])
+    torch.testing.assert_close(masks[0], expected, atol=5e-6, rtol=0)
+    model.save_pretrained(tmp_path / "ours")
+    assert json.loads((tmp_path / "ours" / "config.json").read_text())["model_type"] == "hq_sam"

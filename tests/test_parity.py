@@ -149,16 +149,12 @@ def check_predictor(sam, model, arch, image, atol, encoder_atol=None):
     box = [0.2 * width, 0.1 * height, 0.7 * width, 0.9 * height]
     points = [[0.5 * width, 0.4 * height], [0.1 * width, 0.8 * height]]
 
-    expected_pixels = sam.preprocess(
-        torch.from_numpy(predictor.transform.apply_image(image)).permute(2, 0, 1)[None]
-    )
+    expected_pixels = sam.preprocess(torch.from_numpy(predictor.transform.apply_image(image)).permute(2, 0, 1)[None])
     inputs = processor(image, input_points=[[points]], input_labels=[[[1, 0]]], input_boxes=[[box]])
     torch.testing.assert_close(inputs["pixel_values"], expected_pixels, atol=1e-6, rtol=0)
     with torch.no_grad():
         features = model.get_image_features(inputs["pixel_values"])
-    torch.testing.assert_close(
-        features.image_embeddings, predictor.features, atol=encoder_atol or atol, rtol=0
-    )
+    torch.testing.assert_close(features.image_embeddings, predictor.features, atol=encoder_atol or atol, rtol=0)
 
     for multimask_output in (False, True):
         for hq_token_only in (False, True):

@@ -1,7 +1,7 @@
 """Make transformers' auto classes know "hq_sam" without importing transformers, which takes seconds, too early.
 
-The configuration and the processors are registered as soon as transformers' own registries of them are there. The model
-follows when the first configuration is made or one of our classes is used, which comes before `AutoModel` needs it.
+The configuration and the processors are registered as soon as transformers' own registries of them are there. The
+model follows when the first configuration is made or one of our classes is used, before `AutoModel` needs it.
 """
 
 import functools

@@ -88,8 +88,8 @@ def _replace_prefix(key: str, prefixes: Iterable[tuple[str, str]]) -> str | None
 
 def _mlp_from_original(key: str, keys: list[str]) -> str | None:
     match = re.match(r"(.*\.)layers\.(\d+)\.(weight|bias)$", key)
-    module = match and _replace_prefix(match[1], ORIGINAL_MLPS)
-    if not module:
+    module = _replace_prefix(match[1], ORIGINAL_MLPS) if match else None
+    if match is None or module is None:
         return None
     index = int(match[2])
     last = max(int(other[len(match[1]) :].split(".")[1]) for other in keys if other.startswith(match[1]))

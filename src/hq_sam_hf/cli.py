@@ -2,9 +2,13 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-PUBLISHED = "syscv-community/sam-hq-vit-base, sam-hq-vit-large or sam-hq-vit-huge"
+SEGMENT_EPILOG = """\
+published models: syscv-community/sam-hq-vit-base, syscv-community/sam-hq-vit-large, syscv-community/sam-hq-vit-huge
+example:          hq-sam segment coffee.jpg --model MODEL --box 165,15,415,310 --overlay coffee_overlay.png
+"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def numbers(count: int, form: str):
+def numbers(count: int, form: str) -> Callable[[str], list[float]]:
     """An argparse type: `count` numbers separated by commas."""
 
     def parse(text: str) -> list[float]:
@@ -44,16 +48,26 @@ def add_segment_command(commands: argparse._SubParsersAction) -> None:
         "segment",
         help="masks of objects in a photo, from boxes, points or a mask",
         description="Write masks of the objects that boxes, points or a rough mask point at.",
-        epilog="example: hq-sam segment coffee.jpg --model MODEL --box 165,15,415,310 --overlay coffee_overlay.png",
+        epilog=SEGMENT_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("photo", type=Path, help="picture file; it is turned upright by its EXIF tag")
-    parser.add_argument("--model", required=True, help=f"folder or Hub repository of an HQ-SAM model ({PUBLISHED})")
+    parser.add_argument("--model", required=True, help="folder or Hub repository of an HQ-SAM model")
     prompts = parser.add_argument_group("what to segment, in pixels of the photo")
     xyxy, xy = numbers(4, "x1,y1,x2,y2"), numbers(2, "x,y")
-    prompts.add_argument("--box", type=xyxy, action="append", default=[], metavar="X1,Y1,X2,Y2", help="repeat for more objects")
-    prompts.add_argument("--point", type=xy, action="append", default=[], metavar="X,Y", help="on the object; may be repeated")
     prompts.add_argument(
-        "--negative-point", type=xy, action="append", default=[], metavar="X,Y", help="not on the object; may be repeated"
+        "--box", type=xyxy, action="append", default=[], metavar="X1,Y1,X2,Y2", help="repeat for more objects"
+    )
+    prompts.add_argument(
+        "--point", type=xy, action="append", default=[], metavar="X,Y", help="on the object; may be repeated"
+    )
+    prompts.add_argument(
+        "--negative-point",
+        type=xy,
+        action="append",
+        default=[],
+        metavar="X,Y",
+        help="not on the object; may be repeated",
     )
     prompts.add_argument("--mask", type=Path, metavar="FILE", help="rough mask of the object, of the photo's size")
     outputs = parser.add_argument_group("what to write (by default PHOTO_mask.png in the current folder)")
@@ -63,7 +77,9 @@ def add_segment_command(commands: argparse._SubParsersAction) -> None:
     outputs.add_argument("--json", type=Path, metavar="JSON", help="boxes, scores and masks as COCO RLE")
     how = parser.add_argument_group("how")
     how.add_argument("--hq-token-only", action="store_true", help="the HQ mask alone; good for single, clear objects")
-    how.add_argument("--multimask", action="store_true", help="best of SAM's three candidates; good for a single click")
+    how.add_argument(
+        "--multimask", action="store_true", help="best of SAM's three candidates; good for a single click"
+    )
     how.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (by default a GPU where there is one)")
     how.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     parser.set_defaults(run=run_segment)

@@ -1,6 +1,5 @@
 """Configuration of HQ-SAM: vision encoder, prompt encoder and mask decoder."""
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
@@ -109,7 +108,9 @@ class HQSamVisionConfig(PreTrainedConfig):
         _require(self.window_size > 0, f"{section}.window_size", "a positive integer", self.window_size)
         indexes = list(self.global_attn_indexes)
         _require(
-            len(indexes) > 0 and indexes == sorted(set(indexes)) and 0 <= indexes[0] <= indexes[-1] < self.num_hidden_layers,
+            len(indexes) > 0
+            and indexes == sorted(set(indexes))
+            and 0 <= indexes[0] <= indexes[-1] < self.num_hidden_layers,
             f"{section}.global_attn_indexes",
             f"a rising list of block numbers from 0 to {self.num_hidden_layers - 1} with at least one entry",
             indexes,
@@ -174,7 +175,7 @@ class HQSamPromptEncoderConfig(PreTrainedConfig):
 
 @strict
 class HQSamMaskDecoderConfig(PreTrainedConfig):
-    """SAM's two-way transformer and heads, plus the HQ head; the fields are those of `transformers.SamHQMaskDecoderConfig`.
+    """SAM's two-way transformer and heads, plus the HQ head; fields as in `transformers.SamHQMaskDecoderConfig`.
 
     vit_dim: channels of the early encoder feature read by the HQ head (768, 1024, 1280 for ViT-B, L, H).
     layer_norm_eps: 1e-5, the value of the original weights; `transformers` uses 1e-6 and is off by 5e-5 in the logits.
@@ -197,7 +198,9 @@ class HQSamMaskDecoderConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         section = "mask_decoder_config"
-        _require_positive(self, section, "hidden_size", "mlp_dim", "num_hidden_layers", "num_attention_heads", "vit_dim")
+        _require_positive(
+            self, section, "hidden_size", "mlp_dim", "num_hidden_layers", "num_attention_heads", "vit_dim"
+        )
         _require_positive(self, section, "attention_downsample_rate", "num_multimask_outputs", "iou_head_hidden_dim")
         _require(self.iou_head_depth >= 2, f"{section}.iou_head_depth", "at least 2", self.iou_head_depth)
         _require(self.hidden_size % 8 == 0, f"{section}.hidden_size", "a multiple of 8", self.hidden_size)
@@ -230,23 +233,38 @@ class HQSamConfig(PreTrainedConfig):
     }
 
     # Set by `auto_registration`: the auto classes learn of model and processor when a configuration is made.
-    before_first_use: ClassVar[Callable[[], None] | None] = None
+    before_first_use: ClassVar[Any] = None
 
-    vision_config: dict | PreTrainedConfig | None = None
-    prompt_encoder_config: dict | PreTrainedConfig | None = None
-    mask_decoder_config: dict | PreTrainedConfig | None = None
+    vision_config: Any = None
+    prompt_encoder_config: Any = None
+    mask_decoder_config: Any = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.before_first_use is not None:
             self.before_first_use()
         for name, config_class in self.sub_configs.items():
             value = getattr(self, name)
-            if not isinstance(value, config_class):
-                if isinstance(value, PreTrainedConfig):
-                    value = value.to_dict()
+            if isinstance(value, PreTrainedConfig) and not isinstance(value, config_class):
+                value = value.to_dict()
+            if value is None or isinstance(value, dict):
                 setattr(self, name, config_class(**(value or {})))
+            else:
+                _require(isinstance(value, config_class), name, f"a {config_class.__name__}, a dict or None", value)
         self._check_agreement()
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Read config.json; that of transformers' SamHQModel is mended to the original's model."""
+        stored, unused = super().get_config_dict(*args, **kwargs)
+        if stored.get("model_type") == "sam_hq":
+            stored = {name: value for name, value in stored.items() if name not in ("model_type", "architectures")}
+            for name in cls.sub_configs:
+                section = {key: value for key, value in (stored.get(name) or {}).items() if key != "model_type"}
+                if name == "mask_decoder_config":
+                    section.pop("layer_norm_eps", None)  # 1e-6 there; the weights were trained with 1e-5
+                stored[name] = section
+        return stored, unused
 
     def _check_agreement(self) -> None:
         vision, prompt, decoder = self.vision_config, self.prompt_encoder_config, self.mask_decoder_config

@@ -64,15 +64,16 @@ def read_image(image: ImageLike, input_data_format: str | None = None) -> np.nda
     if isinstance(image, str | os.PathLike):
         rgb = np.asarray(load_image(image))
     elif isinstance(image, Image.Image):
-        if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
-            logger.warning_once(
-                "A PIL image has an EXIF orientation that is not applied; points, boxes and masks are in its stored "
-                "frame. Use `load_image(path)` or `PIL.ImageOps.exif_transpose` for the upright frame."
-            )
         try:
+            turned = image.getexif().get(EXIF_ORIENTATION, 1) != 1
             rgb = _pil_to_rgb(image)
         except (OSError, SyntaxError, EOFError) as error:
             raise ValueError(f"`images`: cannot decode the PIL image ({error}).") from error
+        if turned:
+            logger.warning(
+                "A PIL image has an EXIF orientation that is not applied; points, boxes and masks are in its stored "
+                "frame. Use `load_image(path)` or `PIL.ImageOps.exif_transpose` for the upright frame."
+            )
     elif isinstance(image, Tensor):
         rgb = _array_to_rgb(_tensor_to_array(image), input_data_format or "channels_first")
     elif isinstance(image, np.ndarray):
@@ -93,7 +94,7 @@ def _pil_to_rgb(image: Image.Image) -> np.ndarray:
         image = image.convert(_VIA_MODE[image.mode])
     if image.mode not in _DIRECT_MODES:
         raise ValueError(
-            f"`images`: a PIL image of mode {image.mode!r} has no agreed range. Convert it to 'L', 'RGB' or 'I;16' first."
+            f"`images`: a PIL image of mode {image.mode!r} has no agreed range. Convert it to 'L', 'RGB' or 'I;16'."
         )
     return np.asarray(image.convert("RGB"))
 
@@ -271,7 +272,9 @@ class HQSamImageProcessor(BaseImageProcessor):
         masks: per picture (..., m, m), such as `pred_masks` (B, P, M, m, m). Gives one tensor (..., height, width)
         per picture, bool, or float32 logits with binarize=False. Only one mask at a time exists as full-size floats.
         """
-        sizes = list(zip(_size_list("original_sizes", original_sizes), _size_list("reshaped_input_sizes", reshaped_input_sizes)))
+        sizes = list(
+            zip(_size_list("original_sizes", original_sizes), _size_list("reshaped_input_sizes", reshaped_input_sizes))
+        )
         if not len(masks) == len(original_sizes) == len(reshaped_input_sizes):
             raise ValueError(
                 f"`masks`, `original_sizes` and `reshaped_input_sizes` must be as long as there are pictures, got "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
@@ -24,8 +25,8 @@ class HQSamImageFeatures(ModelOutput):
     image_embeddings (B, C, h, w); hq_features (B, C / 8, 4h, 4w), the fused early and final features.
     """
 
-    image_embeddings: Tensor | None = None
-    hq_features: Tensor | None = None
+    image_embeddings: Tensor = None  # type: ignore[assignment]  # ModelOutput asks for None defaults
+    hq_features: Tensor = None  # type: ignore[assignment]
 
 
 @dataclass
@@ -40,8 +41,8 @@ class HQSamOutput(ModelOutput):
     """
 
     loss: Tensor | None = None
-    pred_masks: Tensor | None = None
-    iou_scores: Tensor | None = None
+    pred_masks: Tensor = None  # type: ignore[assignment]
+    iou_scores: Tensor = None  # type: ignore[assignment]
     vision_hidden_states: tuple[Tensor, ...] | None = None
 
 
@@ -77,16 +78,27 @@ class HQSamModel(HQSamPreTrainedModel):
 
     @classmethod
     def from_pretrained(
-        cls, pretrained_model_name_or_path: str | os.PathLike, *args: Any, output_loading_info: bool = False, **kwargs: Any
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        *args: Any,
+        output_loading_info: bool = False,
+        **kwargs: Any,
     ) -> Any:
         """Load a model as `PreTrainedModel.from_pretrained` does, and refuse weights that do not fit the model.
 
-        Raises ValueError if the checkpoint lacks weights of the model or holds others. transformers would only log a
-        report and go on with random ones.
+        Raises ValueError if the checkpoint is damaged, lacks weights of the model or holds others. transformers would
+        only log a report of missing weights and go on with random ones.
         """
-        model, info = super().from_pretrained(
-            pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
-        )
+        try:
+            loaded: Any = super().from_pretrained(
+                pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
+            )
+        except SafetensorError as error:
+            raise ValueError(
+                f"A weights file of {str(pretrained_model_name_or_path)!r} is damaged or no safetensors file "
+                f"({error}). Fetch or convert it again."
+            ) from error
+        model, info = loaded
         missing, unexpected = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
         if missing or unexpected:
             raise ValueError(_describe_misfit(pretrained_model_name_or_path, missing, unexpected))
@@ -140,7 +152,7 @@ class HQSamModel(HQSamPreTrainedModel):
             input_points (B, P, N, 2) as (x, y); input_labels (B, P, N): 1 object, 0 background, -1 not a point,
                 -10 absent; by default all 1
             input_boxes (B, P, 4) as (x1, y1, x2, y2); NaN where a prompt has none
-            input_masks (B, P or 1, 4h, 4w) logits, such as `pred_masks` of an earlier call; NaN where a prompt has none
+            input_masks (B, P or 1, 4h, 4w) logits, as `pred_masks` of an earlier call; NaN where a prompt has none
             labels (B, P, H, W) in [0, 1], negative where a prompt has none: also compute the loss. It trains the HQ
                 mask alone, as the paper does, so it implies hq_token_only
 
@@ -155,7 +167,9 @@ class HQSamModel(HQSamPreTrainedModel):
             pixel_values, image_embeddings, intermediate_embeddings, image_features, output_hidden_states
         )
         batch = features.image_embeddings.shape[0]
-        num_prompts = _check_prompts(batch, input_points, input_labels, input_boxes, input_masks, self.config.mask_size)
+        num_prompts = _check_prompts(
+            batch, input_points, input_labels, input_boxes, input_masks, self.config.mask_size
+        )
         if input_points is not None and input_labels is None:
             input_labels = torch.ones_like(input_points[..., 0], dtype=torch.long)
 
@@ -199,22 +213,24 @@ class HQSamModel(HQSamPreTrainedModel):
         encoded = self.vision_encoder(self._check_pixels(pixel_values), output_hidden_states=output_hidden_states)
         return self._fuse(encoded.last_hidden_state, encoded.intermediate_embeddings), encoded.hidden_states
 
-    def _check_pixels(self, pixel_values: Tensor) -> Tensor:
+    def _check_pixels(self, pixel_values: Tensor | None) -> Tensor:
         config = self.config.vision_config
         expected = (config.num_channels, config.image_size, config.image_size)
         if not isinstance(pixel_values, Tensor) or pixel_values.ndim != 4 or pixel_values.shape[1:] != expected:
             raise ValueError(
-                f"`pixel_values` must have shape (images, {', '.join(map(str, expected))}), got {_describe(pixel_values)}. "
-                "Prepare pictures with the processor of this model."
+                f"`pixel_values` must have shape (images, {', '.join(map(str, expected))}), "
+                f"got {_describe(pixel_values)}. Prepare pictures with the processor of this model."
             )
         return pixel_values.to(self.dtype)
 
-    def _fuse(self, image_embeddings: Tensor, intermediate_embeddings: Sequence[Tensor] | Tensor | None) -> HQSamImageFeatures:
+    def _fuse(
+        self, image_embeddings: Tensor, intermediate_embeddings: Sequence[Tensor] | Tensor | None
+    ) -> HQSamImageFeatures:
         image_embeddings = self._check_embeddings("image_embeddings", image_embeddings)
         if intermediate_embeddings is None or len(intermediate_embeddings) == 0:
             raise ValueError(
-                "`image_embeddings` needs `intermediate_embeddings`: without the early feature the HQ mask is wrong. Pass "
-                "both results of `get_image_embeddings`, or use `get_image_features`."
+                "`image_embeddings` needs `intermediate_embeddings`: without the early feature the HQ mask is wrong. "
+                "Pass both results of `get_image_embeddings`, or use `get_image_features`."
             )
         early, size = intermediate_embeddings[0], self.prompt_encoder.image_embedding_size
         expected = (image_embeddings.shape[0], *size, self.config.mask_decoder_config.vit_dim)
@@ -239,8 +255,8 @@ class HQSamModel(HQSamPreTrainedModel):
         embeddings = getattr(features, "image_embeddings", None)
         if hq_features is None or embeddings is None:
             raise ValueError(
-                "`image_features` must hold image_embeddings and hq_features, as `get_image_features` returns them, got "
-                f"{type(features).__name__} without {'hq_features' if hq_features is None else 'image_embeddings'}."
+                "`image_features` must hold image_embeddings and hq_features, as `get_image_features` returns them, "
+                f"got {type(features).__name__} without {'hq_features' if hq_features is None else 'image_embeddings'}."
             )
         embeddings = self._check_embeddings("image_features.image_embeddings", embeddings)
         width, size = self.config.mask_decoder_config.hidden_size, self.config.mask_size
@@ -254,7 +270,12 @@ class HQSamModel(HQSamPreTrainedModel):
 
 
 def _check_prompts(
-    batch: int, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None, mask_size: int
+    batch: int,
+    points: Tensor | None,
+    labels: Tensor | None,
+    boxes: Tensor | None,
+    masks: Tensor | None,
+    mask_size: int,
 ) -> int:
     """Check ranks and counts of the prompts of a batch of images; give the number of prompts per image."""
     expected = {
@@ -275,11 +296,11 @@ def _check_prompts(
         counts[name] = value.shape[1]
     if labels is not None and points is None:
         raise ValueError("`input_labels` were given without `input_points`.")
-    if labels is not None and (not isinstance(labels, Tensor) or labels.shape != points.shape[:3]):
+    if labels is not None and points is not None and not _has_shape(labels, points.shape[:3]):
         raise ValueError(
             f"`input_labels` must have shape {tuple(points.shape[:3])}, one label per point, got {_describe(labels)}."
         )
-    num_prompts = max(counts.values(), default=1)
+    num_prompts = max([1, *counts.values()])
     if counts.get("input_masks") == 1:  # one mask may serve all prompts of its image
         counts.pop("input_masks")
     if len(set(counts.values())) > 1:
@@ -301,6 +322,10 @@ def _labelled_loss(masks: Tensor, labels: Tensor) -> Tensor:
     return mask_loss(masks.flatten(0, 1)[labelled], labels[labelled][:, None].to(masks.dtype))[0]
 
 
+def _has_shape(value: object, shape: Sequence[int]) -> bool:
+    return isinstance(value, Tensor) and value.shape == tuple(shape)
+
+
 def _describe(value: object) -> str:
     return str(tuple(value.shape)) if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
@@ -309,7 +334,11 @@ def _describe_misfit(source: object, missing: list[str], unexpected: list[str]) 
     def some(keys: list[str]) -> str:
         return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
 
-    parts = [f"{len(keys)} {kind} ({some(keys)})" for kind, keys in (("missing", missing), ("unexpected", unexpected)) if keys]
+    parts = [
+        f"{len(keys)} {kind} ({some(keys)})"
+        for kind, keys in (("missing", missing), ("unexpected", unexpected))
+        if keys
+    ]
     hint = "Check that the weights and config.json belong together."
     if missing and all(key.split(".")[1] in HQ_HEAD_MODULES for key in missing if key.startswith("mask_decoder.")):
         if all(key.startswith("mask_decoder.") for key in missing):

@@ -190,9 +190,7 @@ class HQSamMaskDecoder(nn.Module):
         """The hypernetwork vectors (N, M, C / 8) of SAM's masks to output, and their scores (N, M)."""
         scores = self.iou_prediction_head(tokens[:, 0])
         first, last = (1, self.num_mask_tokens) if multimask_output else (0, 1)
-        vectors = torch.stack(
-            [self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in range(first, last)], dim=1
-        )
+        vectors = torch.stack([self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in range(first, last)], dim=1)
         scores = scores[:, first:last]
         if multimask_output:
             # stable: on a tie the original takes the first mask

@@ -25,6 +25,7 @@ class HQSamPositionalEmbedding(nn.Module):
 
     def __init__(self, num_pos_feats: int) -> None:
         super().__init__()
+        self.positional_embedding: Tensor
         self.register_buffer("positional_embedding", torch.randn(2, num_pos_feats))
 
     def reset_parameters(self) -> None:
@@ -74,7 +75,7 @@ class HQSamPromptEncoder(SamPromptEncoder):
         (B or 1, P or 1, C, h, w). Without points and boxes the first two are None.
         """
         tokens, absent = [], []
-        if input_points is not None:
+        if input_points is not None and input_labels is not None:
             point_tokens, point_absent = self._embed_points(position, input_points, input_labels, input_boxes)
             tokens.append(point_tokens)
             absent.append(point_absent)

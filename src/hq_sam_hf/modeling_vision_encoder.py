@@ -20,8 +20,8 @@ class HQSamVisionEncoderOutput(ModelOutput):
     hidden_states: on request, the patch embedding and the output (B, h, w, D) of every block.
     """
 
-    last_hidden_state: Tensor | None = None
-    intermediate_embeddings: tuple[Tensor, ...] | None = None
+    last_hidden_state: Tensor = None  # type: ignore[assignment]  # ModelOutput asks for None defaults
+    intermediate_embeddings: tuple[Tensor, ...] = None  # type: ignore[assignment]
     hidden_states: tuple[Tensor, ...] | None = None
 
 
@@ -72,7 +72,7 @@ def init_like_pytorch(module: nn.Module) -> None:
         if module.pos_embed is not None:
             nn.init.zeros_(module.pos_embed)
     elif hasattr(module, "reset_parameters"):
-        module.reset_parameters()
+        module.reset_parameters()  # type: ignore[operator]
 
 
 __all__ = ["HQSamVisionEncoder", "HQSamVisionEncoderOutput", "init_like_pytorch"]

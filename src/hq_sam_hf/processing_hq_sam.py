@@ -57,11 +57,11 @@ class HQSamProcessor(ProcessorMixin):
             tensors in any mix: points [image][object][point][x, y] or [image][point][x, y], labels likewise (1 on the
             object, 0 on the background; by default all 1), boxes [image][object][x1, y1, x2, y2]. None in place of an
             entry: that image has no such prompt. An empty list: it has no object, and gets no mask.
-        input_masks: one entry per image, (h, w) or (objects, h, w). Floats are logits on the model's mask grid, such as
-            `pred_masks` of an earlier call; bool or integer masks have the size of the picture and become logits of
+        input_masks: one entry per image, (h, w) or (objects, h, w). Floats are logits on the model's mask grid, such
+            as `pred_masks` of an earlier call; bool or integer masks have the size of the picture and become logits of
             -10 and 10. One mask may serve several objects of its image.
-        segmentation_maps: truth masks of the size of the picture, one entry per image, (H, W) or (objects, H, W), 0/1 or
-            0..255; returned as `labels`.
+        segmentation_maps: truth masks of the size of the picture, one entry per image, (H, W) or (objects, H, W), 0/1
+            or 0..255; returned as `labels`.
 
         Returns, for P prompts of N points, frame side S and mask grid m: pixel_values (B, 3, S, S) float32,
         original_sizes and reshaped_input_sizes (B, 2); and what was given of input_points (B, P, N, 2) float32,
@@ -114,8 +114,8 @@ class HQSamProcessor(ProcessorMixin):
         """Masks of the pictures from the model's output, at the original sizes.
 
         `post_process_masks(outputs, inputs)` takes what the model returned and what this processor returned; padding
-        prompts are dropped. `post_process_masks(pred_masks, original_sizes, reshaped_input_sizes)`, as in transformers,
-        takes the tensors alone and keeps every prompt.
+        prompts are dropped. `post_process_masks(pred_masks, original_sizes, reshaped_input_sizes)`, as in
+        transformers, takes the tensors alone and keeps every prompt.
 
         Gives per image a bool tensor (P, M, H, W), or float32 logits with binarize=False.
         """
@@ -150,7 +150,10 @@ class HQSamProcessor(ProcessorMixin):
         if input_masks is None:
             return [None] * len(sizes)
         entries = _per_image("input_masks", input_masks, len(sizes))
-        return [None if entry is None else self._mask_logits(entry, size, i) for i, (entry, size) in enumerate(zip(entries, sizes))]
+        return [
+            None if entry is None else self._mask_logits(entry, size, i)
+            for i, (entry, size) in enumerate(zip(entries, sizes))
+        ]
 
     def _mask_logits(self, entry: Any, size: tuple[int, int], image: int) -> Tensor:
         """The mask prompts (P, m, m) of one image."""
@@ -178,7 +181,8 @@ class HQSamProcessor(ProcessorMixin):
             maps = _picture_masks("segmentation_maps", _stack("segmentation_maps", entry, i), size, i)
             if len(maps) != count:
                 raise ValueError(
-                    f"`segmentation_maps` must hold one mask per prompt, image {i} has {len(maps)} masks for {count} prompts."
+                    f"`segmentation_maps` must hold one mask per prompt, image {i} has {len(maps)} masks for "
+                    f"{count} prompts."
                 )
             for k, mask in enumerate(maps):
                 labels[i, k] = self.image_processor.frame_mask(mask)
@@ -191,7 +195,9 @@ def _per_image(name: str, value: Any, num_images: int) -> list:
     if not isinstance(value, list | tuple | np.ndarray | Tensor):
         value = [value]
     if len(value) != num_images:
-        raise ValueError(f"`{name}` must have one entry per image; there are {num_images} images and {len(value)} entries.")
+        raise ValueError(
+            f"`{name}` must have one entry per image; there are {num_images} images and {len(value)} entries."
+        )
     return list(value)
 
 
@@ -203,12 +209,16 @@ def _stack(name: str, entry: Any, image: int) -> np.ndarray:
             raise ValueError(f"`{name}` of image {image} must be one or more masks of the same size.")
         return np.concatenate(arrays)
     if isinstance(entry, np.ndarray | Tensor):
-        array = np.asarray(entry.detach().cpu().float() if isinstance(entry, Tensor) and entry.is_floating_point() else entry)
+        array = np.asarray(
+            entry.detach().cpu().float() if isinstance(entry, Tensor) and entry.is_floating_point() else entry
+        )
     else:
         array = binary_mask(entry, name)  # a PIL image or a path
     array = array[None] if array.ndim == 2 else array
     if array.ndim != 3 or 0 in array.shape:
-        raise ValueError(f"`{name}` must be (height, width) or (masks, height, width) per image, image {image} has {array.shape}.")
+        raise ValueError(
+            f"`{name}` must be (height, width) or (masks, height, width) per image, image {image} has {array.shape}."
+        )
     return array
 
 

@@ -63,7 +63,9 @@ def parse_points(input_points: Any, input_labels: Any, sizes: Sequence[tuple[int
         if image_labels is not None:
             labelled = [image_labels] if depth == 2 and len(image_points) > 0 else image_labels
             if not isinstance(labelled, list) or len(labelled) != len(prompts):
-                raise ValueError(f"{LABELS_FORM}; image {i} has {len(prompts)} objects in `input_points` but other labels.")
+                raise ValueError(
+                    f"{LABELS_FORM}; image {i} has {len(prompts)} objects in `input_points` but other labels."
+                )
         coordinates = [_points(prompt, size, i) for prompt in prompts]
         kinds = [
             _labels(labelled[k], len(xy), i) if labelled is not None else np.full(len(xy), POSITIVE)
@@ -159,8 +161,8 @@ def _numbers(values: Any, form: str, image: int, width: int | None) -> np.ndarra
 def _points(prompt: Any, size: tuple[int, int], image: int) -> np.ndarray:
     if not isinstance(prompt, list) or len(prompt) == 0:
         raise ValueError(
-            f"{POINTS_FORM}; image {image} has an object without a point ({prompt!r}). Leave the object out, or give it "
-            "a box in `input_boxes` only."
+            f"{POINTS_FORM}; image {image} has an object without a point ({prompt!r}). Leave the object out, or give "
+            "it a box in `input_boxes` only."
         )
     points = _numbers(prompt, POINTS_FORM, image, 2)
     height, width = size
@@ -169,8 +171,8 @@ def _points(prompt: Any, size: tuple[int, int], image: int) -> np.ndarray:
     if outside.any():
         x, y = points[outside.any(axis=1)][0]
         raise ValueError(
-            f"`input_points` must lie inside the picture, (x, y) in original pixels: image {image} is {width} wide and "
-            f"{height} high, got ({x:g}, {y:g})."
+            f"`input_points` must lie inside the picture, (x, y) in original pixels: image {image} is {width} wide "
+            f"and {height} high, got ({x:g}, {y:g})."
         )
     return points
 
@@ -203,8 +205,8 @@ def _boxes(boxes: Any, size: tuple[int, int], image: int) -> np.ndarray:
             )
         if x1 > width or y1 > height or x2 < -0.5 or y2 < -0.5:
             raise ValueError(
-                f"`input_boxes` must touch the picture, in original pixels: image {image} is {width} wide and {height} "
-                f"high, got ({x1:g}, {y1:g}, {x2:g}, {y2:g})."
+                f"`input_boxes` must touch the picture, in original pixels: image {image} is {width} wide and "
+                f"{height} high, got ({x1:g}, {y1:g}, {x2:g}, {y2:g})."
             )
     return array
 

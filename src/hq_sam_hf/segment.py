@@ -1,7 +1,6 @@
 """From a photo and prompts to mask files: the work behind `hq-sam segment`."""
 
 import json
-import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from transformers.feature_extraction_utils import BatchFeature
 
 from .files import write_atomically
 from .image_processing_hq_sam import binary_mask, load_image
@@ -16,8 +16,6 @@ from .masks import mask_to_box, mask_to_rle
 from .modeling_hq_sam import HQSamModel
 from .processing_hq_sam import HQSamProcessor
 from .rendering import cutout, overlay
-
-logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -82,8 +80,9 @@ def segment_photo(
     multimask_output: bool = False,
     hq_token_only: bool = False,
 ) -> list[dict]:
-    """Segment one photo and write the outputs. Gives a record per object: prompt, bbox, area, score, segmentation (RLE).
+    """Segment one photo and write the outputs.
 
+    Gives a record per object: prompt, bbox (x, y, width, height), area, score, segmentation (COCO RLE).
     With multimask_output the best scored of SAM's three candidates is taken, as the original does.
     """
     image = load_image(photo)
@@ -95,11 +94,17 @@ def segment_photo(
     masks = processor.post_process_masks(result, inputs)[0][:, 0].cpu().numpy()
     scores = result.iou_scores[0, : len(masks), 0].float().tolist()
     records = [_record(mask, score, prompts, i) for i, (mask, score) in enumerate(zip(masks, scores))]
-    _write(outputs, np.asarray(image), masks, prompts, {"image": str(photo), "size": list(masks.shape[1:]), "masks": records})
+    _write(
+        outputs,
+        np.asarray(image),
+        masks,
+        prompts,
+        {"image": str(photo), "size": list(masks.shape[1:]), "masks": records},
+    )
     return records
 
 
-def _prepare(image: Image.Image, prompts: Prompts, processor: HQSamProcessor):
+def _prepare(image: Image.Image, prompts: Prompts, processor: HQSamProcessor) -> BatchFeature:
     mask = None
     if prompts.mask is not None:
         mask = [binary_mask(prompts.mask, "input_masks")]
