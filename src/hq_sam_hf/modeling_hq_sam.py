@@ -254,9 +254,10 @@ class HQSamModel(HQSamPreTrainedModel):
         hq_features = getattr(features, "hq_features", None)
         embeddings = getattr(features, "image_embeddings", None)
         if hq_features is None or embeddings is None:
+            lacking = "hq_features" if hq_features is None else "image_embeddings"
             raise ValueError(
                 "`image_features` must hold image_embeddings and hq_features, as `get_image_features` returns them, "
-                f"got {type(features).__name__} without {'hq_features' if hq_features is None else 'image_embeddings'}."
+                f"got {type(features).__name__} without {lacking}."
             )
         embeddings = self._check_embeddings("image_features.image_embeddings", embeddings)
         width, size = self.config.mask_decoder_config.hidden_size, self.config.mask_size
