@@ -174,16 +174,20 @@ def pair(arch: Architecture, attn_implementation: str = "sdpa") -> tuple[nn.Modu
 
 def original_answer(
     sam: nn.Module,
-    pixel_values: torch.Tensor,
+    pixel_values: torch.Tensor | None,
     points: tuple[torch.Tensor, torch.Tensor] | None = None,
     boxes: torch.Tensor | None = None,
     masks: torch.Tensor | None = None,
     multimask_output: bool = False,
     hq_token_only: bool = False,
+    encoded: tuple | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Low-resolution logits (P, 1, h, w) and scores (P, 1) of the original for one image (1, 3, S, S)."""
+    """Low-resolution logits (P, 1, h, w) and scores (P, 1) of the original for one image (1, 3, S, S).
+
+    encoded: what its image encoder gave for that image, to ask again without the pixels.
+    """
     with torch.no_grad():
-        features, intermediate = sam.image_encoder(pixel_values)
+        features, intermediate = encoded or sam.image_encoder(pixel_values)
         sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=masks)
         return sam.mask_decoder(
             image_embeddings=features,

@@ -1,5 +1,7 @@
 """Equal numbers to the original, on the same weights."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -137,6 +139,26 @@ def test_photo_to_mask_equals_the_original_predictor(arch, size, photo):
 def test_vit_b_at_1024_equals_the_original_predictor(photo):
     sam, model = pair(VIT_B)
     check_predictor(sam, model, VIT_B, np.asarray(photo), atol=5e-6, encoder_atol=2e-5)
+
+
+@pytest.mark.slow
+def test_vit_b_at_1024_answers_every_prompt_as_the_original():
+    sam, model = pair(VIT_B)
+    images = pictures(VIT_B, 2)
+    with torch.no_grad():
+        encoded = [sam.image_encoder(image[None]) for image in images]
+        ours = model.get_image_features(images)
+    for i, (features, _) in enumerate(encoded):
+        torch.testing.assert_close(ours.image_embeddings[i], features[0], atol=2e-5, rtol=0)
+    for kind in PROMPTS:
+        prompts = [make_prompts(kind, VIT_B, seed) for seed in range(2)]
+        for multimask_output, hq_token_only in itertools.product((False, True), repeat=2):
+            options = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
+            outputs = ask_ours(model, None, prompts, image_features=ours, **options)
+            for i in range(2):
+                masks, scores = ask_original(sam, None, prompts[i], encoded=encoded[i], **options)
+                torch.testing.assert_close(outputs.pred_masks[i, :, :1], masks, atol=5e-6, rtol=0)
+                torch.testing.assert_close(outputs.iou_scores[i, :, :1], scores, atol=1e-6, rtol=0)
 
 
 def check_predictor(sam, model, arch, image, atol, encoder_atol=None):
