@@ -86,6 +86,12 @@ def test_the_positional_matrix_stays_float32_and_is_no_parameter(model, tmp_path
     assert not any("positional_embedding" in name for name, _ in model.named_parameters())
 
 
+def test_autocast_does_not_touch_the_positional_code(model):
+    exact = model.get_image_wide_positional_embeddings()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(model.get_image_wide_positional_embeddings(), exact)
+
+
 @pytest.mark.parametrize(
     ("dtype", "logit_error", "sign_agreement"), [(torch.bfloat16, 0.05, 0.97), (torch.float16, 0.01, 0.99)]
 )
@@ -174,6 +180,12 @@ def test_labels_give_the_loss_of_the_hq_mask_alone(model, pixels):
         model(pixels, input_boxes=boxes_for(3, 3), labels=labels[:, :2])
     with pytest.raises(ValueError, match="negative throughout"):
         model(pixels, labels=torch.full((2, 1, SIDE, SIDE), -100))
+
+
+def test_a_device_map_is_accepted(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    mapped = HQSamModel.from_pretrained(tmp_path, device_map="cpu")
+    assert torch.equal(mapped.mask_decoder.hq_token.weight, model.mask_decoder.hq_token.weight)
 
 
 def test_gradient_checkpointing_gives_the_same_gradients(pixels):

@@ -40,7 +40,9 @@ class HQSamPositionalEmbedding(nn.Module):
 
     def forward(self, coordinates: Tensor) -> Tensor:
         """Encode coordinates (..., 2) as (x, y) in [0, 1] to (..., C), in float32."""
-        angles = 2 * math.pi * ((2 * coordinates.float() - 1) @ self.positional_embedding)
+        x, y = (2 * coordinates.float() - 1).unsqueeze(-1).unbind(-2)
+        # Not a matrix product, which autocast and TF32 would round to a few bits.
+        angles = 2 * math.pi * (x * self.positional_embedding[0] + y * self.positional_embedding[1])
         return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
     def grid(self, size: int) -> Tensor:
