@@ -1,22 +1,14 @@
-"""The original HQ-SAM (PyPI segment-anything-hq 0.3) as the judge of ours, on small random weights.
-
-The package imports torchvision and timm for a handful of functions. Stand-ins with the same behaviour take their
-place, so that it runs where neither is installed.
-"""
+"""Small models with random weights, ours and the original's (PyPI segment-anything-hq 0.3), which judges ours."""
 
 import functools
-import importlib.machinery
-import sys
-import types
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
 from hq_sam_hf import HQSamConfig, HQSamModel
 from hq_sam_hf.checkpoints import keys_from_original
+from hq_sam_hf.original_package import build_original as build_from_config
 
 
 @dataclass(frozen=True)
@@ -39,104 +31,41 @@ NARROW = Architecture(dim=64, depth=3, heads=2, global_blocks=(0, 2), image=96, 
 WIDE = Architecture(dim=32, depth=5, heads=8, global_blocks=(2, 4), image=160, window=7, width=128, mlp=256)
 FINE = Architecture(dim=40, depth=2, heads=5, global_blocks=(1,), image=64, window=5, width=64, mlp=96, patch=8)
 VIT_B = Architecture(dim=768, depth=12, heads=12, global_blocks=(2, 5, 8, 11))
+TINY = "tiny"
 
 
-def _module(name: str, **members: object) -> types.ModuleType:
-    module = types.ModuleType(name)
-    module.__spec__ = importlib.machinery.ModuleSpec(name, None)
-    module.__dict__.update(members)
-    return module
-
-
-@functools.cache
-def original():
-    """Import segment_anything_hq with stand-ins for torchvision and timm."""
-
-    def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-        return image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-
-    functional = _module(
-        "torchvision.transforms.functional",
-        resize=resize,
-        to_pil_image=lambda array: Image.fromarray(np.asarray(array)),
-    )
-    boxes = _module("torchvision.ops.boxes", batched_nms=None, box_area=None)
-    layers = _module(
-        "timm.models.layers",
-        DropPath=nn.Identity,
-        to_2tuple=lambda value: value if isinstance(value, tuple) else (value, value),
-        trunc_normal_=nn.init.trunc_normal_,
-    )
-    stand_ins = {
-        "torchvision": _module("torchvision"),
-        "torchvision.transforms": _module("torchvision.transforms", functional=functional),
-        "torchvision.transforms.functional": functional,
-        "torchvision.ops": _module("torchvision.ops", boxes=boxes),
-        "torchvision.ops.boxes": boxes,
-        "timm": _module("timm"),
-        "timm.models": _module("timm.models"),
-        "timm.models.layers": layers,
-        "timm.models.registry": _module("timm.models.registry", register_model=lambda function: function),
-    }
-    replaced = {name: sys.modules.get(name) for name in stand_ins}
-    sys.modules.update(stand_ins)
-    try:
-        import segment_anything_hq
-        import segment_anything_hq.modeling as modeling
-    finally:
-        for name, module in replaced.items():
-            if module is None:
-                del sys.modules[name]
-            else:
-                sys.modules[name] = module
-    return segment_anything_hq, modeling
-
-
-def build_original(arch: Architecture, seed: int = 0) -> nn.Module:
+def build_original(arch: Architecture | str, seed: int = 0) -> nn.Module:
     """An original `Sam` with random weights, none of them at an initial zero or one, and logits of about 1."""
-    _, modeling = original()
     torch.manual_seed(seed)
-    grid = arch.image // arch.patch
-    sam = modeling.Sam(
-        image_encoder=modeling.ImageEncoderViT(
-            img_size=arch.image,
-            patch_size=arch.patch,
-            embed_dim=arch.dim,
-            depth=arch.depth,
-            num_heads=arch.heads,
-            mlp_ratio=4,
-            out_chans=arch.width,
-            qkv_bias=True,
-            norm_layer=functools.partial(nn.LayerNorm, eps=1e-6),
-            use_rel_pos=True,
-            window_size=arch.window,
-            global_attn_indexes=arch.global_blocks,
-        ),
-        prompt_encoder=modeling.PromptEncoder(
-            embed_dim=arch.width,
-            image_embedding_size=(grid, grid),
-            input_image_size=(arch.image, arch.image),
-            mask_in_chans=16,
-        ),
-        mask_decoder=modeling.MaskDecoderHQ(
-            num_multimask_outputs=3,
-            transformer=modeling.TwoWayTransformer(depth=2, embedding_dim=arch.width, mlp_dim=arch.mlp, num_heads=8),
-            transformer_dim=arch.width,
-            iou_head_depth=3,
-            iou_head_hidden_dim=256,
-            vit_dim=arch.dim,
-        ),
-    )
+    sam = build_from_config(config_of(arch))
     with torch.no_grad():
         for name, parameter in sam.named_parameters():
-            if "norm" in name or name.endswith(".bias"):
+            if "norm" in name or ".bn." in name or name.endswith(".bias"):
                 parameter.add_(0.1 * torch.randn_like(parameter))
-            elif "rel_pos" in name or "pos_embed" in name:
+            elif "rel_pos" in name or "pos_embed" in name or "attention_biases" in name:
                 parameter.copy_(0.1 * torch.randn_like(parameter))
-    return sam.eval().requires_grad_(False)
+        for name, buffer in sam.named_buffers():
+            if "running" in name:
+                buffer.add_(0.1 * torch.rand_like(buffer))
+    return sam.eval()  # again: TinyViT caches its attention biases when it enters evaluation mode
 
 
-def config_of(arch: Architecture) -> HQSamConfig:
+def config_of(arch: Architecture | str) -> HQSamConfig:
+    """The configuration of a ViT or, by its name "tiny", of a slim TinyViT."""
+    if arch == TINY:
+        return HQSamConfig(
+            vision_config={
+                "model_type": "hq_sam_tiny_vit",
+                "image_size": 1024,
+                "embed_dims": [8, 16, 24, 320],  # the original keeps the grid only before 320 channels
+                "depths": [1, 2, 2, 1],
+                "num_attention_heads": [1, 2, 3, 10],
+                "window_sizes": [7, 7, 14, 7],
+                "output_channels": 256,
+                "num_classes": 10,
+            },
+            mask_decoder_config={"mlp_dim": 64, "vit_dim": 24},
+        )
     return HQSamConfig(
         vision_config={
             "hidden_size": arch.dim,
@@ -154,7 +83,7 @@ def config_of(arch: Architecture) -> HQSamConfig:
     )
 
 
-def port(sam: nn.Module, arch: Architecture, attn_implementation: str = "sdpa") -> HQSamModel:
+def port(sam: nn.Module, arch: Architecture | str, attn_implementation: str = "sdpa") -> HQSamModel:
     """Our model with the weights of an original one."""
     config = config_of(arch)
     config._attn_implementation = attn_implementation
@@ -166,35 +95,7 @@ def port(sam: nn.Module, arch: Architecture, attn_implementation: str = "sdpa") 
 
 
 @functools.cache
-def pair(arch: Architecture, attn_implementation: str = "sdpa") -> tuple[nn.Module, HQSamModel]:
+def pair(arch: Architecture | str, attn_implementation: str = "sdpa") -> tuple[nn.Module, HQSamModel]:
     """The original and ours with equal weights. Shared between tests: do not change either."""
     sam = build_original(arch)
     return sam, port(sam, arch, attn_implementation)
-
-
-def original_answer(
-    sam: nn.Module,
-    pixel_values: torch.Tensor | None,
-    points: tuple[torch.Tensor, torch.Tensor] | None = None,
-    boxes: torch.Tensor | None = None,
-    masks: torch.Tensor | None = None,
-    multimask_output: bool = False,
-    hq_token_only: bool = False,
-    encoded: tuple | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Low-resolution logits (P, 1, h, w) and scores (P, 1) of the original for one image (1, 3, S, S).
-
-    encoded: what its image encoder gave for that image, to ask again without the pixels.
-    """
-    with torch.no_grad():
-        features, intermediate = encoded or sam.image_encoder(pixel_values)
-        sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=masks)
-        return sam.mask_decoder(
-            image_embeddings=features,
-            image_pe=sam.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=multimask_output,
-            hq_token_only=hq_token_only,
-            interm_embeddings=intermediate,
-        )

@@ -2,10 +2,11 @@ import json
 
 import pytest
 import torch
-from oracle import SMALL, WIDE, build_original, config_of, original_answer, pair, port
+from oracle import SMALL, WIDE, build_original, config_of, pair, port
 
 from hq_sam_hf import HQSamConfig, HQSamImageFeatures, HQSamModel, HQSamProcessor
 from hq_sam_hf.modeling_mask_decoder import HQ_HEAD_MODULES
+from hq_sam_hf.original_package import answer_original
 
 SIDE = SMALL.image
 
@@ -417,7 +418,7 @@ def test_a_folder_of_transformers_samhq_gives_the_originals_masks(tmp_path, pixe
     inputs = processor(photo, input_boxes=[[[165, 15, 415, 310]]])
     with torch.no_grad():
         masks = model(**inputs, multimask_output=False).pred_masks
-    expected, _ = original_answer(sam, inputs["pixel_values"], boxes=inputs["input_boxes"][0])
+    expected, _ = answer_original(sam, inputs["pixel_values"], boxes=inputs["input_boxes"][0])
     torch.testing.assert_close(masks[0], expected, atol=5e-6, rtol=0)
     model.save_pretrained(tmp_path / "ours")
     assert json.loads((tmp_path / "ours" / "config.json").read_text())["model_type"] == "hq_sam"

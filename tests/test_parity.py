@@ -5,9 +5,10 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from oracle import FINE, NARROW, SMALL, VIT_B, WIDE, Architecture, original, original_answer, pair
+from oracle import FINE, NARROW, SMALL, VIT_B, WIDE, Architecture, pair
 
 from hq_sam_hf import HQSamProcessor
+from hq_sam_hf.original_package import answer_original, import_original
 
 ARCHITECTURES = pytest.mark.parametrize("arch", [SMALL, NARROW, WIDE, FINE], ids=["small", "narrow", "wide", "fine"])
 PROMPTS = [
@@ -47,7 +48,7 @@ def make_prompts(kind: str, arch: Architecture, seed: int) -> dict[str, torch.Te
 
 def ask_original(sam, pixel_values, prompts, **options):
     points = (prompts["points"], prompts["labels"]) if "points" in prompts else None
-    return original_answer(sam, pixel_values, points, prompts.get("boxes"), prompts.get("masks"), **options)
+    return answer_original(sam, pixel_values, points, prompts.get("boxes"), prompts.get("masks"), **options)
 
 
 def ask_ours(model, pixel_values, batch_of_prompts, **options):
@@ -163,8 +164,7 @@ def test_vit_b_at_1024_answers_every_prompt_as_the_original():
 
 def check_predictor(sam, model, arch, image, atol, encoder_atol=None):
     """One photo through both, from pixels to final masks."""
-    segment_anything_hq, _ = original()
-    predictor = segment_anything_hq.SamPredictor(sam)
+    predictor = import_original().SamPredictor(sam)
     processor = HQSamProcessor.from_config(model.config)
     predictor.set_image(image)
     height, width = image.shape[:2]

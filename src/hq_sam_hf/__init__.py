@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         HQSamConfig,
         HQSamMaskDecoderConfig,
         HQSamPromptEncoderConfig,
+        HQSamTinyViTConfig,
         HQSamVisionConfig,
     )
     from .image_processing_hq_sam import HQSamImageProcessor, load_image
@@ -30,6 +31,7 @@ _HOME = {
     "HQSamOutput": "modeling_hq_sam",
     "HQSamProcessor": "processing_hq_sam",
     "HQSamPromptEncoderConfig": "configuration_hq_sam",
+    "HQSamTinyViTConfig": "configuration_hq_sam",
     "HQSamVisionConfig": "configuration_hq_sam",
     "load_image": "image_processing_hq_sam",
 }
@@ -43,6 +45,7 @@ __all__ = [
     "HQSamOutput",
     "HQSamProcessor",
     "HQSamPromptEncoderConfig",
+    "HQSamTinyViTConfig",
     "HQSamVisionConfig",
     "load_image",
 ]

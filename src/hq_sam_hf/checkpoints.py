@@ -10,6 +10,23 @@ ORIGINAL_PREFIXES = (
     ("image_encoder.blocks.{n}.norm{n}.", "vision_encoder.layers.{n}.layer_norm{n}."),
     ("image_encoder.blocks.{n}.attn.", "vision_encoder.layers.{n}.attn."),
     ("image_encoder.blocks.{n}.mlp.", "vision_encoder.layers.{n}.mlp."),
+    ("image_encoder.patch_embed.seq.0.c.", "vision_encoder.patch_embed.conv1.conv."),
+    ("image_encoder.patch_embed.seq.0.bn.", "vision_encoder.patch_embed.conv1.norm."),
+    ("image_encoder.patch_embed.seq.2.c.", "vision_encoder.patch_embed.conv2.conv."),
+    ("image_encoder.patch_embed.seq.2.bn.", "vision_encoder.patch_embed.conv2.norm."),
+    ("image_encoder.layers.{n}.blocks.{n}.conv{n}.c.", "vision_encoder.stages.{n}.blocks.{n}.conv{n}.conv."),
+    ("image_encoder.layers.{n}.blocks.{n}.conv{n}.bn.", "vision_encoder.stages.{n}.blocks.{n}.conv{n}.norm."),
+    ("image_encoder.layers.{n}.blocks.{n}.attn.norm.", "vision_encoder.stages.{n}.blocks.{n}.attn.layer_norm."),
+    ("image_encoder.layers.{n}.blocks.{n}.attn.", "vision_encoder.stages.{n}.blocks.{n}.attn."),
+    ("image_encoder.layers.{n}.blocks.{n}.local_conv.c.", "vision_encoder.stages.{n}.blocks.{n}.local_conv.conv."),
+    ("image_encoder.layers.{n}.blocks.{n}.local_conv.bn.", "vision_encoder.stages.{n}.blocks.{n}.local_conv.norm."),
+    ("image_encoder.layers.{n}.blocks.{n}.mlp.norm.", "vision_encoder.stages.{n}.blocks.{n}.mlp.layer_norm."),
+    ("image_encoder.layers.{n}.blocks.{n}.mlp.fc1.", "vision_encoder.stages.{n}.blocks.{n}.mlp.lin1."),
+    ("image_encoder.layers.{n}.blocks.{n}.mlp.fc2.", "vision_encoder.stages.{n}.blocks.{n}.mlp.lin2."),
+    ("image_encoder.layers.{n}.downsample.conv{n}.c.", "vision_encoder.stages.{n}.downsample.conv{n}.conv."),
+    ("image_encoder.layers.{n}.downsample.conv{n}.bn.", "vision_encoder.stages.{n}.downsample.conv{n}.norm."),
+    ("image_encoder.norm_head.", "vision_encoder.unused_head.layer_norm."),
+    ("image_encoder.head.", "vision_encoder.unused_head.classifier."),
     ("image_encoder.neck.0.", "vision_encoder.neck.conv1."),
     ("image_encoder.neck.1.", "vision_encoder.neck.layer_norm1."),
     ("image_encoder.neck.2.", "vision_encoder.neck.conv2."),
@@ -76,6 +93,20 @@ def keys_from_original(keys: Iterable[str]) -> dict[str, str]:
     return names
 
 
+def keys_to_original(names: Iterable[str]) -> dict[str, str]:
+    """The original's key for each name of a whole model. Raises ValueError for a name that the original lacks."""
+    names = list(names)
+    keys = {}
+    for name in names:
+        key = _replace_prefix(name, [(ours, theirs) for theirs, ours in ORIGINAL_PREFIXES])
+        if key is None:
+            key = _mlp_to_original(name, names)
+        if key is None:
+            raise ValueError(f"{name!r} has no counterpart in the original layout.")
+        keys[name] = key
+    return keys
+
+
 def _replace_prefix(key: str, prefixes: Iterable[tuple[str, str]]) -> str | None:
     for source, target in prefixes:
         match = re.match(re.escape(source).replace(r"\{n\}", r"(\d+)"), key)
@@ -97,4 +128,16 @@ def _mlp_from_original(key: str, keys: list[str]) -> str | None:
     return f"{module}{layer}.{match[3]}"
 
 
-__all__ = ["keys_from_original"]
+def _mlp_to_original(name: str, names: list[str]) -> str | None:
+    match = re.match(r"(.*\.)(proj_in|layers\.\d+|proj_out)\.(weight|bias)$", name)
+    module = _replace_prefix(match[1], [(ours, theirs) for theirs, ours in ORIGINAL_MLPS]) if match else None
+    if match is None or module is None:
+        return None
+    inner = {other.split(".")[-2] for other in names if other.startswith(f"{match[1]}layers.")}
+    index = {"proj_in": 0, "proj_out": len(inner) + 1}.get(match[2])
+    if index is None:
+        index = 1 + int(match[2].split(".")[1])
+    return f"{module}layers.{index}.{match[3]}"
+
+
+__all__ = ["keys_from_original", "keys_to_original"]

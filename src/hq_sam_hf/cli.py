@@ -16,6 +16,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="hq-sam", description="Segment anything in high quality.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_segment_command(commands)
+    add_convert_command(commands)
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)
@@ -103,10 +104,59 @@ def run_segment(arguments: argparse.Namespace) -> None:
     print("wrote", ", ".join(str(path) for path in vars(outputs).values() if path is not None))
 
 
+CONVERT_EPILOG = """\
+examples: hq-sam convert sam_hq_vit_l.pth hq-sam-vit-l
+          hq-sam convert epoch_11.pth my-model --base sam_vit_l_0b3195.pth
+          hq-sam convert lkeab/hq-sam/sam_hq_vit_tiny.pth light-hq-sam
+          hq-sam convert my-model my_model.pth
+          hq-sam convert my-model my-model-samhq --layout transformers
+"""
+
+
+def add_convert_command(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "convert",
+        help="checkpoints between the original layout, transformers' and this package's",
+        description="Convert an HQ-SAM checkpoint; its layout and sizes are recognised by its weights.",
+        epilog=CONVERT_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", help="file, folder, Hub repository, or file of one as ORG/NAME/FILE")
+    parser.add_argument("--revision", metavar="NAME", help="branch, tag or commit of a source on the Hub")
+    parser.add_argument("destination", help="folder to write, or a .pth file for the original layout")
+    parser.add_argument(
+        "--layout", choices=("hq_sam", "transformers", "original"), help="by default by the destination"
+    )
+    parser.add_argument("--base", metavar="SOURCE", help="the SAM that a mask decoder or HQ head alone was trained on")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="by default as in the source")
+    parser.add_argument("--max-shard-size", metavar="SIZE", default="5GB", help="split larger weights (default 5GB)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing destination")
+    parser.add_argument("--verify", action="store_true", help="compare masks with the original implementation")
+    parser.add_argument("--push-to-hub", metavar="REPO", help="upload the folder to this repository")
+    parser.set_defaults(run=run_convert)
+
+
+def run_convert(arguments: argparse.Namespace) -> None:
+    from .converting import convert
+
+    _quiet()
+    convert(
+        arguments.source,
+        arguments.destination,
+        layout=arguments.layout,
+        base=arguments.base,
+        dtype=arguments.dtype,
+        max_shard_size=arguments.max_shard_size,
+        overwrite=arguments.overwrite,
+        verify=arguments.verify,
+        push_to=arguments.push_to_hub,
+        revision=arguments.revision,
+    )
+
+
 def _quiet() -> None:
     from transformers.utils import logging
 
-    logging.set_verbosity_error()
     logging.disable_progress_bar()
 
 

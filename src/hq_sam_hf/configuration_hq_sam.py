@@ -28,6 +28,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "num_attention_heads": 16,
         "global_attn_indexes": [7, 15, 23, 31],
     },
+    "vit_tiny": {"model_type": "hq_sam_tiny_vit"},
 }
 
 
@@ -130,6 +131,88 @@ class HQSamVisionConfig(PreTrainedConfig):
         """Spread of the random positional matrix, which transformers' layers ask for; 1 in the original."""
         return 1.0
 
+    @property
+    def early_channels(self) -> int:
+        """Channels of the early feature that the HQ head reads."""
+        return self.hidden_size
+
+
+@strict
+class HQSamTinyViTConfig(PreTrainedConfig):
+    """The TinyViT encoder of Light HQ-SAM and MobileSAM; the defaults are those of the published weights.
+
+    image_size: side of the square input, in pixels, a multiple of 16.
+    embed_dims, depths: channels and blocks of the four stages; the first stage is convolutional.
+    num_attention_heads, window_sizes: of the other three stages; the first entry is not used. A window's side is in
+        cells of its stage's grid.
+    mlp_ratio, mbconv_expand_ratio: inner width of an MLP and of a convolution block, in widths of its stage.
+    output_channels: channels of the image embedding after the neck.
+    num_pos_feats: half the width of the positional code of points and boxes.
+    num_classes: of the unused classifier that published weights carry; 0 for none.
+    """
+
+    model_type = "hq_sam_tiny_vit"
+    base_config_key = "vision_config"
+
+    image_size: int = 1024
+    num_channels: int = 3
+    embed_dims: list[int] | tuple[int, ...] = (64, 128, 160, 320)
+    depths: list[int] | tuple[int, ...] = (2, 2, 6, 2)
+    num_attention_heads: list[int] | tuple[int, ...] = (2, 4, 5, 10)
+    window_sizes: list[int] | tuple[int, ...] = (7, 7, 14, 7)
+    mlp_ratio: float | int = 4.0
+    mbconv_expand_ratio: float | int = 4.0
+    output_channels: int = 256
+    num_pos_feats: int = 128
+    num_classes: int = 1000
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        section = "vision_config"
+        _require_positive(self, section, "image_size", "num_channels", "output_channels", "num_pos_feats")
+        multiple = f"a multiple of {self.patch_size}"
+        _require(self.image_size % self.patch_size == 0, f"{section}.image_size", multiple, self.image_size)
+        for field in ("embed_dims", "depths", "num_attention_heads", "window_sizes"):
+            value = list(getattr(self, field))
+            positive = all(type(number) is int and number > 0 for number in value)
+            _require(len(value) == 4 and positive, f"{section}.{field}", "four positive integers", value)
+        for dim, heads in list(zip(self.embed_dims, self.num_attention_heads))[1:]:
+            divisors = f"divisors of embed_dims ({list(self.embed_dims)})"
+            _require(dim % heads == 0, f"{section}.num_attention_heads", divisors, list(self.num_attention_heads))
+        _require(self.embed_dims[0] % 2 == 0, f"{section}.embed_dims", "even in its first entry", self.embed_dims[0])
+        _require(self.mlp_ratio > 0, f"{section}.mlp_ratio", "positive", self.mlp_ratio)
+        _require(self.mbconv_expand_ratio > 0, f"{section}.mbconv_expand_ratio", "positive", self.mbconv_expand_ratio)
+        _require(self.num_classes >= 0, f"{section}.num_classes", "0 or more", self.num_classes)
+        super().__post_init__(**kwargs)
+
+    @property
+    def patch_size(self) -> int:
+        """Pixels per cell of the embedding grid, set by the four strides of two."""
+        return 16
+
+    @property
+    def hidden_size(self) -> int:
+        """Channels that enter the neck."""
+        return self.embed_dims[-1]
+
+    @property
+    def scale(self) -> float:
+        """As in `HQSamVisionConfig`."""
+        return 1.0
+
+    @property
+    def early_channels(self) -> int:
+        """Channels of the early feature that the HQ head reads: what enters the third stage."""
+        return self.embed_dims[2]
+
+
+# By model_type; the ViT's configurations in transformers have the same fields.
+VISION_CONFIGS: dict[str, Any] = {
+    "hq_sam_vision_model": HQSamVisionConfig,
+    "hq_sam_tiny_vit": HQSamTinyViTConfig,
+    "sam_hq_vision_model": HQSamVisionConfig,
+    "sam_vision_model": HQSamVisionConfig,
+}
+
 
 @strict
 class HQSamPromptEncoderConfig(PreTrainedConfig):
@@ -221,7 +304,8 @@ class HQSamMaskDecoderConfig(PreTrainedConfig):
 class HQSamConfig(PreTrainedConfig):
     """Everything that shapes an `HQSamModel`. Without arguments: ViT-B at 1024 pixels.
 
-    vision_config, prompt_encoder_config, mask_decoder_config: a config object, its dict, or None for the defaults.
+    vision_config, prompt_encoder_config, mask_decoder_config: a config object, its dict, or None for the defaults. A
+    vision_config of model_type "hq_sam_tiny_vit" is Light HQ-SAM's encoder.
     The three must agree in image size, patch size and widths; a disagreement is refused by name.
     """
 
@@ -242,28 +326,41 @@ class HQSamConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         if self.before_first_use is not None:
             self.before_first_use()
-        for name, config_class in self.sub_configs.items():
-            value = getattr(self, name)
-            if isinstance(value, PreTrainedConfig) and not isinstance(value, config_class):
-                value = value.to_dict()
-            if value is None or isinstance(value, dict):
-                setattr(self, name, config_class(**(value or {})))
-            else:
-                _require(isinstance(value, config_class), name, f"a {config_class.__name__}, a dict or None", value)
+        for name in self.sub_configs:
+            setattr(self, name, self._section(name, getattr(self, name)))
         self._check_agreement()
         super().__post_init__(**kwargs)
 
+    def _section(self, name: str, value: Any) -> PreTrainedConfig:
+        config_class: Any = self.sub_configs[name]
+        if isinstance(value, config_class | HQSamTinyViTConfig):
+            return value
+        if isinstance(value, PreTrainedConfig):
+            value = value.to_dict()
+        expected = f"a {config_class.__name__}, a dict or None"
+        _require(value is None or isinstance(value, dict), name, expected, value)
+        fields = dict(value or {})
+        if name == "vision_config":
+            model_type = fields.pop("model_type", None) or HQSamVisionConfig.model_type
+            expected = f"one of {', '.join(VISION_CONFIGS)}"
+            _require(model_type in VISION_CONFIGS, "vision_config.model_type", expected, model_type)
+            config_class = VISION_CONFIGS[model_type]
+        return config_class(**fields)
+
     @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Read config.json; that of transformers' SamHQModel is mended to the original's model."""
+        """Read config.json; that of transformers' SamHQModel or SamModel is mended to the original's model."""
         stored, unused = super().get_config_dict(*args, **kwargs)
-        if stored.get("model_type") == "sam_hq":
+        if stored.get("model_type") in ("sam", "sam_hq"):
+            plain = stored["model_type"] == "sam"
             stored = {name: value for name, value in stored.items() if name not in ("model_type", "architectures")}
             for name in cls.sub_configs:
-                section = {key: value for key, value in (stored.get(name) or {}).items() if key != "model_type"}
-                if name == "mask_decoder_config":
-                    section.pop("layer_norm_eps", None)  # 1e-6 there; the weights were trained with 1e-5
-                stored[name] = section
+                section = stored.get(name) or {}
+                stored[name] = {key: value for key, value in section.items() if key != "model_type"}
+            decoder = stored["mask_decoder_config"]
+            decoder.pop("layer_norm_eps", None)  # 1e-6 there; the weights were trained with 1e-5
+            if plain:  # the HQ head to come reads this encoder
+                decoder["vit_dim"] = HQSamVisionConfig(**stored["vision_config"]).early_channels
         return stored, unused
 
     def _check_agreement(self) -> None:
@@ -281,25 +378,23 @@ class HQSamConfig(PreTrainedConfig):
             f"half of vision_config.output_channels ({width})",
             vision.num_pos_feats,
         )
-        _require(
-            decoder.vit_dim == vision.hidden_size,
-            "mask_decoder_config.vit_dim",
-            f"vision_config.hidden_size ({vision.hidden_size})",
-            decoder.vit_dim,
-        )
+        early = f"the channels of the early feature of vision_config ({vision.early_channels})"
+        _require(decoder.vit_dim == vision.early_channels, "mask_decoder_config.vit_dim", early, decoder.vit_dim)
 
     @classmethod
     def from_preset(cls, name: str, image_size: int = 1024) -> "HQSamConfig":
-        """The configuration of a published backbone: "vit_b", "vit_l" or "vit_h".
+        """The configuration of a published backbone: "vit_b", "vit_l", "vit_h" or "vit_tiny".
 
         image_size: side of the square input in pixels, a multiple of 16; the published weights use 1024.
         """
         if name not in PRESETS:
             raise ValueError(f"`name` must be one of {', '.join(PRESETS)}, got {name!r}.")
+        fields = {**PRESETS[name], "image_size": image_size}
+        vision = VISION_CONFIGS[fields.pop("model_type", HQSamVisionConfig.model_type)](**fields)
         return cls(
-            vision_config={**PRESETS[name], "image_size": image_size},
+            vision_config=vision,
             prompt_encoder_config={"image_size": image_size},
-            mask_decoder_config={"vit_dim": PRESETS[name]["hidden_size"]},
+            mask_decoder_config={"vit_dim": vision.early_channels},
         )
 
     @property
@@ -308,4 +403,10 @@ class HQSamConfig(PreTrainedConfig):
         return 4 * (self.vision_config.image_size // self.vision_config.patch_size)
 
 
-__all__ = ["HQSamConfig", "HQSamMaskDecoderConfig", "HQSamPromptEncoderConfig", "HQSamVisionConfig"]
+__all__ = [
+    "HQSamConfig",
+    "HQSamMaskDecoderConfig",
+    "HQSamPromptEncoderConfig",
+    "HQSamTinyViTConfig",
+    "HQSamVisionConfig",
+]

@@ -1,8 +1,10 @@
 """Files that are either whole or not there."""
 
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +23,29 @@ def write_atomically(path: str | os.PathLike, write: Callable[[BinaryIO], object
         raise
 
 
+@contextmanager
+def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """A temporary folder beside `path` that takes its place when the block ends.
+
+    A folder that was there is replaced as a whole; on any failure it stays as it was.
+    """
+    target = Path(path).absolute()
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        if target.exists():
+            old = temporary.with_suffix(".old")
+            target.rename(old)
+            temporary.rename(target)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
 def _umask() -> int:
     # mkstemp makes files for the owner alone; the umask can only be read by setting it.
     mask = os.umask(0)
@@ -28,4 +53,4 @@ def _umask() -> int:
     return mask
 
 
-__all__ = ["write_atomically"]
+__all__ = ["whole_folder", "write_atomically"]

@@ -195,6 +195,15 @@ class HQSamImageProcessor(BaseImageProcessor):
     def image_size(self) -> int:
         return self.size["longest_edge"]
 
+    def resize_frame(self, image_size: int) -> None:
+        """Change the side of the model's square frame, in place; the mask grid keeps its pixels per cell."""
+        size, mask_size = self.image_size, self.mask_size["longest_edge"]
+        if type(image_size) is not int or image_size <= 0 or image_size * mask_size % (4 * size):
+            patch = 4 * size // mask_size
+            raise ValueError(f"`image_size` must be a positive multiple of {patch}, got {image_size!r}.")
+        self.size = {"longest_edge": image_size}
+        self.mask_size = {"longest_edge": image_size * mask_size // size}
+
     def reshaped_size(self, original_size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) of a picture inside the model's frame: longest side to S, the other rounded half up.
 

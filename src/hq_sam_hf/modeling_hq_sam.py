@@ -1,20 +1,18 @@
 """HQ-SAM as a `PreTrainedModel`: image encoder, prompt encoder and mask decoder, in that order."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
 
-from .configuration_hq_sam import HQSamConfig
+from .configuration_hq_sam import HQSamConfig, HQSamTinyViTConfig
+from .loading import HQSamLoading
 from .losses import mask_loss
-from .modeling_mask_decoder import HQ_HEAD_MODULES, HQSamMaskDecoder
+from .modeling_mask_decoder import HQSamMaskDecoder
 from .modeling_prompt_encoder import HQSamPositionalEmbedding, HQSamPromptEncoder
+from .modeling_tiny_vit import HQSamTinyViTEncoder
 from .modeling_vision_encoder import HQSamVisionEncoder, init_like_pytorch
 
 
@@ -46,13 +44,13 @@ class HQSamOutput(ModelOutput):
     vision_hidden_states: tuple[Tensor, ...] | None = None
 
 
-class HQSamPreTrainedModel(PreTrainedModel):
+class HQSamPreTrainedModel(HQSamLoading):
     config: HQSamConfig
     config_class = HQSamConfig
     base_model_prefix = "hq_sam"
     main_input_name = "pixel_values"
     input_modalities = ("image",)
-    _no_split_modules = ["SamVisionLayer"]
+    _no_split_modules = ["SamVisionLayer", "HQSamTinyViTConvBlock", "HQSamTinyViTBlock"]
     _keep_in_fp32_modules_strict = ["shared_image_embedding"]
     _supports_sdpa = True
     supports_gradient_checkpointing = True
@@ -69,40 +67,13 @@ class HQSamModel(HQSamPreTrainedModel):
     def __init__(self, config: HQSamConfig) -> None:
         super().__init__(config)
         self.shared_image_embedding = HQSamPositionalEmbedding(config.vision_config.num_pos_feats)
-        self.vision_encoder = HQSamVisionEncoder(config.vision_config)
+        is_tiny_vit = isinstance(config.vision_config, HQSamTinyViTConfig)
+        self.vision_encoder = (HQSamTinyViTEncoder if is_tiny_vit else HQSamVisionEncoder)(config.vision_config)
         self.prompt_encoder = HQSamPromptEncoder(config)
         # SamAttention asks its own sub-config, which no PreTrainedModel inside the decoder would set.
         config.mask_decoder_config._attn_implementation = config._attn_implementation
         self.mask_decoder = HQSamMaskDecoder(config.mask_decoder_config)
         self.post_init()
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | os.PathLike,
-        *args: Any,
-        output_loading_info: bool = False,
-        **kwargs: Any,
-    ) -> Any:
-        """Load a model as `PreTrainedModel.from_pretrained` does, and refuse weights that do not fit the model.
-
-        Raises ValueError if the checkpoint is damaged, lacks weights of the model or holds others. transformers would
-        only log a report of missing weights and go on with random ones.
-        """
-        try:
-            loaded: Any = super().from_pretrained(
-                pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
-            )
-        except SafetensorError as error:
-            raise ValueError(
-                f"A weights file of {str(pretrained_model_name_or_path)!r} is damaged or no safetensors file "
-                f"({error}). Fetch or convert it again."
-            ) from error
-        model, info = loaded
-        missing, unexpected = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
-        if missing or unexpected:
-            raise ValueError(_describe_misfit(pretrained_model_name_or_path, missing, unexpected))
-        return (model, info) if output_loading_info else model
 
     def get_input_embeddings(self) -> nn.Module:
         return self.vision_encoder.patch_embed
@@ -329,22 +300,6 @@ def _has_shape(value: object, shape: Sequence[int]) -> bool:
 
 def _describe(value: object) -> str:
     return str(tuple(value.shape)) if isinstance(value, Tensor) else f"a {type(value).__name__}"
-
-
-def _describe_misfit(source: object, missing: list[str], unexpected: list[str]) -> str:
-    def some(keys: list[str]) -> str:
-        return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-
-    parts = [
-        f"{len(keys)} {kind} ({some(keys)})"
-        for kind, keys in (("missing", missing), ("unexpected", unexpected))
-        if keys
-    ]
-    hint = "Check that the weights and config.json belong together."
-    if missing and all(key.split(".")[1] in HQ_HEAD_MODULES for key in missing if key.startswith("mask_decoder.")):
-        if all(key.startswith("mask_decoder.") for key in missing):
-            hint = "These are the weights of a plain SAM, without the HQ head."
-    return f"The weights of {str(source)!r} do not fit an HQSamModel: {'; '.join(parts)}. {hint}"
 
 
 __all__ = ["HQSamImageFeatures", "HQSamModel", "HQSamOutput", "HQSamPreTrainedModel"]

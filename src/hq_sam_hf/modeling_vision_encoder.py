@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.models.sam.modeling_sam import SamVisionAttention, SamVisionEncoder
+from transformers.models.sam.modeling_sam import SamVisionAttention, SamVisionEncoder, SamVisionNeck
 from transformers.utils import ModelOutput
 
 from .configuration_hq_sam import HQSamVisionConfig
@@ -46,17 +47,49 @@ class HQSamVisionEncoder(SamVisionEncoder):
             if layer.window_size == 0:
                 intermediate_embeddings.append(hidden_state)
         return HQSamVisionEncoderOutput(
-            last_hidden_state=self._embed(hidden_state),
+            last_hidden_state=apply_neck(self.neck, hidden_state),
             intermediate_embeddings=tuple(intermediate_embeddings),
             hidden_states=tuple(hidden_states) if output_hidden_states else None,
         )
 
-    def _embed(self, hidden_state: Tensor) -> Tensor:
-        """Apply the neck: (B, h, w, D) to (B, C, h, w)."""
-        neck = self.neck
-        narrow = neck.layer_norm1(neck.conv1(hidden_state.permute(0, 3, 1, 2)))
-        # In channels-last memory oneDNN's 3 x 3 convolution rounds twice as far from the original.
-        return neck.layer_norm2(neck.conv2(narrow.contiguous())).contiguous()
+    def resize_image(self, image_size: int) -> None:
+        """Change the side of the square input, in place, by interpolating the positions."""
+        grid = image_size // self.config.patch_size
+        self.config.image_size = self.image_size = image_size
+        self.patch_embed.image_size = (image_size, image_size)
+        self.patch_embed.num_patches = grid * grid
+        if self.pos_embed is not None:
+            _replace(self, "pos_embed", resize_absolute_positions(self.pos_embed, grid))
+        for layer in self.layers:
+            if layer.window_size == 0 and layer.attn.use_rel_pos:
+                for name in ("rel_pos_h", "rel_pos_w"):
+                    _replace(layer.attn, name, resize_relative_positions(getattr(layer.attn, name), grid))
+
+
+def apply_neck(neck: SamVisionNeck, hidden_state: Tensor) -> Tensor:
+    """What the encoder's last block gives, (B, h, w, D), to the image embedding (B, C, h, w)."""
+    narrow = neck.layer_norm1(neck.conv1(hidden_state.permute(0, 3, 1, 2)))
+    # In channels-last memory oneDNN's 3 x 3 convolution rounds twice as far from the original.
+    return neck.layer_norm2(neck.conv2(narrow.contiguous())).contiguous()
+
+
+def resize_absolute_positions(positions: Tensor, grid: int) -> Tensor:
+    """Interpolate absolute positions (1, h, w, D) to (1, grid, grid, D)."""
+    channels_first = positions.float().permute(0, 3, 1, 2)
+    resized = F.interpolate(channels_first, (grid, grid), mode="bicubic", align_corners=False)
+    return resized.permute(0, 2, 3, 1).to(positions.dtype)
+
+
+def resize_relative_positions(positions: Tensor, grid: int) -> Tensor:
+    """Interpolate a table of relative positions (2 h - 1, D) to (2 grid - 1, D), as SAM's get_rel_pos does."""
+    resized = F.interpolate(positions.float().T[None], 2 * grid - 1, mode="linear", align_corners=False)
+    return resized[0].T.to(positions.dtype)
+
+
+def _replace(module: nn.Module, name: str, value: Tensor) -> None:
+    """Put a new parameter in place of an old one, trainable or not as that was."""
+    trainable = getattr(module, name).requires_grad
+    setattr(module, name, nn.Parameter(value.detach().contiguous(), requires_grad=trainable))
 
 
 def init_like_pytorch(module: nn.Module) -> None:
@@ -75,4 +108,11 @@ def init_like_pytorch(module: nn.Module) -> None:
         module.reset_parameters()  # type: ignore[operator]
 
 
-__all__ = ["HQSamVisionEncoder", "HQSamVisionEncoderOutput", "init_like_pytorch"]
+__all__ = [
+    "HQSamVisionEncoder",
+    "HQSamVisionEncoderOutput",
+    "apply_neck",
+    "init_like_pytorch",
+    "resize_absolute_positions",
+    "resize_relative_positions",
+]

@@ -1,5 +1,6 @@
 """Pictures and prompts to the model's tensors, and the model's output back to masks of the pictures."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers.processing_utils import ProcessorMixin
 from .configuration_hq_sam import HQSamConfig
 from .image_processing_hq_sam import HQSamImageProcessor, ImageLike, as_image_list, binary_mask
 from .prompt_batching import ImagePrompts, pad_points, pad_prompts, parse_boxes, parse_points
+from .weights import find_file
 
 IGNORED_LABEL = -100
 
@@ -27,6 +29,27 @@ class HQSamProcessor(ProcessorMixin):
         """The processor with the sizes of a model's configuration."""
         size, mask_size = config.vision_config.image_size, config.mask_size
         return cls(HQSamImageProcessor(size={"longest_edge": size}, mask_size={"longest_edge": mask_size}))
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike, *args: Any, image_size: int | None = None, **kwargs: Any
+    ) -> Any:
+        """Load the processor of a folder, Hub repository or checkpoint file, what `HQSamModel.from_pretrained` takes.
+
+        image_size: another side of the model's square frame, in pixels; give the same to the model.
+        """
+        where = {name: kwargs.get(name) for name in ("revision", "token", "cache_dir")}
+        file = find_file(pretrained_model_name_or_path, **where)
+        if file is not None:
+            # Here, because it imports transformers' models, whose import registers this very module.
+            from .layouts import derive_config, read_checkpoint
+
+            processor: Any = cls.from_config(derive_config(read_checkpoint(file)))
+        else:
+            processor = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        if image_size is not None:
+            processor.image_processor.resize_frame(image_size)
+        return processor
 
     @classmethod
     def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path: str, *args: Any, **kwargs: Any) -> list:
