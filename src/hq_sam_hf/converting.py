@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import HfApi, snapshot_download, split_torch_state_dict_into_shards
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -236,7 +237,11 @@ def _cast(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
 def _write_weights(folder: Path, weights: dict[str, Tensor], max_shard_size: str) -> None:
     split = split_torch_state_dict_into_shards(weights, max_shard_size=max_shard_size)
     for file, names in tqdm(split.filename_to_tensors.items(), desc="writing", unit="file", disable=None):
-        save_file({name: weights[name].contiguous() for name in names}, folder / file, metadata={"format": "pt"})
+        tensors = {name: weights[name].contiguous() for name in names}
+        try:
+            save_file(tensors, folder / file, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise OSError(f"Cannot write {file!r} ({error}).") from error
     if split.is_sharded:
         index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
@@ -276,7 +281,10 @@ def _write_transformers_config(folder: Path, config: HQSamConfig) -> None:
 def _write_original(target: Path, weights: dict[str, Tensor]) -> None:
     names = keys_to_original(weights)
     state = {names[name]: tensor.contiguous() for name, tensor in weights.items()}
-    write_atomically(target, lambda file: torch.save(state, file))
+    try:
+        write_atomically(target, lambda file: torch.save(state, file))
+    except RuntimeError as error:  # how torch.save reports a full disk
+        raise OSError(f"Cannot write {str(target)!r} ({str(error).splitlines()[0]}).") from error
 
 
 def _card(source: str | os.PathLike, target: Path, checkpoint: Checkpoint, published: str | None) -> str:

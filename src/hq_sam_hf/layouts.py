@@ -48,11 +48,11 @@ class Checkpoint:
             return ""
         if "vision_encoder.stages.0.blocks.0.conv1.conv.weight" in self.weights:
             return "TinyViT"
-        width = self.weights["vision_encoder.patch_embed.projection.weight"].shape[0]
-        depth = _count(self.weights, "vision_encoder.layers.")
-        return {(768, 12): "ViT-B", (1024, 24): "ViT-L", (1280, 32): "ViT-H"}.get(
-            (width, depth), f"ViT {width}x{depth}"
-        )
+        projection = self.weights.get("vision_encoder.patch_embed.projection.weight")
+        if projection is None:
+            return "ViT"
+        size = len(projection), _count(self.weights, "vision_encoder.layers.")
+        return {(768, 12): "ViT-B", (1024, 24): "ViT-L", (1280, 32): "ViT-H"}.get(size, f"ViT {size[0]}x{size[1]}")
 
     def describe(self) -> str:
         """One line for people, such as "HQ-SAM, ViT-B, original layout"."""
@@ -77,7 +77,7 @@ def recognise(weights: Mapping[str, Tensor], source: str) -> Checkpoint:
     keys = list(weights)
     if any(".lora_" in key or key.startswith("base_model.") for key in keys):
         raise ValueError(f"{source!r} is a LoRA adapter, not a model. Load its base model and add it with peft.")
-    if any(key.startswith(("image_encoder.trunk.", "sam_mask_decoder.")) for key in keys):
+    if any(key.startswith(("image_encoder.trunk.", "sam_mask_decoder.", "vision_encoder.backbone.")) for key in keys):
         raise ValueError(f"{source!r} is a SAM 2 checkpoint, another model. HQ-SAM builds on SAM 1.")
     try:
         layout, part, names = _names(keys)
@@ -147,36 +147,43 @@ def derive_config(checkpoint: Checkpoint) -> HQSamConfig:
     weights = _Shapes(checkpoint)
     vision = _tiny_vit_config(weights) if checkpoint.encoder == "TinyViT" else _vit_config(weights)
     image = {"image_size": vision["image_size"], "patch_size": vision.get("patch_size", 16)}
-    width = weights["prompt_encoder.no_mask_embed.weight"][1]
+    width = weights.shape("prompt_encoder.no_mask_embed.weight", 2)[1]
     prompt = {
         **image,
         "hidden_size": width,
-        "mask_input_channels": weights["prompt_encoder.mask_embed.conv2.weight"][0],
+        "mask_input_channels": weights.shape("prompt_encoder.mask_embed.conv2.weight", 4)[0],
         "num_point_embeddings": weights.count("prompt_encoder.point_embed."),
     }
     early = vision["embed_dims"][2] if "embed_dims" in vision else vision["hidden_size"]
     block = "mask_decoder.transformer.layers.0"
     decoder = {
-        "hidden_size": weights["mask_decoder.iou_token.weight"][1],
-        "mlp_dim": weights[f"{block}.mlp.lin1.weight"][0],
+        "hidden_size": weights.shape("mask_decoder.iou_token.weight", 2)[1],
+        "mlp_dim": weights.shape(f"{block}.mlp.lin1.weight", 2)[0],
         "num_hidden_layers": weights.count("mask_decoder.transformer.layers."),
-        "attention_downsample_rate": width // weights[f"{block}.cross_attn_token_to_image.q_proj.weight"][0],
-        "num_multimask_outputs": weights["mask_decoder.mask_tokens.weight"][0] - 1,
+        "attention_downsample_rate": width // weights.shape(f"{block}.cross_attn_token_to_image.q_proj.weight", 2)[0],
+        "num_multimask_outputs": weights.shape("mask_decoder.mask_tokens.weight", 2)[0] - 1,
         "iou_head_depth": 2 + weights.count("mask_decoder.iou_prediction_head.layers."),
-        "iou_head_hidden_dim": weights["mask_decoder.iou_prediction_head.proj_in.weight"][0],
-        "vit_dim": weights["mask_decoder.compress_vit_conv1.weight"][0] if checkpoint.has_hq else early,
+        "iou_head_hidden_dim": weights.shape("mask_decoder.iou_prediction_head.proj_in.weight", 2)[0],
+        "vit_dim": weights.shape("mask_decoder.compress_vit_conv1.weight", 4)[0] if checkpoint.has_hq else early,
     }
-    return HQSamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
+    try:
+        return HQSamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
+    except ValueError as error:
+        raise ValueError(f"The weights of {weights.source!r} do not fit together: {error}") from error
 
 
 def _vit_config(weights: "_Shapes") -> dict[str, Any]:
-    hidden_size, channels, patch_size, _ = weights["vision_encoder.patch_embed.projection.weight"]
+    hidden_size, channels, patch_size, _ = weights.shape("vision_encoder.patch_embed.projection.weight", 4)
     depth = weights.count("vision_encoder.layers.")
     spans, head_dim = [], 0
     for i in range(depth):
-        length, head_dim = weights[f"vision_encoder.layers.{i}.attn.rel_pos_h"]
+        length, head_dim = weights.shape(f"vision_encoder.layers.{i}.attn.rel_pos_h", 2)
         spans.append((length + 1) // 2)  # a table for n positions has 2 n - 1 rows
-    grid = weights["vision_encoder.pos_embed"][1] if "vision_encoder.pos_embed" in weights else max(spans)
+    grid = (
+        weights.shape("vision_encoder.pos_embed", 4)[1]
+        if "vision_encoder.pos_embed" in weights
+        else max(spans, default=0)
+    )
     global_blocks = [i for i, span in enumerate(spans) if span == grid]
     windows = Counter(span for span in spans if span != grid)
     if len(windows) > 1 or (not windows and depth > 1) or not global_blocks:
@@ -184,7 +191,7 @@ def _vit_config(weights: "_Shapes") -> dict[str, Any]:
             f"{weights.source!r}: cannot tell windowed from global blocks, whose tables of relative positions span "
             f"{spans} of {grid} patches. Pass the `config` of this model."
         )
-    mlp_dim = weights["vision_encoder.layers.0.mlp.lin1.weight"][0]
+    mlp_dim = weights.shape("vision_encoder.layers.0.mlp.lin1.weight", 2)[0]
     return {
         "hidden_size": hidden_size,
         "num_channels": channels,
@@ -198,19 +205,19 @@ def _vit_config(weights: "_Shapes") -> dict[str, Any]:
         "mlp_ratio": mlp_dim / hidden_size,
         "qkv_bias": "vision_encoder.layers.0.attn.qkv.bias" in weights,
         "use_abs_pos": "vision_encoder.pos_embed" in weights,
-        "output_channels": weights["vision_encoder.neck.conv1.weight"][0],
-        "num_pos_feats": weights[SHARED_MATRIX][1],
+        "output_channels": weights.shape("vision_encoder.neck.conv1.weight", 4)[0],
+        "num_pos_feats": weights.shape(SHARED_MATRIX, 2)[1],
     }
 
 
 def _tiny_vit_config(weights: "_Shapes") -> dict[str, Any]:
     stages = "vision_encoder.stages."
     depths = [weights.count(f"{stages}{s}.blocks.") for s in range(weights.count(stages))]
-    dims = [weights["vision_encoder.patch_embed.conv2.conv.weight"][0]]
+    dims = [weights.shape("vision_encoder.patch_embed.conv2.conv.weight", 4)[0]]
     heads, windows = [], []
     for s in range(1, len(depths)):
-        biases, offsets = weights[f"{stages}{s}.blocks.0.attn.attention_biases"]
-        dims.append(weights[f"{stages}{s}.blocks.0.attn.proj.weight"][0])
+        biases, offsets = weights.shape(f"{stages}{s}.blocks.0.attn.attention_biases", 2)
+        dims.append(weights.shape(f"{stages}{s}.blocks.0.attn.proj.weight", 2)[0])
         heads.append(biases)
         windows.append(math.isqrt(offsets))
     classifier = "vision_encoder.unused_head.classifier.weight"
@@ -220,12 +227,12 @@ def _tiny_vit_config(weights: "_Shapes") -> dict[str, Any]:
         "depths": depths,
         "num_attention_heads": [2, *heads],  # the first stage has no attention
         "window_sizes": [7, *windows],
-        "mlp_ratio": weights[f"{stages}1.blocks.0.mlp.lin1.weight"][0] / dims[1],
-        "mbconv_expand_ratio": weights[f"{stages}0.blocks.0.conv1.conv.weight"][0] / dims[0],
+        "mlp_ratio": weights.shape(f"{stages}1.blocks.0.mlp.lin1.weight", 2)[0] / dims[1],
+        "mbconv_expand_ratio": weights.shape(f"{stages}0.blocks.0.conv1.conv.weight", 4)[0] / dims[0],
         "image_size": 1024,
-        "output_channels": weights["vision_encoder.neck.conv1.weight"][0],
-        "num_pos_feats": weights[SHARED_MATRIX][1],
-        "num_classes": weights[classifier][0] if classifier in weights else 0,
+        "output_channels": weights.shape("vision_encoder.neck.conv1.weight", 4)[0],
+        "num_pos_feats": weights.shape(SHARED_MATRIX, 2)[1],
+        "num_classes": weights.shape(classifier, 2)[0] if classifier in weights else 0,
     }
 
 
@@ -234,18 +241,20 @@ class _Shapes:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.source = checkpoint.source
-        self.names = list(checkpoint.weights)
         self._shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint.weights.items()}
 
     def __contains__(self, name: str) -> bool:
         return name in self._shapes
 
-    def __getitem__(self, name: str) -> tuple[int, ...]:
+    def shape(self, name: str, rank: int) -> tuple[int, ...]:
         if name not in self._shapes:
             raise ValueError(
                 f"{self.source!r} lacks the weight {name!r} (by the names of HQSamModel). Fetch it again."
             )
-        return self._shapes[name]
+        shape = self._shapes[name]
+        if len(shape) != rank or 0 in shape:
+            raise ValueError(f"{self.source!r}: the weight {name!r} must have {rank} dimensions, got {shape}.")
+        return shape
 
     def count(self, prefix: str) -> int:
         return _count(self._shapes, prefix)

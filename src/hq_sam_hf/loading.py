@@ -1,6 +1,8 @@
 """How an `HQSamModel` comes by its weights: folders, Hub repositories, single files, a plain SAM, a head alone."""
 
+import json
 import os
+import pickle
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -96,10 +98,14 @@ class HQSamLoading(PreTrainedModel):
             loaded: Any = super().from_pretrained(
                 name, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
             )
-        except SafetensorError as error:
+        except pickle.UnpicklingError as error:
             raise ValueError(
-                f"A weights file of {str(name)!r} is damaged or no safetensors file ({error}). Fetch or convert it "
-                "again."
+                f"The .bin weights of {str(name)!r} hold Python objects besides tensors, which are not loaded because "
+                "they could run code. Get them as safetensors."
+            ) from error
+        except (SafetensorError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"A weights file or index of {str(name)!r} is damaged or cut short ({error}). Fetch or convert it again."
             ) from error
         model, info = loaded
         for key, got, expected in info["mismatched_keys"] if not ignore_mismatched_sizes else ():
@@ -232,6 +238,11 @@ def check_fit(checkpoint: Checkpoint, model: nn.Module) -> None:
             raise ValueError(
                 f"The weights of {checkpoint.source!r} do not fit together: {name} is {tuple(weights[name].shape)}, "
                 f"expected {tuple(shape)} from the shapes of the others."
+            )
+        if not weights[name].is_floating_point() and not name.endswith("num_batches_tracked"):
+            raise ValueError(
+                f"The weight {name} of {checkpoint.source!r} is {str(weights[name].dtype).removeprefix('torch.')}, "
+                "expected a floating-point type. Quantized weights cannot be loaded."
             )
 
 

@@ -76,7 +76,8 @@ def apply_neck(neck: SamVisionNeck, hidden_state: Tensor) -> Tensor:
 def resize_absolute_positions(positions: Tensor, grid: int) -> Tensor:
     """Interpolate absolute positions (1, h, w, D) to (1, grid, grid, D)."""
     channels_first = positions.float().permute(0, 3, 1, 2)
-    resized = F.interpolate(channels_first, (grid, grid), mode="bicubic", align_corners=False)
+    # With antialiasing the kernel is the one that keeps ramps straight (a = -0.5), and shrinking does not alias.
+    resized = F.interpolate(channels_first, (grid, grid), mode="bicubic", align_corners=False, antialias=True)
     return resized.permute(0, 2, 3, 1).to(positions.dtype)
 
 

@@ -61,16 +61,18 @@ def read_weights(source: str | os.PathLike) -> dict[str, Tensor]:
         raise ValueError(f"{str(source)!r} is neither a file nor a folder.")
     if path.stat().st_size == 0:
         raise ValueError(f"{str(path)!r} is empty. Fetch it again.")
-    weights = _read_torch(path) if _is_pickle(path) else _read_safetensors(path)
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{str(path)!r} is a Git LFS pointer, not the file itself. Run `git lfs pull`.")
+    weights = _read_torch(path) if _is_pickle(start) else _read_safetensors(path)
     if not weights:
         raise ValueError(f"{str(path)!r} holds no tensors.")
     return _without_wrapper_prefix(weights)
 
 
-def _is_pickle(path: Path) -> bool:
-    """Tell by the first bytes: a zip archive, or a pickle of protocol 2 to 5 (also inside a tar)."""
-    with path.open("rb") as file:
-        start = file.read(512)
+def _is_pickle(start: bytes) -> bool:
+    """Tell by the first bytes: a zip archive, or a pickle of protocol 2 to 5."""
     return start[:2] == b"PK" or (start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"))
 
 
