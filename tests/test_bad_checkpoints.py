@@ -175,7 +175,7 @@ FOLDERS = {
     "a shard cut short": (lambda f: write(shard(f)[0], b"x" * 100), "damaged"),
     "an index that is no JSON": (lambda f: (shard(f), (f / "model.safetensors.index.json").write_text("{")), "index"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors"),
-    "weights of nothing": (lambda f: write(f / "model.safetensors", b""), "model.safetensors"),
+    "weights of nothing": (lambda f: write(f / "model.safetensors", b""), "damaged"),
     "a config of other weights": (lambda f: edit(f, mask_decoder_config={"mlp_dim": 256}), "mlp"),
     "a config that is no JSON": (lambda f: (f / "config.json").write_text("{"), "JSON"),
     "an impossible config": (lambda f: edit(f, vision_config={"num_attention_heads": 7}), "num_attention_heads"),
@@ -184,7 +184,7 @@ FOLDERS = {
             (f / "model.safetensors").unlink(),
             write(f / "pytorch_model.bin", pickle.dumps({"a": RunsCode()}, protocol=2)),
         ),
-        "pytorch_model.bin",
+        "could run code",
     ),
 }
 

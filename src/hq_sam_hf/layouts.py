@@ -179,11 +179,8 @@ def _vit_config(weights: "_Shapes") -> dict[str, Any]:
     for i in range(depth):
         length, head_dim = weights.shape(f"vision_encoder.layers.{i}.attn.rel_pos_h", 2)
         spans.append((length + 1) // 2)  # a table for n positions has 2 n - 1 rows
-    grid = (
-        weights.shape("vision_encoder.pos_embed", 4)[1]
-        if "vision_encoder.pos_embed" in weights
-        else max(spans, default=0)
-    )
+    has_positions = "vision_encoder.pos_embed" in weights
+    grid = weights.shape("vision_encoder.pos_embed", 4)[1] if has_positions else max(spans, default=0)
     global_blocks = [i for i, span in enumerate(spans) if span == grid]
     windows = Counter(span for span in spans if span != grid)
     if len(windows) > 1 or (not windows and depth > 1) or not global_blocks:
@@ -204,7 +201,7 @@ def _vit_config(weights: "_Shapes") -> dict[str, Any]:
         "mlp_dim": mlp_dim,
         "mlp_ratio": mlp_dim / hidden_size,
         "qkv_bias": "vision_encoder.layers.0.attn.qkv.bias" in weights,
-        "use_abs_pos": "vision_encoder.pos_embed" in weights,
+        "use_abs_pos": has_positions,
         "output_channels": weights.shape("vision_encoder.neck.conv1.weight", 4)[0],
         "num_pos_feats": weights.shape(SHARED_MATRIX, 2)[1],
     }

@@ -105,7 +105,8 @@ class HQSamLoading(PreTrainedModel):
             ) from error
         except (SafetensorError, json.JSONDecodeError) as error:
             raise ValueError(
-                f"A weights file or index of {str(name)!r} is damaged or cut short ({error}). Fetch or convert it again."
+                f"A weights file or index of {str(name)!r} is damaged or cut short ({error}). Fetch or convert it "
+                "again."
             ) from error
         model, info = loaded
         for key, got, expected in info["mismatched_keys"] if not ignore_mismatched_sizes else ():
