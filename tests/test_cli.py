@@ -57,6 +57,22 @@ def test_one_box_gives_one_mask(segment, photo, tmp_path, capsys):
     assert "wrote coffee_mask.png" in printed
 
 
+def test_a_file_of_the_original_serves_as_model(segment, tmp_path):
+    import torch
+
+    torch.save(pair(SMALL)[0].state_dict(), tmp_path / "sam_hq.pth")
+    assert segment("--box", "165,15,415,310", "-o", "folder.png") == 0
+    assert segment("--box", "165,15,415,310", "-o", "file.png", model="sam_hq.pth") == 0
+    assert np.array_equal(read("file.png"), read("folder.png"))
+
+
+def test_another_input_size(segment, capsys):
+    assert segment("--box", "165,15,415,310", "-o", "large.png", "--image-size", "192") == 0
+    assert read("large.png").shape == (400, 600)
+    assert segment("--box", "165,15,415,310", "-o", "odd.png", "--image-size", "100") == 1
+    assert "`image_size` must be a positive multiple of 16" in capsys.readouterr().err
+
+
 def test_many_boxes_and_all_outputs(segment, photo, tmp_path):
     boxes = [[165, 15, 415, 310], [60, 60, 480, 390], [325, 65, 425, 325]]
     flags = [flag for box in boxes for flag in ("--box", ",".join(map(str, box)))]

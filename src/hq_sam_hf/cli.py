@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 SEGMENT_EPILOG = """\
-published models: syscv-community/sam-hq-vit-base, syscv-community/sam-hq-vit-large, syscv-community/sam-hq-vit-huge
+published models: syscv-community/sam-hq-vit-base, syscv-community/sam-hq-vit-large, syscv-community/sam-hq-vit-huge,
+                  lkeab/hq-sam/sam_hq_vit_tiny.pth (Light HQ-SAM)
 example:          hq-sam segment coffee.jpg --model MODEL --box 165,15,415,310 --overlay coffee_overlay.png
 """
 
@@ -53,7 +54,7 @@ def add_segment_command(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("photo", type=Path, help="picture file; it is turned upright by its EXIF tag")
-    parser.add_argument("--model", required=True, help="folder or Hub repository of an HQ-SAM model")
+    parser.add_argument("--model", required=True, help="folder, Hub repository or checkpoint file of an HQ-SAM")
     prompts = parser.add_argument_group("what to segment, in pixels of the photo")
     xyxy, xy = numbers(4, "x1,y1,x2,y2"), numbers(2, "x,y")
     prompts.add_argument(
@@ -83,6 +84,7 @@ def add_segment_command(commands: argparse._SubParsersAction) -> None:
     )
     how.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (by default a GPU where there is one)")
     how.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    how.add_argument("--image-size", type=int, metavar="PIXELS", help="side of the model's input, by default its own")
     parser.set_defaults(run=run_segment)
 
 
@@ -95,7 +97,7 @@ def run_segment(arguments: argparse.Namespace) -> None:
     if outputs == Outputs():
         outputs = Outputs(mask=Path(f"{arguments.photo.stem}_mask.png"))
     _quiet()
-    model, processor = load_model(arguments.model, arguments.device, arguments.dtype)
+    model, processor = load_model(arguments.model, arguments.device, arguments.dtype, arguments.image_size)
     records = segment_photo(
         arguments.photo, prompts, outputs, model, processor, arguments.multimask, arguments.hq_token_only
     )

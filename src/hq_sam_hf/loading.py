@@ -165,17 +165,20 @@ class HQSamLoading(PreTrainedModel):
     ) -> None:
         """Put a trained HQ head on this model, in place.
 
-        source: a folder or Hub repository with `hq_head.safetensors`, or a file with an HQ head in any layout, such as
-        the decoder checkpoints `epoch_N.pth` of the original's training. Of a larger file only the head is taken; a
-        warning tells if it was trained with another SAM decoder than this model has.
+        source: a folder or Hub repository with `hq_head.safetensors`, or a file or folder with an HQ head in any
+        layout, such as the decoder checkpoints `epoch_N.pth` of the original's training. Of a larger checkpoint only
+        the head is taken; a warning tells if it was trained with another SAM decoder than this model has.
         Raises ValueError if the head was made for a base of other sizes.
         """
-        file = find_file(Path(source) / HQ_HEAD_FILE if os.path.isdir(source) else source, revision, token)
-        if file is None:
+        path = find_file(source, revision, token)
+        if path is None and os.path.isdir(source):
+            head_file = Path(source) / HQ_HEAD_FILE
+            path = head_file if head_file.is_file() else Path(source)
+        elif path is None:
             from huggingface_hub import hf_hub_download
 
-            file = Path(hf_hub_download(str(source), HQ_HEAD_FILE, revision=revision, token=token))
-        checkpoint = read_checkpoint(file)
+            path = Path(hf_hub_download(str(source), HQ_HEAD_FILE, revision=revision, token=token))
+        checkpoint = read_checkpoint(path)
         if not checkpoint.has_hq:
             raise ValueError(f"{str(source)!r} is a {checkpoint.describe()} and holds no HQ head.")
         own = self._hq_head()

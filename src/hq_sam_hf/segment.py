@@ -59,16 +59,18 @@ class Outputs:
                 raise ValueError(f"The {name} must be {expected}, got {str(path)!r}.")
 
 
-def load_model(name: str, device: str | None, dtype: str) -> tuple[HQSamModel, HQSamProcessor]:
-    """Load model and processor from a folder or Hub repository. device: None for a GPU where there is one."""
+def load_model(
+    name: str, device: str | None, dtype: str, image_size: int | None = None
+) -> tuple[HQSamModel, HQSamProcessor]:
+    """Load model and processor from a folder, Hub repository or file. device: None for a GPU where there is one."""
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"The device {device!r} cannot be used here ({str(error).splitlines()[0]}).") from error
-    model = HQSamModel.from_pretrained(name, dtype=DTYPES[dtype]).to(device)
-    return model, HQSamProcessor.from_pretrained(name)
+    model = HQSamModel.from_pretrained(name, dtype=DTYPES[dtype], image_size=image_size).to(device)
+    return model, HQSamProcessor.from_pretrained(name, image_size=image_size)
 
 
 def segment_photo(
