@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import initialization as init
 from transformers.models.sam.modeling_sam import SamVisionAttention, SamVisionEncoder, SamVisionNeck
 from transformers.utils import ModelOutput
 
@@ -105,6 +106,13 @@ def init_like_pytorch(module: nn.Module) -> None:
     elif isinstance(module, SamVisionEncoder):
         if module.pos_embed is not None:
             nn.init.zeros_(module.pos_embed)
+    elif isinstance(module, nn.BatchNorm2d):
+        # reset_parameters would also reset statistics that transformers has just loaded; these functions do not.
+        init.ones_(module.weight)
+        init.zeros_(module.bias)
+        init.zeros_(module.running_mean)
+        init.ones_(module.running_var)
+        init.zeros_(module.num_batches_tracked)
     elif hasattr(module, "reset_parameters"):
         module.reset_parameters()  # type: ignore[operator]
 
