@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         HQSamPromptEncoderConfig,
         HQSamVisionConfig,
     )
+    from .hqseg44k import load_hqseg44k
     from .image_processing_hq_sam import HQSamImageProcessor, load_image
     from .modeling_hq_sam import HQSamImageFeatures, HQSamModel, HQSamOutput
     from .processing_hq_sam import HQSamProcessor
@@ -31,6 +32,7 @@ _HOME = {
     "HQSamProcessor": "processing_hq_sam",
     "HQSamPromptEncoderConfig": "configuration_hq_sam",
     "HQSamVisionConfig": "configuration_hq_sam",
+    "load_hqseg44k": "hqseg44k",
     "load_image": "image_processing_hq_sam",
 }
 
@@ -44,6 +46,7 @@ __all__ = [
     "HQSamProcessor",
     "HQSamPromptEncoderConfig",
     "HQSamVisionConfig",
+    "load_hqseg44k",
     "load_image",
 ]
 
