@@ -129,14 +129,13 @@ def mask_values(picture: Image.Image) -> np.ndarray:
 def _colours_to_grey(colours: np.ndarray) -> np.ndarray:
     """Grey values of an RGB array (H, W, 3) that is grey, or bool where it is black and one other colour."""
     first = colours[..., 0]
-    difference = colours.max(axis=-1) - colours.min(axis=-1)
-    if not difference.any():
+    if np.array_equal(first, colours[..., 1]) and np.array_equal(first, colours[..., 2]):
         return first
     foreground = np.any(colours, axis=-1)
     objects = colours[foreground]
     if (objects == objects[0]).all():
         return foreground
-    if difference.max() <= NEARLY_GREY:
+    if np.ptp(colours, axis=-1).max() <= NEARLY_GREY:
         return first
     raise ValueError(
         "a coloured mask must be black with one other colour, got several. Give one mask per object, in grey."
