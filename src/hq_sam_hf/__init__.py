@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         HQSamTinyViTConfig,
         HQSamVisionConfig,
     )
+    from .hqseg44k import load_hqseg44k
     from .image_processing_hq_sam import HQSamImageProcessor, load_image
     from .modeling_hq_sam import HQSamImageFeatures, HQSamModel, HQSamOutput
     from .processing_hq_sam import HQSamProcessor
@@ -33,6 +34,7 @@ _HOME = {
     "HQSamPromptEncoderConfig": "configuration_hq_sam",
     "HQSamTinyViTConfig": "configuration_hq_sam",
     "HQSamVisionConfig": "configuration_hq_sam",
+    "load_hqseg44k": "hqseg44k",
     "load_image": "image_processing_hq_sam",
 }
 
@@ -47,6 +49,7 @@ __all__ = [
     "HQSamPromptEncoderConfig",
     "HQSamTinyViTConfig",
     "HQSamVisionConfig",
+    "load_hqseg44k",
     "load_image",
 ]
 

@@ -12,12 +12,18 @@ example:          hq-sam segment coffee.jpg --model MODEL --box 165,15,415,310 -
 """
 
 
+DATA_EPILOG = """\
+example: hq-sam data download hqseg44k && hq-sam data check hqseg44k && hq-sam data export hqseg44k -o parquet
+"""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run a command: 0 on success, 2 on wrong use, 1 on failure with one line on standard error."""
     parser = argparse.ArgumentParser(prog="hq-sam", description="Segment anything in high quality.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_segment_command(commands)
     add_convert_command(commands)
+    add_data_command(commands)
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)
@@ -154,6 +160,65 @@ def run_convert(arguments: argparse.Namespace) -> None:
         push_to=arguments.push_to_hub,
         revision=arguments.revision,
     )
+
+
+def add_data_command(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "data",
+        help="download, check and export HQSeg-44K",
+        description="Prepare HQSeg-44K and the four validation sets.",
+        epilog=DATA_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
+
+    download = actions.add_parser("download", help="fetch the three archives (7.3 GB) from the Hub; may be continued")
+    download.add_argument("root", type=Path, help="the archives go to ROOT/data")
+    download.set_defaults(run=run_data_download)
+
+    check = actions.add_parser("check", help="read every image and mask; exit code 1 if something is wrong")
+    _add_choice_of_sets(check)
+    check.add_argument("--threads", type=int, metavar="N", help="by default one per core, at most 8")
+    check.set_defaults(run=run_data_check)
+
+    export = actions.add_parser("export", help="write sharded Parquet with the original bytes of the pictures")
+    _add_choice_of_sets(export)
+    export.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="gets DIR/SPLIT/SET-*.parquet")
+    export.add_argument("--shard-size", type=int, default=500, metavar="MB", help="of one file, by default 500")
+    export.set_defaults(run=run_data_export)
+
+
+def _add_choice_of_sets(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("root", type=Path, help="folder with the data sets, unpacked, as zip archives or as Parquet")
+    parser.add_argument("--split", choices=("train", "validation"), help="by default both")
+    parser.add_argument(
+        "--sets", type=lambda text: text.split(","), metavar="A,B", help="such as dis,thin; by default all"
+    )
+
+
+def run_data_download(arguments: argparse.Namespace) -> None:
+    from .prepare_data import download_data
+
+    print("fetched", ", ".join(str(path) for path in download_data(arguments.root)))
+
+
+def run_data_check(arguments: argparse.Namespace) -> None:
+    from .prepare_data import check_data, format_reports
+
+    reports = check_data(arguments.root, arguments.split, arguments.sets, arguments.threads)
+    print(format_reports(reports))
+    problems = sum(len(report.problems) for report in reports)
+    if problems:
+        raise ValueError(f"{problems} problem{'s' if problems > 1 else ''} in {arguments.root}, listed above.")
+
+
+def run_data_export(arguments: argparse.Namespace) -> None:
+    from .prepare_data import export_data
+
+    rows = export_data(arguments.root, arguments.output, arguments.split, arguments.sets, arguments.shard_size)
+    for (split, name), count in rows.items():
+        print(f"{name} ({split}): {count} rows")
+    print("wrote", arguments.output)
 
 
 def _quiet() -> None:

@@ -14,12 +14,12 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
@@ -48,12 +48,25 @@ def load_image(path: str | os.PathLike) -> Image.Image:
     if not Path(path).is_file():
         raise ValueError(f"`images` names {str(path)!r}, which is not a file.")
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
+        return Image.fromarray(_pil_to_rgb(open_upright(path)))
+    except ValueError as error:
+        raise ValueError(f"`images`: cannot read {str(path)!r} as a picture ({error}).") from error
+
+
+def open_upright(file: str | os.PathLike | BinaryIO) -> Image.Image:
+    """Decode the first frame of an image file, upright by its EXIF tag and in its own mode.
+
+    Raises ValueError for a file that is not a whole picture.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(file) as image:
             # Pillow only warns between its limit and twice the limit; such pictures are large but honest.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.fromarray(_pil_to_rgb(ImageOps.exif_transpose(image)))
-    except (OSError, SyntaxError, EOFError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"`images`: cannot read {str(path)!r} as a picture ({error}).") from error
+            return ImageOps.exif_transpose(image)
+    except UnidentifiedImageError as error:
+        raise ValueError("not an image file, or of a kind that Pillow does not know") from error
+    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise ValueError(str(error)) from error
 
 
 def read_image(image: ImageLike, input_data_format: str | None = None) -> np.ndarray:
@@ -346,4 +359,4 @@ def _size_list(name: str, sizes: Any) -> list[tuple[int, int]]:
     return pairs
 
 
-__all__ = ["HQSamImageProcessor", "load_image", "read_image"]
+__all__ = ["HQSamImageProcessor", "load_image", "open_upright", "read_image"]

@@ -1,15 +1,16 @@
-"""Binary masks as boxes and COCO run lengths."""
+"""Binary masks as boxes, and from and to COCO's run lengths and polygons."""
 
+from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
 
 
 class RLE(TypedDict):
-    """COCO's run-length encoding: size [height, width] and compressed counts."""
+    """COCO's run-length encoding: size [height, width] and counts, compressed to text or as a list."""
 
     size: list[int]
-    counts: str
+    counts: str | list[int]
 
 
 def mask_to_box(mask: np.ndarray) -> list[int]:
@@ -33,13 +34,66 @@ def mask_to_rle(mask: np.ndarray) -> RLE:
 
 
 def rle_to_mask(rle: RLE) -> np.ndarray:
-    """Decode COCO's compressed run lengths to a bool mask (height, width)."""
+    """Decode COCO's run lengths to a bool mask (height, width)."""
     height, width = rle["size"]
-    counts = _decompress(rle["counts"])
-    if sum(counts) != height * width:
+    counts = _decompress(rle["counts"]) if isinstance(rle["counts"], str) else rle["counts"]
+    if min(counts, default=0) < 0 or sum(counts) != height * width:
         raise ValueError(f"The runs of the RLE cover {sum(counts)} pixels, but its size is {height} x {width}.")
     values = np.arange(len(counts)) % 2 == 1
     return np.repeat(values, counts).reshape((height, width), order="F")
+
+
+# COCO rasterises outlines on a grid five times as fine (maskApi.c, rleFrPoly).
+_POLYGON_SCALE = 5
+
+
+def polygons_to_mask(polygons: Sequence[Sequence[float]], size: Sequence[int]) -> np.ndarray:
+    """Fill the polygons of one object as pycocotools does; gives a bool mask (height, width).
+
+    polygons: each [x1, y1, x2, y2, ...] in pixels, of at least three points. size: (height, width).
+    """
+    height, width = size
+    mask = np.zeros((height, width), dtype=bool)
+    for polygon in polygons:
+        if len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError(f"A polygon must be x, y of at least 3 points, got {len(polygon)} numbers.")
+        mask |= _fill(np.asarray(polygon, dtype=np.float64).reshape(-1, 2), height, width)
+    return mask
+
+
+def _fill(points: np.ndarray, height: int, width: int) -> np.ndarray:
+    x, y = _outline_points(points)
+    # Where the outline steps from one fine column to the next, it may cross the centre of a column of pixels; there
+    # the inside begins or ends.
+    steps = np.flatnonzero(x[1:] != x[:-1])
+    column = (np.minimum(x[steps], x[steps + 1]) + 0.5) / _POLYGON_SCALE - 0.5
+    row = (np.minimum(y[steps], y[steps + 1]) + 0.5) / _POLYGON_SCALE - 0.5
+    centred = (column == np.floor(column)) & (column >= 0) & (column <= width - 1)
+    rows = np.ceil(np.clip(row[centred], 0, height)).astype(np.int64)
+    # Row `height` is the top of the next column, so that an outline below the picture fills a column to its end.
+    crossings = column[centred].astype(np.int64) * height + rows
+    toggles = np.bincount(crossings, minlength=height * width + 1)[:-1]
+    return (np.cumsum(toggles) % 2 == 1).reshape((height, width), order="F")
+
+
+def _outline_points(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x and y of the closed outline on the fine grid: on each edge a point per step along its longer axis."""
+    corners = (points * _POLYGON_SCALE + 0.5).astype(np.int64)
+    xs, ys = [], []
+    for start, end in zip(corners, np.roll(corners, -1, axis=0)):
+        dx, dy = np.abs(end - start)
+        along_x = dx >= dy
+        major, minor = (0, 1) if along_x else (1, 0)
+        # From the smaller coordinate on, whatever the direction, so that rounding is the same both ways.
+        low, high = (start, end) if start[major] <= end[major] else (end, start)
+        length = high[major] - low[major]
+        steps = np.arange(length + 1) if low is start else np.arange(length, -1, -1)
+        slope = (high[minor] - low[minor]) / length if length else 0.0
+        along = low[major] + steps
+        across = (low[minor] + slope * steps + 0.5).astype(np.int64)
+        xs.append(along if along_x else across)
+        ys.append(across if along_x else along)
+    return np.concatenate(xs), np.concatenate(ys)
 
 
 # COCO's text form (maskApi.c, rleToString): from the third run on the difference to the run two before, in groups of
@@ -74,4 +128,4 @@ def _decompress(text: str) -> list[int]:
     return counts
 
 
-__all__ = ["RLE", "mask_to_box", "mask_to_rle", "rle_to_mask"]
+__all__ = ["RLE", "mask_to_box", "mask_to_rle", "polygons_to_mask", "rle_to_mask"]
