@@ -258,7 +258,7 @@ def test_encoder_and_decoder_export(model, pixels):
         encoder = torch.export.export(model.vision_encoder, (pixels,))
         expected = model.vision_encoder(pixels).last_hidden_state
         actual = encoder.module()(pixels).last_hidden_state
-        torch.testing.assert_close(actual, expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(actual, expected, atol=5e-6, rtol=0)
 
         features = model.get_image_features(pixels)
         prompts = (torch.rand(2, 2, 3, 2) * SIDE, torch.ones(2, 2, 3, dtype=torch.long), boxes_for(2, 2))

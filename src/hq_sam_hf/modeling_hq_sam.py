@@ -50,7 +50,7 @@ class HQSamPreTrainedModel(HQSamLoading):
     base_model_prefix = "hq_sam"
     main_input_name = "pixel_values"
     input_modalities = ("image",)
-    _no_split_modules = ["SamVisionLayer", "HQSamTinyViTConvBlock", "HQSamTinyViTBlock"]
+    _no_split_modules = ["SamVisionLayer", "HQSamVisionLayer", "HQSamTinyViTConvBlock", "HQSamTinyViTBlock"]
     _keep_in_fp32_modules_strict = ["shared_image_embedding"]
     _supports_sdpa = True
     supports_gradient_checkpointing = True
@@ -66,12 +66,13 @@ class HQSamModel(HQSamPreTrainedModel):
 
     def __init__(self, config: HQSamConfig) -> None:
         super().__init__(config)
+        # transformers' modules ask their own sub-config, which no PreTrainedModel inside would set.
+        for section in (config.vision_config, config.mask_decoder_config):
+            section._attn_implementation = config._attn_implementation
         self.shared_image_embedding = HQSamPositionalEmbedding(config.vision_config.num_pos_feats)
         is_tiny_vit = isinstance(config.vision_config, HQSamTinyViTConfig)
         self.vision_encoder = (HQSamTinyViTEncoder if is_tiny_vit else HQSamVisionEncoder)(config.vision_config)
         self.prompt_encoder = HQSamPromptEncoder(config)
-        # SamAttention asks its own sub-config, which no PreTrainedModel inside the decoder would set.
-        config.mask_decoder_config._attn_implementation = config._attn_implementation
         self.mask_decoder = HQSamMaskDecoder(config.mask_decoder_config)
         self.post_init()
 

@@ -1,15 +1,22 @@
-"""SAM's ViT image encoder from transformers, which here also gives the early feature that the HQ head reads."""
+"""SAM's ViT image encoder, which here also gives the early feature that the HQ head reads."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import initialization as init
-from transformers.models.sam.modeling_sam import SamVisionAttention, SamVisionEncoder, SamVisionNeck
+from transformers.models.sam.modeling_sam import (
+    SamPatchEmbeddings,
+    SamVisionAttention,
+    SamVisionLayer,
+    SamVisionNeck,
+)
 from transformers.utils import ModelOutput
 
 from .configuration_hq_sam import HQSamVisionConfig
+from .modeling_vision_attention import HQSamVisionLayer
 
 
 @dataclass
@@ -27,12 +34,23 @@ class HQSamVisionEncoderOutput(ModelOutput):
     hidden_states: tuple[Tensor, ...] | None = None
 
 
-class HQSamVisionEncoder(SamVisionEncoder):
-    config: HQSamVisionConfig
+class HQSamVisionEncoder(nn.Module):
+    """With `attn_implementation="eager"` the blocks are transformers' own, which can return attention weights."""
 
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        init_like_pytorch(module)
+    def __init__(self, config: HQSamVisionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.patch_embed = SamPatchEmbeddings(config)
+        self.pos_embed = None
+        if config.use_abs_pos:
+            grid = config.image_size // config.patch_size
+            self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, config.hidden_size))
+        layer_class = SamVisionLayer if config._attn_implementation == "eager" else HQSamVisionLayer
+        self.layers = nn.ModuleList(
+            layer_class(config, 0 if i in config.global_attn_indexes else config.window_size)
+            for i in range(config.num_hidden_layers)
+        )
+        self.neck = SamVisionNeck(config)
 
     def forward(self, pixel_values: Tensor, output_hidden_states: bool = False) -> HQSamVisionEncoderOutput:
         """Encode pixel_values (B, 3, S, S), normalised and padded by the processor."""
@@ -56,15 +74,15 @@ class HQSamVisionEncoder(SamVisionEncoder):
     def resize_image(self, image_size: int) -> None:
         """Change the side of the square input, in place, by interpolating the positions."""
         grid = image_size // self.config.patch_size
-        self.config.image_size = self.image_size = image_size
+        self.config.image_size = image_size
         self.patch_embed.image_size = (image_size, image_size)
         self.patch_embed.num_patches = grid * grid
         if self.pos_embed is not None:
             _replace(self, "pos_embed", resize_absolute_positions(self.pos_embed, grid))
-        for layer in self.layers:
-            if layer.window_size == 0 and layer.attn.use_rel_pos:
-                for name in ("rel_pos_h", "rel_pos_w"):
-                    _replace(layer.attn, name, resize_relative_positions(getattr(layer.attn, name), grid))
+        for i in self.config.global_attn_indexes if self.config.use_rel_pos else ():
+            attention: Any = self.layers[i].attn
+            for name in ("rel_pos_h", "rel_pos_w"):
+                _replace(attention, name, resize_relative_positions(getattr(attention, name), grid))
 
 
 def apply_neck(neck: SamVisionNeck, hidden_state: Tensor) -> Tensor:
@@ -103,7 +121,7 @@ def init_like_pytorch(module: nn.Module) -> None:
         if module.use_rel_pos:
             nn.init.zeros_(module.rel_pos_h)
             nn.init.zeros_(module.rel_pos_w)
-    elif isinstance(module, SamVisionEncoder):
+    elif isinstance(module, HQSamVisionEncoder):
         if module.pos_embed is not None:
             nn.init.zeros_(module.pos_embed)
     elif isinstance(module, nn.BatchNorm2d):

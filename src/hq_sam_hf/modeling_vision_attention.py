@@ -1,0 +1,160 @@
+"""Self-attention of SAM's ViT with relative positions, exact and without a bias of the size of the scores.
+
+The score of two positions is q . k plus a term of their rows and one of their columns (decomposed relative positions
+of MViTv2, arXiv 2112.01526). Written out as a bias, as transformers and the original do, that is heads x 4096 x 4096
+numbers for a picture of 1024 pixels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.models.sam.modeling_sam import SamVisionAttention
+
+from .configuration_hq_sam import HQSamVisionConfig
+
+# Scores held at once: 8 MiB in float32, about what stays in a cache while three kernels pass over it.
+SCORES_AT_ONCE = 2**21
+# Positions that pass through an MLP at once.
+POSITIONS_AT_ONCE = 1024
+
+
+def attend_in_parts(query: Tensor, key: Tensor, value: Tensor, row_bias: Tensor, column_bias: Tensor) -> Tensor:
+    """Softmax attention on N grids of h x w positions, some rows of queries at a time. For inference: no gradients.
+
+    Shapes: query, key, value (N, h, w, C); row_bias (N, h, w, h) and column_bias (N, h, w, w), added to the scores
+    of a query at a place with the keys of a row and of a column.
+
+    Returns (N, h, w, C).
+    """
+    number, height, width, channels = query.shape
+    length, scale = height * width, channels**-0.5
+    rows = max(1, min(height, SCORES_AT_ONCE // (width * length)))
+    grids = max(1, SCORES_AT_ONCE // (rows * width * length))
+    key, value = key.reshape(number, length, channels).mT, value.reshape(number, length, channels)
+    result = torch.empty_like(query)
+    buffer = query.new_empty(min(grids, number), rows, width, height, width)
+    for start in range(0, number, grids):
+        some = slice(start, start + grids)
+        for top in range(0, height, rows):
+            band = (some, slice(top, top + rows))
+            part = query[band]
+            scores = buffer[: part.shape[0], : part.shape[1]]
+            torch.add(row_bias[band][..., :, None], column_bias[band][..., None, :], out=scores)
+            flat = scores.view(part.shape[0], -1, length)
+            flat.baddbmm_(part.flatten(1, 2), key[some], alpha=scale)
+            torch.softmax(flat, dim=-1, out=flat)
+            result[band] = (flat @ value[some]).view(part.shape)
+    return result
+
+
+class HQSamLinear(nn.Linear):
+    """A linear layer on (B, h, w, C) that is a 1 x 1 convolution on a CPU in float32.
+
+    That goes to oneDNN, which is up to 1.5 times as fast as MKL's matrix product and rounds no worse.
+    """
+
+    def forward(self, hidden_state: Tensor) -> Tensor:
+        if not _on_cpu_eagerly(hidden_state) or hidden_state.dtype != torch.float32:
+            return super().forward(hidden_state)
+        kernel = self.weight[:, :, None, None]
+        return F.conv2d(hidden_state.permute(0, 3, 1, 2), kernel, self.bias).permute(0, 2, 3, 1)
+
+
+class HQSamVisionAttention(SamVisionAttention):
+    """Attention over a whole grid, or within its windows where window_size is not 0."""
+
+    def __init__(self, config: HQSamVisionConfig, window_size: int) -> None:
+        super().__init__(config, window_size)
+        self.window_size = window_size
+        self.qkv = HQSamLinear(config.hidden_size, 3 * config.hidden_size, bias=config.qkv_bias)
+        self.proj = HQSamLinear(config.hidden_size, config.hidden_size)
+
+    def forward(self, hidden_state: Tensor) -> Tensor:
+        """Attend on hidden_state (B, h, w, D).
+
+        Windows that reach over the border are filled with the query, key and value of a zero, which are the bias of
+        `qkv`: as in the original, what is not there takes part as keys. Its own queries are dropped.
+        """
+        batch, height, width, dim = hidden_state.shape
+        qkv = self.qkv(hidden_state)
+        side_h, side_w = (self.window_size, self.window_size) if self.window_size else (height, width)
+        rows, columns = -(-height // side_h), -(-width // side_w)
+        if rows * side_h > height or columns * side_w > width:
+            padded = self._of_a_zero(qkv).expand(batch, rows * side_h, columns * side_w, 3 * dim).clone()
+            padded[:, :height, :width] = qkv
+            qkv = padded
+        # (B, rows, side, columns, side, 3, heads, C) to 3 times (B * rows * columns * heads, side, side, C)
+        qkv = qkv.view(batch, rows, side_h, columns, side_w, 3, self.num_attention_heads, -1)
+        query, key, value = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7).flatten(1, 4)
+        attended = self._attend(query, key, value).view(batch, rows, columns, -1, side_h, side_w, query.shape[-1])
+        attended = attended.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, rows * side_h, columns * side_w, dim)
+        return self.proj(attended[:, :height, :width])
+
+    def _of_a_zero(self, qkv: Tensor) -> Tensor:
+        return qkv.new_zeros(qkv.shape[-1]) if self.qkv.bias is None else self.qkv.bias.to(qkv.dtype)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attention on grids (B * windows * heads, h, w, C)."""
+        number, height, width, channels = query.shape
+        row_bias, column_bias = self._position_biases(query)
+        if _on_cpu_eagerly(query) and not torch.is_grad_enabled():
+            return attend_in_parts(query, key, value, row_bias, column_bias)
+        bias = row_bias[..., :, None] + column_bias[..., None, :]
+        sequences = (-1, self.num_attention_heads, height * width)
+        query, key, value = (part.reshape(*sequences, channels) for part in (query, key, value))
+        dropout = self.dropout if self.training else 0.0
+        attended = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=bias.reshape(*sequences, height * width), dropout_p=dropout
+        )
+        return attended.reshape(number, height, width, channels)
+
+    def _position_biases(self, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Terms of the scores by row (N, h, w, h) and by column (N, h, w, w) of the key, from the unscaled query."""
+        number, height, width, _ = query.shape
+        if not self.use_rel_pos:
+            return query.new_zeros(number, height, width, height), query.new_zeros(number, height, width, width)
+        row_table = self.get_rel_pos(height, height, self.rel_pos_h).to(query.dtype)
+        column_table = self.get_rel_pos(width, width, self.rel_pos_w).to(query.dtype)
+        row_bias = torch.einsum("nhwc,hkc->nhwk", query, row_table)
+        return row_bias, torch.einsum("nhwc,wkc->nhwk", query, column_table)
+
+
+class HQSamVisionMLP(nn.Module):
+    def __init__(self, config: HQSamVisionConfig) -> None:
+        super().__init__()
+        inner = config.mlp_dim or int(config.hidden_size * config.mlp_ratio)
+        self.lin1 = HQSamLinear(config.hidden_size, inner)
+        self.lin2 = HQSamLinear(inner, config.hidden_size)
+        self.act = ACT2FN[config.hidden_act]
+
+    def forward(self, hidden_state: Tensor) -> Tensor:
+        """On (B, h, w, D); for inference on a CPU some rows at a time, so that the wide layer stays small."""
+        if not _on_cpu_eagerly(hidden_state) or torch.is_grad_enabled():
+            return self.lin2(self.act(self.lin1(hidden_state)))
+        rows = max(1, POSITIONS_AT_ONCE // (hidden_state.shape[0] * hidden_state.shape[2]))
+        parts = [self.lin2(self.act(self.lin1(part))) for part in hidden_state.split(rows, dim=1)]
+        return torch.cat(parts, dim=1)
+
+
+class HQSamVisionLayer(GradientCheckpointingLayer):
+    def __init__(self, config: HQSamVisionConfig, window_size: int) -> None:
+        super().__init__()
+        self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.attn = HQSamVisionAttention(config, window_size)
+        self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = HQSamVisionMLP(config)
+        self.window_size = window_size
+
+    def forward(self, hidden_state: Tensor) -> Tensor:
+        hidden_state = hidden_state + self.attn(self.layer_norm1(hidden_state))
+        return hidden_state + self.mlp(self.layer_norm2(hidden_state))
+
+
+def _on_cpu_eagerly(tensor: Tensor) -> bool:
+    """Whether what is tuned for a CPU, such as loops over parts, may run: not on other devices or while tracing."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+__all__ = ["HQSamLinear", "HQSamVisionAttention", "HQSamVisionLayer", "HQSamVisionMLP", "attend_in_parts"]

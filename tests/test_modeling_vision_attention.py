@@ -1,0 +1,109 @@
+"""The lean attention against scores written out in full."""
+
+import itertools
+
+import pytest
+import torch
+from oracle import FINE, SMALL, WIDE, config_of, pair
+from transformers.models.sam.modeling_sam import SamVisionLayer
+
+from hq_sam_hf import modeling_vision_attention
+from hq_sam_hf.modeling_vision_attention import HQSamLinear, HQSamVisionLayer, attend_in_parts
+
+
+def attend_in_full(query, key, value, row_bias, column_bias):
+    number, height, width, channels = query.shape
+    scores = query.flatten(1, 2) @ key.flatten(1, 2).mT * channels**-0.5
+    scores = scores.view(number, height, width, height, width) + row_bias[..., None] + column_bias[..., None, :]
+    return (scores.flatten(3).softmax(-1).flatten(1, 2) @ value.flatten(1, 2)).view(query.shape)
+
+
+@pytest.mark.parametrize("at_once", [1, 60, 1000, 2**21])
+@pytest.mark.parametrize("shape", [(3, 5, 5), (7, 4, 4), (1, 6, 2), (2, 1, 1)], ids=str)
+def test_parts_of_any_size_give_the_same_attention(at_once, shape, monkeypatch):
+    monkeypatch.setattr(modeling_vision_attention, "SCORES_AT_ONCE", at_once)
+    number, height, width = shape
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, number, height, width, 8)
+    row_bias, column_bias = torch.randn(*shape, height), torch.randn(*shape, width)
+    with torch.no_grad():
+        expected = attend_in_full(query, key, value, row_bias, column_bias)
+        actual = attend_in_parts(query, key, value, row_bias, column_bias)
+    torch.testing.assert_close(actual, expected, atol=1e-6, rtol=0)
+
+
+GRIDS = [(8, 8), (7, 7), (2, 2)]  # transformers' global attention is for square grids
+
+
+@pytest.mark.parametrize(
+    ("grid", "window"), [*itertools.product(GRIDS, (0, 3, 14)), ((5, 8), 3), ((5, 8), 14)], ids=str
+)
+@pytest.mark.parametrize("variant", [{}, {"qkv_bias": False}, {"use_rel_pos": False}], ids=str)
+def test_a_block_equals_transformers_own(grid, window, variant):
+    """With and without gradients, also where windows reach over the border."""
+    config = config_of(SMALL).vision_config
+    for name, value in variant.items():
+        setattr(config, name, value)
+    config._attn_implementation = "eager"
+    torch.manual_seed(0)
+    config.image_size = 16 * grid[0]
+    reference, block = SamVisionLayer(config, window), HQSamVisionLayer(config, window)
+    with torch.no_grad():
+        for parameter in reference.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    block.load_state_dict(reference.state_dict())
+    hidden_state = torch.randn(2, *grid, SMALL.dim)
+    with torch.no_grad():
+        expected = reference(hidden_state)
+        torch.testing.assert_close(block(hidden_state), expected, atol=5e-6, rtol=0)
+    torch.testing.assert_close(block(hidden_state), expected, atol=5e-6, rtol=0)
+
+
+@pytest.mark.parametrize("arch", [SMALL, WIDE, FINE], ids=["small", "wide", "fine"])
+def test_gradients_equal_those_of_written_out_attention(arch):
+    gradients = []
+    for attention in ("eager", "sdpa"):
+        model = pair(arch, attention)[1]
+        pixels = torch.randn(1, 3, arch.image, arch.image, generator=torch.Generator().manual_seed(4))
+        model.zero_grad()
+        model.get_image_embeddings(pixels)[0].square().mean().backward()
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+        model.zero_grad()
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-3, msg=name)
+
+
+def test_scores_are_never_held_in_full():
+    """At 64 x 64 positions and 4 heads the scores alone would be 268 MB."""
+    query, key, value = torch.randn(3, 4, 64, 64, 8)
+    bias = torch.randn(4, 64, 64, 64)
+    with torch.no_grad(), torch.profiler.profile(profile_memory=True) as profile:
+        attend_in_parts(query, key, value, bias, bias)
+    largest = max(event.cpu_memory_usage for event in profile.events())
+    assert largest <= 4 * modeling_vision_attention.SCORES_AT_ONCE + 2**20
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_linear_layer_is_one(bias):
+    layer = HQSamLinear(6, 10, bias=bias)
+    hidden_state = torch.randn(2, 3, 5, 6, requires_grad=True)
+    expected = torch.nn.functional.linear(hidden_state, layer.weight, layer.bias)
+    torch.testing.assert_close(layer(hidden_state), expected, atol=1e-6, rtol=0)
+    actual_gradient, expected_gradient = (
+        torch.autograd.grad(out.square().sum(), layer.weight)[0] for out in (layer(hidden_state), expected)
+    )
+    torch.testing.assert_close(actual_gradient, expected_gradient, atol=1e-4, rtol=1e-5)
+
+
+def test_layers_that_are_replaced_or_hooked_count():
+    """As peft and accelerate do: nothing may read the weights past a module's forward."""
+    block = HQSamVisionLayer(config_of(SMALL).vision_config, 3)
+    hidden_state = torch.randn(1, 8, 8, SMALL.dim)
+    for path in ("attn.qkv", "attn.proj", "mlp.lin1", "mlp.lin2"):
+        calls = []
+        handle = block.get_submodule(path).register_forward_hook(lambda *_: calls.append(path))
+        with torch.no_grad():
+            block(hidden_state)
+        handle.remove()
+        assert calls, path
