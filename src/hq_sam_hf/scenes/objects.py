@@ -1,0 +1,117 @@
+"""One object: its family's drawing, posed in the picture, in colours that set it off from what lies behind it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from .contrast import colour_distance
+from .families import FAMILIES, GROUPS
+from .sketch import Drawing, Sketch, draw, warp
+from .textures import PATTERNS, coordinates, noise, paint, random_colour
+
+SIZES = {"solid": (0.2, 0.7), "thin": (0.45, 0.95)}  # the longer side of the object as a share of the picture's
+FAINTEST = 36.0  # the least colour step that colours are chosen for; light, blur and file may take a part of it
+COLOUR_TRIES = 8
+
+
+@dataclass
+class SceneObject:
+    """An object of a scene before it is laid down: its drawing, RGB colours (h, w, 3) and opacity (h, w) there."""
+
+    family: str
+    drawing: Drawing
+    colours: np.ndarray
+    opacity: np.ndarray
+
+
+def pose(rng: np.random.Generator, family: str, h: int, w: int) -> Drawing | None:
+    """Draw an instance of the family with random parameters, turn, slant, size and place; None if mostly outside."""
+    sketch = Sketch()
+    FAMILIES[family](sketch, rng)
+    turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.35 else rng.normal(0, 0.25)
+    flip = -1 if rng.random() < 0.5 else 1
+    shear, stretch = rng.normal(0, 0.12), rng.uniform(0.85, 1.2)
+    c, s = np.cos(turn), np.sin(turn)
+    matrix = np.array([[c, -s], [s, c]]) @ np.array([[flip * stretch, shear], [0, 1 / stretch]])
+    low, high = SIZES[GROUPS[family]]
+    radius = rng.uniform(low, high) * max(h, w) / 2
+    # Anywhere that leaves most of the object in the frame; large ones near the middle.
+    room = np.maximum(np.array([w, h]) / 2 - 0.8 * radius, 0.03 * max(h, w))
+    centre = np.array([w, h]) / 2 + rng.uniform(-1, 1, 2) * room
+    drawing = draw(warp(sketch, matrix, rng.uniform(-0.2, 0.2, 2), radius, centre), h, w)
+    if drawing is None or drawing.inside < 0.6:
+        return None
+    return drawing
+
+
+def dress(rng: np.random.Generator, family: str, drawing: Drawing, behind: np.ndarray) -> SceneObject:
+    """Give a drawing colours and opacity. behind: the RGB picture (H, W, 3) so far, to stand out from."""
+    ground = behind[drawing.window]
+    coverage = drawing.coverage
+    texture = _texture(rng, drawing, solid=GROUPS[family] == "solid")
+    edge = (coverage > 0.02) & (coverage < 0.98)
+    local, relief = ground[edge], texture[edge]
+    faint = rng.random() < 0.15
+    best, seen = random_colour(rng), -1.0
+    for _ in range(COLOUR_TRIES):
+        colour = random_colour(rng)
+        if faint:  # as near to the ground as a person can still see
+            away = colour - local.mean(axis=0)
+            colour = local.mean(axis=0) + away * (1.6 * FAINTEST / max(float(colour_distance(away, 0 * away)), 1))
+        step = float(np.quantile(colour_distance((colour + relief).clip(0, 255), local), 0.1)) if len(local) else 255.0
+        if step > seen:
+            best, seen = colour, step
+        if seen >= FAINTEST:
+            break
+    opacity = coverage
+    if rng.random() < 0.15:  # cloth or glass: a little of the ground shows through
+        opacity = coverage * np.float32(rng.uniform(0.8, 0.95))
+    return SceneObject(family, drawing, (best + texture).clip(0, 255), opacity)
+
+
+def _texture(rng: np.random.Generator, drawing: Drawing, solid: bool) -> np.ndarray:
+    """What is added to the object's colour, RGB float32 (h, w, 3): pattern, tones of its parts, and shading."""
+    h, w = drawing.coverage.shape
+    unit = max(h, w) / 8
+    texture = paint(drawing.tone * 90, np.zeros(3, np.float32), rng.uniform(0.7, 1, 3).astype(np.float32))
+    kind = rng.random()
+    if kind < (0.55 if solid else 0.3):
+        pattern = PATTERNS[rng.integers(len(PATTERNS))](rng, h, w, unit) - np.float32(0.5)
+        tint = rng.normal(0, 1, 3).astype(np.float32) * 0.4 + 1
+        # A strong pattern would cut a thin object into dashes.
+        strength = rng.uniform(10, 50) if not solid or rng.random() < 0.8 else rng.uniform(50, 110)
+        texture += pattern[..., None] * (tint * np.float32(strength))
+    elif kind < 0.8:
+        texture += (noise(rng, h, w, max(unit, 3)) - 0.5)[..., None] * np.float32(40)
+    if rng.random() < 0.5:  # lit from one side
+        y, x = coordinates(h, w)
+        angle = rng.uniform(0, 2 * np.pi)
+        slope = (x / w - 0.5) * np.float32(np.cos(angle)) + (y / h - 0.5) * np.float32(np.sin(angle))
+        texture += (slope * np.float32(rng.uniform(20, 70)))[..., None]
+    if solid and rng.random() < 0.4:  # round: darker towards the outline
+        depth = _blurred(drawing.coverage, 0.08 * max(h, w))
+        texture += ((depth - 0.8) * np.float32(rng.uniform(40, 90)))[..., None]
+    return texture
+
+
+def cast_shadow(rng: np.random.Generator, image: np.ndarray, drawing: Drawing) -> None:
+    """Darken the picture (H, W, 3) in place where the object's soft shadow falls."""
+    size = max(image.shape[:2])
+    radius = size * rng.uniform(0.008, 0.03)
+    shift = np.rint(rng.uniform(-0.04, 0.04, 2) * size).astype(int)
+    reach = int(np.ceil(2 * radius))
+    shadow = _blurred(np.pad(drawing.coverage, reach), radius) * np.float32(rng.uniform(0.15, 0.5))
+    low = np.array([side.start for side in drawing.window]) - reach + shift
+    top, left = np.maximum(low, 0)  # the shadow may leave the frame
+    shadow = shadow[top - low[0] :, left - low[1] :]
+    under = image[top : top + shadow.shape[0], left : left + shadow.shape[1]]
+    under *= 1 - shadow[: under.shape[0], : under.shape[1], None]
+
+
+def _blurred(coverage: np.ndarray, radius: float) -> np.ndarray:
+    picture = Image.fromarray((coverage * 255).astype(np.uint8))
+    return np.asarray(picture.filter(ImageFilter.BoxBlur(radius)), dtype=np.float32) / 255
+
+
+__all__ = ["SceneObject", "cast_shadow", "dress", "pose"]

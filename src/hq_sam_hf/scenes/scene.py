@@ -1,0 +1,127 @@
+"""A scene: a seeded picture and the exact mask of each of its objects."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import solid_nature, solid_shapes, solid_things, thin_nature, thin_structures, thin_things  # noqa: F401, they register families
+from .background import random_background
+from .camera import blur, develop, light
+from .contrast import boundary_contrast
+from .families import FAMILIES, GROUPS, Group, trained_families
+from .objects import SceneObject, cast_shadow, dress, pose
+
+SMALLEST_PICTURE = 64
+OBJECT_COUNTS = (0.35, 0.3, 0.2, 0.15)  # how often one to four objects are tried; some find no place
+LEAST_VISIBLE = 0.5  # the share of an object's pixels that later objects must leave visible
+LEAST_PIXELS = 24.0
+CONTRAST_FLOOR = 24.0  # `boundary_contrast` of every object, before noise and JPEG
+ATTEMPTS = 12
+
+
+@dataclass
+class Scene:
+    """A generated picture.
+
+    image: RGB uint8 (H, W, 3).
+    masks: float32 (N, H, W) in [0, 1], one per object: how much of each pixel shows it. Where one object hides
+        another, the pixels belong to the one in front.
+    families: the family of each object.
+    groups: "solid" or "thin" for each object.
+
+    The order of the objects says nothing about which lies on top.
+    """
+
+    image: np.ndarray
+    masks: np.ndarray
+    families: tuple[str, ...]
+    groups: tuple[Group, ...]
+
+
+def generate_scene(
+    seed: int, size: int = 256, families: Sequence[str] | None = None, key: tuple[int, ...] = ()
+) -> Scene:
+    """Draw a scene of one to four objects.
+
+    The scene depends on the arguments alone: not on the order of calls, nor on the process. Bytes are equal for equal
+    versions of NumPy and Pillow.
+
+    Args:
+        seed: not negative.
+        size: height and width in pixels, at least 64. Objects are drawn at four times that and averaged.
+        families: names of `FAMILIES` to choose from; default those of training, `trained_families()`. Thin and solid
+            ones are chosen equally often.
+        key: a path below the seed, such as (split, index); every key is a scene of its own.
+    """
+    if size < SMALLEST_PICTURE:
+        raise ValueError(f"`size` must be at least {SMALLEST_PICTURE} pixels to show thin objects, got {size}.")
+    chosen = tuple(trained_families() if families is None else families)
+    unknown = [family for family in chosen if family not in FAMILIES]
+    if unknown or not chosen:
+        raise ValueError(
+            f"`families` must name one or more of {', '.join(sorted(FAMILIES))}; got {unknown or 'none'}. "
+            "Leave it out for the families of training."
+        )
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
+    best, visible = None, -1.0
+    for _ in range(ATTEMPTS):
+        image, objects, masks = _compose(rng, size, chosen)
+        if objects:
+            image = blur(rng, light(rng, image))
+            contrast = min(boundary_contrast(image, mask) for mask in masks)
+            if contrast > visible:
+                best, visible = (image, objects, masks), contrast
+            if visible >= CONTRAST_FLOOR:
+                break
+    assert best is not None, "an attempt seldom finds no place for its objects, and never twelve in a row"
+    image, objects, masks = best
+    order = rng.permutation(len(objects))
+    names = tuple(objects[i].family for i in order)
+    return Scene(
+        image=develop(rng, image),
+        masks=np.stack([masks[i] for i in order]),
+        families=names,
+        groups=tuple(GROUPS[name] for name in names),
+    )
+
+
+def _compose(
+    rng: np.random.Generator, size: int, families: tuple[str, ...]
+) -> tuple[np.ndarray, list[SceneObject], list[np.ndarray]]:
+    """Lay objects on a background: the picture as float32 (H, W, 3), the objects and their visible masks (H, W)."""
+    image = random_background(rng, size, size).clip(0, 255).astype(np.float32)
+    objects: list[SceneObject] = []
+    masks: list[np.ndarray] = []
+    whole: list[float] = []
+    for _ in range(1 + int(rng.choice(len(OBJECT_COUNTS), p=OBJECT_COUNTS))):
+        family = _choose(rng, families)
+        drawing = pose(rng, family, size, size)
+        if drawing is None or drawing.coverage.sum() < LEAST_PIXELS:
+            continue
+        hidden = 1 - drawing.coverage
+        left = [float(mask.sum() - (mask[drawing.window] * drawing.coverage).sum()) for mask in masks]
+        if any(pixels < max(LEAST_VISIBLE * all_pixels, LEAST_PIXELS) for pixels, all_pixels in zip(left, whole)):
+            continue
+        if rng.random() < 0.4:
+            cast_shadow(rng, image, drawing)
+        thing = dress(rng, family, drawing, image)
+        ground = image[drawing.window]
+        ground += thing.opacity[..., None] * (thing.colours - ground)
+        for mask in masks:
+            mask[drawing.window] *= hidden
+        mask = np.zeros((size, size), dtype=np.float32)
+        mask[drawing.window] = drawing.coverage
+        objects.append(thing)
+        masks.append(mask)
+        whole.append(float(drawing.coverage.sum()))
+    return image, objects, masks
+
+
+def _choose(rng: np.random.Generator, families: tuple[str, ...]) -> str:
+    group = "thin" if rng.random() < 0.5 else "solid"
+    pool = [family for family in families if GROUPS[family] == group] or families
+    return pool[rng.integers(len(pool))]
+
+
+__all__ = ["CONTRAST_FLOOR", "Scene", "generate_scene"]
