@@ -6,6 +6,7 @@ from zlib import crc32
 import numpy as np
 import pytest
 
+from hq_sam_hf.samples import read_sample
 from hq_sam_hf.scenes import (
     FAMILIES,
     GROUPS,
@@ -293,9 +294,9 @@ def test_generator_is_a_sequence_that_forgets_nothing_and_keeps_nothing():
     assert len(scenes) == len(rows) == 4
     assert scenes[2]["image"].tobytes() == rows[2]["image"].tobytes() == scenes[-2]["image"].tobytes()
     assert scenes[2]["name"] == scenes[-2]["name"] == "train_2_000002"
-    assert rows[1]["mask"].tobytes() == rows[1]["masks"][0].tobytes()
+    assert all((mask.mode, mask.size) == ("L", (64, 64)) for mask in rows[1]["masks"])
+    assert read_sample(rows[1]).masks.shape == (len(rows[1]["masks"]), 64, 64)
     assert rows[1]["set"] == GROUPS[rows[1]["families"][0]]
-    assert (rows[1]["mask"].mode, rows[1]["mask"].size) == ("L", (64, 64))
     with pytest.raises(IndexError, match="scene 4 of 4"):
         scenes[4]
 
@@ -335,11 +336,10 @@ def test_dataset_holds_the_rows_of_the_generator_whatever_the_number_of_processe
         data = scene_dataset(
             4, seed=1, size=64, split="held_out", cache_dir=tmp_path / str(processes), num_proc=processes
         )
-        assert data.column_names == ["image", "mask", "masks", "set", "families", "name"]
+        assert data.column_names == ["image", "masks", "set", "families", "name"]
         for row, expected in zip(data, scenes):
             assert row["image"].tobytes() == expected["image"].tobytes()
             assert [m.tobytes() for m in row["masks"]] == [m.tobytes() for m in expected["masks"]]
-            assert row["mask"].tobytes() == expected["mask"].tobytes()
             assert (row["set"], row["families"], row["name"]) == (
                 expected["set"], expected["families"], expected["name"],
             )  # fmt: skip

@@ -27,15 +27,13 @@ class SceneRow(TypedDict):
     """One scene.
 
     image: RGB.
-    mask: the label of the first object, mode L of the image's size, 0 to 255.
-    masks: the labels of all objects, so masks[0] equals mask.
+    masks: the labels of the objects, mode L of the image's size, 0 to 255; `samples.read_sample` reads them.
     set: the group of the first object, "solid" or "thin".
     families: the family of each object.
     name: "train_0_000042": split, seed and index.
     """
 
     image: Image.Image
-    mask: Image.Image
     masks: list[Image.Image]
     set: str
     families: list[str]
@@ -98,7 +96,6 @@ class SceneGenerator:
         pictures = [Image.fromarray(mask) for mask in np.rint(masks * 255).astype(np.uint8)]
         return {
             "image": Image.fromarray(scene.image),
-            "mask": pictures[0],
             "masks": pictures,
             "set": scene.groups[0],
             "families": list(scene.families),
@@ -133,10 +130,9 @@ def scene_dataset(
     features = datasets.Features(
         {
             "image": datasets.Image(),
-            "mask": datasets.Image(),
-            "masks": datasets.List(datasets.Image()),
+            "masks": [datasets.Image()],
             "set": datasets.Value("string"),
-            "families": datasets.List(datasets.Value("string")),
+            "families": [datasets.Value("string")],
             "name": datasets.Value("string"),
         }
     )
