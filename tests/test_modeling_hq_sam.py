@@ -129,6 +129,43 @@ def test_number_of_masks_and_scores_always_agree(model, pixels):
             assert output.iou_scores.shape == (2, 3, expected)
 
 
+@pytest.mark.parametrize("multimask", [True, False])
+def test_sam_alone_is_a_plain_sam_of_these_weights(model, pixels, multimask):
+    from transformers import SamConfig, SamModel
+
+    config = model.config.to_dict()
+    vision, prompt, decoder = (config[f"{name}_config"] for name in ("vision", "prompt_encoder", "mask_decoder"))
+    decoder["layer_norm_eps"] = 1e-5  # transformers has 1e-6, the original SAM PyTorch's default
+    plain = SamModel(SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)).eval()
+    lacking = plain.load_state_dict(model.state_dict(), strict=False).missing_keys
+    assert lacking == ["prompt_encoder.shared_embedding.positional_embedding"]  # a second name of the same matrix
+    plain.prompt_encoder.shared_embedding = plain.shared_image_embedding
+
+    prompts = {"input_boxes": torch.tensor([[[10.0, 20, 90, 100], [0, 0, 50, 60]]]), "multimask_output": multimask}
+    with torch.no_grad():
+        embeddings = model.get_image_embeddings(pixels[:1])[0]
+        expected = plain(image_embeddings=embeddings, **prompts)
+        ours = model(image_embeddings=embeddings, sam_only=True, **prompts)
+        whole = model(pixel_values=pixels[:1], sam_only=True, **prompts)
+    order = expected.iou_scores.argsort(dim=-1, descending=True, stable=True)
+    assert torch.allclose(ours.iou_scores, expected.iou_scores.gather(-1, order), atol=1e-6)
+    picked = expected.pred_masks.gather(2, order[..., None, None].expand_as(expected.pred_masks))
+    assert torch.allclose(ours.pred_masks, picked, atol=2e-6)
+    assert torch.equal(whole.pred_masks, ours.pred_masks)
+
+
+def test_labels_with_sam_alone_train_sam(model, pixels):
+    labels = torch.zeros(1, 1, 64, 64)
+    labels[..., 16:48, 16:48] = 1
+    boxes = torch.tensor([[[32.0, 32, 96, 96]]])
+    copy = type(model)(model.config)
+    copy.load_state_dict(model.state_dict())
+    copy(pixels[:1], input_boxes=boxes, labels=labels, sam_only=True, multimask_output=False).loss.backward()
+    touched = {name for name, weight in copy.named_parameters() if weight.grad is not None}
+    assert "mask_decoder.mask_tokens.weight" in touched
+    assert not any(".hq_" in name or "compress" in name or "mask_conv" in name for name in touched)
+
+
 def test_cached_images_give_the_same_masks(model, pixels):
     prompts = {"input_points": torch.tensor([[[[20.0, 30.0]]], [[[40.0, 50.0]]]])}
     with torch.no_grad():
@@ -331,6 +368,14 @@ BAD_CALLS = {
         "`input_points` is for 1 images",
     ),
     "no points": (lambda m, x: m(x, input_points=torch.zeros(2, 0, 1, 2)), "`input_points` holds no prompt"),
+    "SAM alone and HQ alone": (
+        lambda m, x: m(x, sam_only=True, hq_token_only=True),
+        "`sam_only` and `hq_token_only` exclude each other",
+    ),
+    "labels for three masks": (
+        lambda m, x: m(x, sam_only=True, labels=torch.zeros(2, 1, 8, 8)),
+        "`labels` with `sam_only` need multimask_output=False",
+    ),
     "labels alone": (lambda m, x: m(x, input_labels=torch.ones(2, 1, 1)), "`input_labels` were given without"),
     "labels of the wrong shape": (
         lambda m, x: m(x, input_points=torch.zeros(2, 1, 2, 2), input_labels=torch.ones(2, 1, 1)),

@@ -108,6 +108,7 @@ class HQSamModel(HQSamPreTrainedModel):
         image_features: HQSamImageFeatures | None = None,
         multimask_output: bool = True,
         hq_token_only: bool = False,
+        sam_only: bool = False,
         labels: Tensor | None = None,
         output_hidden_states: bool = False,
         return_dict: bool | None = None,
@@ -131,12 +132,18 @@ class HQSamModel(HQSamPreTrainedModel):
         multimask_output: SAM's three candidates, each plus the HQ mask, best score first, so that [:, :, 0] is what
             the original returns. False: SAM's single mask plus the HQ mask.
         hq_token_only: the HQ mask alone; one mask and one score per prompt.
+        sam_only: SAM's masks and scores alone, as from a plain SAM with these weights, which has no HQ token. Then
+            intermediate_embeddings are not needed, and `labels` train SAM's masks, of which there must be one.
         original_sizes, reshaped_input_sizes, prompt_counts: accepted, so that `model(**inputs)` works, and not used.
 
         Raises ValueError for inputs that are missing, of the wrong shape or at odds with each other.
         """
+        if sam_only and hq_token_only:
+            raise ValueError("`sam_only` and `hq_token_only` exclude each other; pass at most one of them.")
+        if sam_only and labels is not None and multimask_output:
+            raise ValueError("`labels` with `sam_only` need multimask_output=False: one mask per prompt is trained.")
         features, hidden_states = self._image_features(
-            pixel_values, image_embeddings, intermediate_embeddings, image_features, output_hidden_states
+            pixel_values, image_embeddings, intermediate_embeddings, image_features, sam_only, output_hidden_states
         )
         batch = features.image_embeddings.shape[0]
         num_prompts = _check_prompts(
@@ -151,13 +158,13 @@ class HQSamModel(HQSamPreTrainedModel):
         masks, scores = self.mask_decoder(
             image_embeddings=features.image_embeddings,
             image_positional_embeddings=self.get_image_wide_positional_embeddings().to(self.dtype),
-            hq_features=features.hq_features,
+            hq_features=None if sam_only else features.hq_features,
             sparse_prompt_embeddings=sparse,
             absent_prompt_tokens=absent,
             dense_prompt_embeddings=dense,
             num_prompts=num_prompts,
             multimask_output=multimask_output,
-            hq_token_only=hq_token_only or labels is not None,
+            hq_token_only=hq_token_only or (labels is not None and not sam_only),
         )
         loss = None if labels is None else _labelled_loss(masks, labels)
         output = HQSamOutput(loss=loss, pred_masks=masks, iou_scores=scores, vision_hidden_states=hidden_states)
@@ -169,6 +176,7 @@ class HQSamModel(HQSamPreTrainedModel):
         image_embeddings: Tensor | None,
         intermediate_embeddings: Sequence[Tensor] | Tensor | None,
         image_features: HQSamImageFeatures | None,
+        sam_only: bool,
         output_hidden_states: bool,
     ) -> tuple[HQSamImageFeatures, tuple[Tensor, ...] | None]:
         given = [pixel_values is not None, image_embeddings is not None, image_features is not None]
@@ -180,9 +188,14 @@ class HQSamModel(HQSamPreTrainedModel):
             raise ValueError("`intermediate_embeddings` goes with `image_embeddings`; pass both or neither.")
         if image_features is not None:
             return self._check_features(image_features), None
+        if image_embeddings is not None and sam_only:
+            embeddings = self._check_embeddings("image_embeddings", image_embeddings)
+            return HQSamImageFeatures(image_embeddings=embeddings), None
         if image_embeddings is not None:
             return self._fuse(image_embeddings, intermediate_embeddings), None
         encoded = self.vision_encoder(self._check_pixels(pixel_values), output_hidden_states=output_hidden_states)
+        if sam_only:
+            return HQSamImageFeatures(image_embeddings=encoded.last_hidden_state), encoded.hidden_states
         return self._fuse(encoded.last_hidden_state, encoded.intermediate_embeddings), encoded.hidden_states
 
     def _check_pixels(self, pixel_values: Tensor | None) -> Tensor:

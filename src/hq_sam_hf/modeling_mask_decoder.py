@@ -128,7 +128,7 @@ class HQSamMaskDecoder(nn.Module):
         self,
         image_embeddings: Tensor,
         image_positional_embeddings: Tensor,
-        hq_features: Tensor,
+        hq_features: Tensor | None,
         sparse_prompt_embeddings: Tensor | None,
         absent_prompt_tokens: Tensor | None,
         dense_prompt_embeddings: Tensor,
@@ -139,7 +139,8 @@ class HQSamMaskDecoder(nn.Module):
         """Masks and scores of P prompts on each of B images.
 
         Shapes (T prompt tokens, C channels, h x w embedding grid, M masks per prompt):
-            image_embeddings (B, C, h, w); image_positional_embeddings (1, C, h, w); hq_features (B, C / 8, 4h, 4w);
+            image_embeddings (B, C, h, w); image_positional_embeddings (1, C, h, w); hq_features (B, C / 8, 4h, 4w),
+                or None to decode as a plain SAM does, without the HQ token;
             sparse_prompt_embeddings (B, P, T, C); absent_prompt_tokens (B, P, T), True where attention must not look;
             dense_prompt_embeddings (B or 1, P or 1, C, h, w)
 
@@ -148,7 +149,14 @@ class HQSamMaskDecoder(nn.Module):
         HQ-SAM has none for the HQ mask.
         """
         batch, channels, height, width = image_embeddings.shape
-        tokens, hide = self._tokens(batch, num_prompts, sparse_prompt_embeddings, absent_prompt_tokens)
+        output_tokens = [self.iou_token.weight, self.mask_tokens.weight]
+        if hq_features is not None:
+            output_tokens.append(self.hq_token.weight)
+        tokens, hide = _with_prompt_tokens(
+            torch.cat(output_tokens).expand(batch * num_prompts, 1, -1, -1),
+            sparse_prompt_embeddings,
+            absent_prompt_tokens,
+        )
         image = (image_embeddings[:, None] + dense_prompt_embeddings).expand(batch, num_prompts, -1, -1, -1)
         image = image.reshape(batch * num_prompts, 1, channels, height * width).transpose(2, 3)
         position = image_positional_embeddings.flatten(2).transpose(1, 2)[:, None]
@@ -160,31 +168,19 @@ class HQSamMaskDecoder(nn.Module):
         image = image[:, 0].transpose(1, 2).reshape(batch * num_prompts, channels, height, width)
         upscaled = self.activation(self.upscale_layer_norm(self.upscale_conv1(image)))
         upscaled = self.activation(self.upscale_conv2(upscaled))  # (N, C / 8, 4h, 4w)
-        hq = self.mask_conv2(self.activation(self.mask_norm(self.mask_conv1(upscaled))))
-        hq = hq.unflatten(0, (batch, num_prompts)) + hq_features[:, None]
-
-        hq_vector = self.hq_mask_mlp(tokens[:, 1 + self.num_mask_tokens])[:, None]
-        masks = hq_vector @ hq.flatten(0, 1).flatten(2)  # (N, 1, 16hw)
-        if hq_token_only:
-            scores = scores[:, :1]
+        if hq_features is None:
+            masks = mask_vectors @ upscaled.flatten(2)  # (N, M, 16hw)
         else:
-            masks = mask_vectors @ upscaled.flatten(2) + masks
+            hq = self.mask_conv2(self.activation(self.mask_norm(self.mask_conv1(upscaled))))
+            hq = hq.unflatten(0, (batch, num_prompts)) + hq_features[:, None]
+            hq_vector = self.hq_mask_mlp(tokens[:, 1 + self.num_mask_tokens])[:, None]
+            masks = hq_vector @ hq.flatten(0, 1).flatten(2)  # (N, 1, 16hw)
+            if hq_token_only:
+                scores = scores[:, :1]
+            else:
+                masks = mask_vectors @ upscaled.flatten(2) + masks
         masks = masks.unflatten(-1, (4 * height, 4 * width))
         return masks.unflatten(0, (batch, num_prompts)), scores.unflatten(0, (batch, num_prompts))
-
-    def _tokens(
-        self, batch: int, num_prompts: int, sparse: Tensor | None, absent: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Output tokens (IoU, SAM's masks, HQ) before the prompt tokens, and what hides the absent ones."""
-        output = torch.cat([self.iou_token.weight, self.mask_tokens.weight, self.hq_token.weight])
-        output = output.expand(batch * num_prompts, 1, -1, -1)
-        if sparse is None or absent is None:
-            return output, None
-        tokens = torch.cat([output, sparse.flatten(0, 1)[:, None].to(output.dtype)], dim=2)
-        hide = torch.zeros_like(tokens[..., 0])  # (N, 1, T)
-        absent = absent.flatten(0, 1)[:, None]
-        prompt = hide[..., output.shape[2] :].masked_fill(absent, float("-inf"))
-        return tokens, torch.cat([hide[..., : output.shape[2]], prompt], dim=-1)[:, :, None]
 
     def _select_masks(self, tokens: Tensor, multimask_output: bool) -> tuple[Tensor, Tensor]:
         """The hypernetwork vectors (N, M, C / 8) of SAM's masks to output, and their scores (N, M)."""
@@ -197,6 +193,17 @@ class HQSamMaskDecoder(nn.Module):
             scores, order = scores.sort(dim=1, descending=True, stable=True)
             vectors = vectors.gather(1, order[..., None].expand_as(vectors))
         return vectors, scores
+
+
+def _with_prompt_tokens(output: Tensor, sparse: Tensor | None, absent: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Output tokens (N, 1, O, C) before the prompt tokens, and what hides the absent ones (N, 1, 1, T)."""
+    if sparse is None or absent is None:
+        return output, None
+    tokens = torch.cat([output, sparse.flatten(0, 1)[:, None].to(output.dtype)], dim=2)
+    hide = torch.zeros_like(tokens[..., 0])
+    absent = absent.flatten(0, 1)[:, None]
+    prompt = hide[..., output.shape[2] :].masked_fill(absent, float("-inf"))
+    return tokens, torch.cat([hide[..., : output.shape[2]], prompt], dim=-1)[:, :, None]
 
 
 __all__ = ["HQ_HEAD_MODULES", "HQSamMaskDecoder"]
