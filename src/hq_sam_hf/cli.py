@@ -24,10 +24,11 @@ def main(argv: list[str] | None = None) -> int:
     add_segment_command(commands)
     add_convert_command(commands)
     add_data_command(commands)
+    add_train_command(commands)
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
         print(f"hq-sam: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -219,6 +220,36 @@ def run_data_export(arguments: argparse.Namespace) -> None:
     for (split, name), count in rows.items():
         print(f"{name} ({split}): {count} rows")
     print("wrote", arguments.output)
+
+
+TRAIN_EPILOG = """\
+examples: hq-sam train config.yaml
+          hq-sam train config.yaml model=facebook/sam-vit-large data=hqseg44k output_dir=runs/large precision=bf16
+          hq-sam train config.yaml --resume
+          accelerate launch --num_processes 8 -m hq_sam_hf.training config.yaml
+"""
+
+
+def add_train_command(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="train an HQ head on a SAM, or tune an HQ-SAM",
+        description="Train as a YAML file says; its fields are those of TrainingConfig, with the paper's defaults.",
+        epilog=TRAIN_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", type=Path, help="YAML file")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="fields that replace those of the file")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in output_dir")
+    parser.set_defaults(run=run_train)
+
+
+def run_train(arguments: argparse.Namespace) -> None:
+    from .training import train
+    from .training_config import TrainingConfig
+
+    overrides = arguments.overrides + (["resume=true"] if arguments.resume else [])
+    print("wrote", train(TrainingConfig.load(arguments.config, overrides)))
 
 
 def _quiet() -> None:

@@ -1,4 +1,7 @@
-"""Training: one configuration, one loop. `hq-sam train config.yaml` or `accelerate launch -m hq_sam_hf.training ...`."""
+"""Training: one configuration, one loop.
+
+Run as `hq-sam train config.yaml` or `accelerate launch -m hq_sam_hf.training config.yaml`.
+"""
 
 import argparse
 import logging
@@ -80,7 +83,9 @@ class TrainingRun:
         self.accelerator.register_for_checkpointing(self.average)
 
         rows = load_rows(config.data, "train")
-        self.samples = TrainingSamples(rows, config, self.model.config.vision_config.image_size, self.model.config.mask_size)
+        self.samples = TrainingSamples(
+            rows, config, self.model.config.vision_config.image_size, self.model.config.mask_size
+        )
         self.batches = StepBatches(
             len(rows),
             config.seed,
@@ -172,7 +177,9 @@ class TrainingRun:
     def report(self, line: dict[str, float], progress: tqdm) -> None:
         if self.is_main:
             self.log.append({"step": self.position.step, **line})
-            progress.set_postfix({name: f"{value:.4g}" for name, value in line.items() if name in ("loss", "val_hq_mbiou")})
+            progress.set_postfix(
+                {name: f"{value:.4g}" for name, value in line.items() if name in ("loss", "val_hq_mbiou")}
+            )
         self.accelerator.log(line, step=self.position.step)
 
     def validate(self) -> dict[str, float]:

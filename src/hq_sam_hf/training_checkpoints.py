@@ -34,7 +34,10 @@ class Checkpoints:
         return sorted(path for path in self.folder.glob("step-*") if _NAME.fullmatch(path.name))
 
     def save(self, position: dict[str, Any]) -> Path:
-        """Write the state after `position["step"]` steps. Raises OSError with the checkpoint that is left if that fails."""
+        """Write the state after `position["step"]` steps.
+
+        Raises OSError, which names the last whole checkpoint, where that fails.
+        """
         target = self.folder / f"step-{position['step']:08d}"
         part = self.folder / f".{target.name}.part"
         main = self.accelerator.is_main_process

@@ -34,7 +34,7 @@ class TrainingConfig:
     """A training run; the defaults are the recipe of the paper, for one process with a batch of 32 in all.
 
     What is trained
-        model: folder, Hub repository or file of a SAM, which gets a fresh HQ head, or of an HQ-SAM, which is trained on.
+        model: folder, Hub repository or file of a SAM, which gets a fresh HQ head, or of an HQ-SAM to train on.
         architecture: fields of HQSamConfig, to start from random weights instead of a `model`.
         image_size: side of the model's input; by default the model's own.
         train: "hq_head" (the paper), "hq_head_and_decoder"; as controls "sam_mask_token", "sam_decoder", which tune
@@ -122,7 +122,9 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
             setattr(self, item.name, _as_type(item.name, item.type, getattr(self, item.name)))
-        _require((self.model is None) != (self.architecture is None), "model", "given, or else `architecture`", self.model)
+        _require(
+            (self.model is None) != (self.architecture is None), "model", "given, or else `architecture`", self.model
+        )
         _require(bool(self.data), "data", "the root of HQSeg-44K or a mapping with `kind`", self.data)
         _require(bool(self.output_dir), "output_dir", "a folder for the results", self.output_dir)
         _one_of(self, "train", TARGETS)
@@ -140,7 +142,15 @@ class TrainingConfig:
         _one_of(self, "optimizer", ("adam", "adamw"))
         _one_of(self, "schedule", ("step", "cosine", "constant"))
         _one_of(self, "precision", ("fp32", "bf16", "fp16"))
-        for name in ("epochs", "batch_size", "accumulation", "masks_per_image", "save_steps", "keep_checkpoints", "log_steps"):
+        for name in (
+            "epochs",
+            "batch_size",
+            "accumulation",
+            "masks_per_image",
+            "save_steps",
+            "keep_checkpoints",
+            "log_steps",
+        ):
             _require(getattr(self, name) > 0, name, "positive", getattr(self, name))
         for name in ("image_size", "max_steps", "eval_steps", "eval_samples", "patience", "max_grad_norm"):
             value = getattr(self, name)
@@ -229,7 +239,11 @@ def _as_type(name: str, kind: Any, value: Any) -> Any:
             number = None
         _require(number is not None and not isinstance(value, bool), name, "a number", value)
         return number
-    allowed = [t for text, t in (("str", str), ("dict", dict), ("list", list), ("bool", bool), ("int", int)) if options.startswith(text) or f"| {text}" in options]
+    allowed = [
+        t
+        for text, t in (("str", str), ("dict", dict), ("list", list), ("bool", bool), ("int", int))
+        if options.startswith(text) or f"| {text}" in options
+    ]
     fits = isinstance(value, tuple(allowed)) and (not isinstance(value, bool) or bool in allowed)
     _require(fits, name, options.replace(" | None", " or null"), value)
     if "list[float]" in options:

@@ -34,11 +34,11 @@ SAM_BOX_NOISE = 0.1
 
 
 class SampleKey(NamedTuple):
-    """Which sample: image `index` of the data as it is seen in `epoch`, for update `step` of the weights."""
+    """Which sample: image number `image` of the data as it is seen in `epoch`, for update `step` of the weights."""
 
     epoch: int
     step: int
-    index: int
+    image: int
 
 
 @dataclass
@@ -68,11 +68,11 @@ class Batch:
         return self.masks[:, :, 0, 0] >= 0
 
     def to(self, device: torch.device) -> "Batch":
-        moved = {
-            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) and name != "seeds" else value
-            for name, value in vars(self).items()
-        }
-        return Batch(**moved)
+        fields: dict[str, Any] = dict(vars(self))
+        for name, value in fields.items():
+            if isinstance(value, Tensor) and name != "seeds":
+                fields[name] = value.to(device, non_blocking=True)
+        return Batch(**fields)
 
 
 class TrainingSamples(torch.utils.data.Dataset):
@@ -103,7 +103,7 @@ class TrainingSamples(torch.utils.data.Dataset):
     def _sample(self, key: SampleKey) -> dict[str, Any]:
         skipped: list[str] = []
         for attempt in range(MOST_REPLACEMENTS):
-            index = (key.index + attempt) % len(self.rows)
+            index = (key.image + attempt) % len(self.rows)
             rng = np.random.default_rng([self.config.seed, _SAMPLE, key.epoch, index])
             try:
                 return {**self._augmented(index, rng), "rng": rng, "skipped": skipped}
@@ -129,7 +129,9 @@ class TrainingSamples(torch.utils.data.Dataset):
         if not config.paper_exact:
             masks = masks[foreground(masks).any(axis=(1, 2))]
         if len(masks) == 0:
-            raise ValueError(f"{sample.set}/{sample.name}: no pixel of the object is left at {self.image_size} pixels.")
+            raise ValueError(
+                f"{sample.set}/{sample.name}: no pixel of the object is left at {self.image_size} pixels."
+            )
         return {"image": image, "masks": masks, "name": f"{sample.set}/{sample.name}"}
 
     def _hq_prompt(self, mask: np.ndarray, kinds: tuple[str, ...], rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -213,8 +215,9 @@ class StepBatches:
         self.steps_per_epoch = count // self.images_per_step
         if self.steps_per_epoch == 0:
             raise ValueError(
-                f"The data hold {count} images, fewer than one step of {self.images_per_step} (batch_size {batch_size} "
-                f"x accumulation {accumulation} x {processes} processes). Lower batch_size or accumulation."
+                f"The data hold {count} images, fewer than one step of {self.images_per_step} (batch_size "
+                f"{batch_size} x accumulation {accumulation} x {processes} processes). Lower batch_size or "
+                "accumulation."
             )
 
     def __len__(self) -> int:
@@ -253,7 +256,7 @@ def load_rows(data: str | dict[str, Any], split: str) -> Any:
             return undecoded(load_hqseg44k(**{"split": split, **arguments}))
         from . import own_data
 
-        loaders = {
+        loaders: dict[Any, Any] = {
             "folders": own_data.load_paired_folders,
             "columns": own_data.load_named_columns,
             "coco": own_data.load_coco,

@@ -1,16 +1,16 @@
-"""Training of a plain SAM from scratch: a first prompt, then corrective clicks, as in SAM's paper (arXiv 2304.02643)."""
+"""Training of a plain SAM from scratch: a first prompt, then corrective clicks, as in its paper (arXiv 2304.02643)."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .configuration_hq_sam import ABSENT, NEGATIVE, POSITIVE
+from .modeling_hq_sam import HQSamModel
+from .training_config import TrainingConfig
 from .training_data import Batch
 from .training_learners import Learner
-from .training_config import TrainingConfig
-from .modeling_hq_sam import HQSamModel
 
-# Cross entropy is weighted towards the surroundings of the object: a thin one is lost in an even mean over the picture.
+# Cross entropy is weighted towards the object's surroundings: a thin one is lost in an even mean over the picture.
 BCE_WEIGHT, DICE_WEIGHT, SCORE_WEIGHT = 2.0, 1.0, 1.0
 SURROUNDINGS = 0.25  # how far they reach beyond the object's box, in its longer side
 WEIGHT_ELSEWHERE = 0.1
@@ -121,9 +121,9 @@ def corrective_clicks(logits: Tensor, truth: Tensor, seeds: Tensor) -> tuple[Ten
     target = truth > 0.5
     wrong = (logits > 0) != target
     width = wrong.shape[-1]
-    lots = torch.stack([
-        torch.rand(wrong.shape[-2:], generator=torch.Generator().manual_seed(int(seed))) for seed in seeds.flatten()
-    ])
+    lots = torch.stack(
+        [torch.rand(wrong.shape[-2:], generator=torch.Generator().manual_seed(int(seed))) for seed in seeds.flatten()]
+    )
     lots = lots.reshape(wrong.shape).to(wrong.device)
     drawn = torch.where(wrong, lots, -1.0).flatten(2).argmax(dim=-1)  # (B, P)
     missed = target.flatten(2).gather(2, drawn[..., None])
