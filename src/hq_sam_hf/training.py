@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -53,7 +54,10 @@ def train(config: TrainingConfig) -> Path:
     for bit on a CPU. Raises ValueError for a configuration that does not fit the data, the model or an earlier run,
     FloatingPointError where the loss is no longer a number, OSError where a checkpoint cannot be written.
     """
-    return TrainingRun(config).run()
+    try:
+        return TrainingRun(config).run()
+    finally:
+        AcceleratorState._reset_state()  # the next run of this process may want another precision
 
 
 class TrainingRun:

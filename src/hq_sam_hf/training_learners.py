@@ -69,13 +69,10 @@ class MaskLearner(Learner):
             sam_only=not self.learns_hq,
         ).pred_masks
         present = batch.present
-        sums = {name: embeddings.new_zeros((), dtype=torch.float32) for name in ("loss", "bce", "dice")}
-        for mask_logits, mask, seed in zip(logits[present], batch.masks[present], batch.seeds[present.cpu()]):
-            # One generator per mask, on the CPU: the points do not depend on what else is in the batch.
-            generator = torch.Generator().manual_seed(int(seed))
-            for name, value in zip(sums, mask_loss(mask_logits[None], mask[None, None], generator)):
-                sums[name] = sums[name] + value
-        return sums
+        # One generator per mask, on the CPU: the points do not depend on what else is in the batch.
+        generators = [torch.Generator().manual_seed(int(seed)) for seed in batch.seeds[present.cpu()]]
+        losses = mask_loss(logits[present], batch.masks[present][:, None], generators)
+        return {name: loss * len(generators) for name, loss in zip(("loss", "bce", "dice"), losses)}
 
 
 def make_learner(model: HQSamModel, config: TrainingConfig, mean: list[float], std: list[float]) -> Learner:
