@@ -310,9 +310,8 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     if arguments.output is not None:
         print("wrote", arguments.output)
     if result.failures:
-        raise ValueError(
-            f"{len(result.failures)} pictures could not be read, listed above; the figures leave them out."
-        )
+        count = f"{len(result.failures)} of {result.settings['pictures']}"
+        raise ValueError(f"Could not be read, and left out of the figures: {count} pictures, listed above.")
 
 
 def _quiet() -> None:

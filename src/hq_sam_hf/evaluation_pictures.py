@@ -23,6 +23,7 @@ from .rendering import overlay, side_by_side
 from .samples import read_sample
 
 MARGIN = 0.15  # around the object, in parts of its longer side
+HEIGHT = 360  # of a panel, in pixels
 
 
 def save_worst_cases(
@@ -100,14 +101,15 @@ def _sheet(
     """Prompt, truth and answers, cropped to the object. shown: the output whose prompt is drawn."""
     truth = picture.truths[place]
     top, left, bottom, right = _window(truth)
-    prompt = _in_picture(found.asked[shown], picture.framed, np.array([left, top]))
-    cropped = image[top:bottom, left:right]
+    # Small crops are enlarged first, or outlines and prompts would cover the object.
+    zoom = max(1, round(HEIGHT / (bottom - top)))
+    prompt = _in_picture(found.asked[shown], picture.framed, np.array([left, top]), zoom)
+    masks = np.stack([truth, *found.masks.cpu().numpy()])[:, top:bottom, left:right]
+    image, masks = image[top:bottom, left:right].repeat(zoom, 0).repeat(zoom, 1), masks.repeat(zoom, 1).repeat(zoom, 2)
     boxes = [] if prompt.box is None else [prompt.box.tolist()]
-    nothing = np.zeros((0, *cropped.shape[:2]), dtype=bool)
-    panels = [overlay(cropped, nothing, boxes, prompt.points.tolist(), prompt.labels.tolist())]
-    for mask in (truth, *found.masks.cpu().numpy()):
-        panels.append(overlay(cropped, mask[None, top:bottom, left:right]))
-    return side_by_side(panels, [found.prompt, "truth", *captions])
+    panels = [overlay(image, masks[:0], boxes, prompt.points.tolist(), prompt.labels.tolist())]
+    panels += [overlay(image, mask[None]) for mask in masks]
+    return side_by_side(panels, [found.prompt, "truth", *captions], HEIGHT)
 
 
 def _window(mask: np.ndarray) -> tuple[int, int, int, int]:
@@ -118,11 +120,11 @@ def _window(mask: np.ndarray) -> tuple[int, int, int, int]:
     return max(0, y - margin), max(0, x - margin), bottom, right
 
 
-def _in_picture(prompt: Prompt, framed: Framed, origin: np.ndarray) -> Prompt:
-    """The prompt in pixels of the picture, counted from `origin`, (x, y)."""
+def _in_picture(prompt: Prompt, framed: Framed, origin: np.ndarray, zoom: int) -> Prompt:
+    """The prompt in pixels of the enlarged picture, counted from `origin`, (x, y) in its own pixels."""
     factor = framed.scale * np.array(framed.size)[::-1] / np.array(framed.reshaped_size)[::-1]
-    box = None if prompt.box is None else prompt.box * np.tile(factor, 2) - np.tile(origin, 2)
-    return Prompt(box, prompt.points * factor - origin, prompt.labels)
+    box = None if prompt.box is None else (prompt.box * np.tile(factor, 2) - np.tile(origin, 2)) * zoom
+    return Prompt(box, (prompt.points * factor - origin) * zoom, prompt.labels)
 
 
 __all__ = ["save_worst_cases"]

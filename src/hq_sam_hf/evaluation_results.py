@@ -118,8 +118,7 @@ class Evaluation:
 
 def set_label(record: dict[str, Any]) -> str:
     """The set a record counts for: its own, after the name of its data set where that says something else."""
-    dataset, own = record["dataset"], record["set"]
-    return own or dataset if dataset in ("", own) or not own else f"{dataset}/{own}"
+    return "/".join(dict.fromkeys(name for name in (record["dataset"], record["set"]) if name))
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
