@@ -22,10 +22,9 @@ def blocks(page: Path, language: str) -> list[str]:
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch, photo):
-    """A folder with the photo and small data, and a small model where the docs name a published one."""
+    """A folder with the photo, and a small model where the docs name a published one."""
     monkeypatch.chdir(tmp_path)
     photo.save("photo.jpg")
-    write_folders(tmp_path / "hqseg44k", small_files())
     model = pair(SMALL)[1]
     model.save_pretrained(PUBLISHED)
     HQSamProcessor.from_config(model.config).save_pretrained(PUBLISHED)
@@ -50,6 +49,7 @@ WRITTEN = {
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.stem in WRITTEN], ids=lambda page: page.stem)
 def test_commands_run_in_order(page, workplace):
+    write_folders(workplace / "hqseg44k", small_files())
     lines = [line for block in blocks(page, "bash") for line in block.splitlines()]
     commands = [shlex.split(line) for line in lines if line.startswith("hq-sam ")]
     assert commands
