@@ -49,11 +49,16 @@ def _deepest(inside: np.ndarray) -> tuple[float, np.ndarray]:
             columns = np.clip(pixels % inside.shape[1] + step, 0, inside.shape[1] - 1)
             moved = columns - pixels % inside.shape[1]
             bounds = np.minimum(bounds, moved**2 + squares.ravel()[pixels + moved])
-    exact = np.concatenate(
-        [_squared_distances(squares, pixels[i : i + _CHUNK]) for i in range(0, len(pixels), _CHUNK)]
-    )
-    best = int(exact.max())
-    return float(np.sqrt(best)), pixels[exact == best]
+    order = np.argsort(-bounds, kind="stable")
+    pixels, bounds = pixels[order], bounds[order]
+    for start in range(0, len(pixels), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        if bounds[start] < best:
+            break
+        bounds[part] = _squared_distances(squares, pixels[part])
+        best = max(best, int(bounds[part].max()))
+    # Bounds that were not worked out lie below the best one.
+    return float(np.sqrt(best)), pixels[bounds == best]
 
 
 def _reaches(width: int) -> Iterator[int]:

@@ -77,6 +77,22 @@ def centre_point(mask: np.ndarray) -> np.ndarray | None:
     return None if deepest is None else np.array([deepest[1], deepest[0]], dtype=np.float32)
 
 
+def next_click(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, int] | None:
+    """The click that corrects the thickest error of a predicted mask: its pixel (x, y), float32 (2,), and its label.
+
+    The pixel is the deepest of all that are missing (label 1) or too much (label 0), see `deepest_pixel`; the missing
+    one of two equally deep ones. None where the masks agree. Without a prediction, an empty one gives the first click,
+    which is the `centre_point`.
+    """
+    predicted, truth = foreground(predicted), foreground(truth)
+    missing, excess = deepest_pixel(truth & ~predicted), deepest_pixel(predicted & ~truth)
+    if missing is not None and (excess is None or missing[2] >= excess[2]):
+        return np.array([missing[1], missing[0]], dtype=np.float32), 1
+    if excess is not None:
+        return np.array([excess[1], excess[0]], dtype=np.float32), 0
+    return None
+
+
 def noisy_mask(mask: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
     """The mask on a grid of side x side with a random outline: `flip_outline` with normal draws from `rng`."""
     return flip_outline(mask, rng.standard_normal((side, side), dtype=np.float32))
@@ -163,6 +179,7 @@ __all__ = [
     "draw_prompt",
     "flip_outline",
     "mask_to_box",
+    "next_click",
     "noisy_mask",
     "paper_kinds",
     "random_negative_points",
