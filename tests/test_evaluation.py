@@ -189,6 +189,18 @@ def test_the_models_mode_is_restored_and_no_gradient_kept(model, processor):
         model.eval()
 
 
+def test_global_random_generators_are_left_alone(model, processor):
+    states = torch.get_rng_state(), np.random.get_state()[1].copy()
+    evaluate(model, processor, ROWS[3:4], prompts=("points-3", "box-noise-0.4"))
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert np.array_equal(np.random.get_state()[1], states[1])
+
+
+def test_fewer_clicks_are_part_of_more(model, processor):
+    result = evaluate(model, processor, ROWS[3:4], prompts=("clicks-1", "clicks-3", "box", "clicks-2"), outputs="hq")
+    assert [one["prompt"] for one in result.records] == ["clicks-1", "clicks-2", "clicks-3", "box"]
+
+
 def test_wrong_arguments_are_refused(model, processor):
     import datasets
 

@@ -42,6 +42,13 @@ def test_a_single_set_needs_no_average():
     assert {row["set"] for row in evaluation.summary()} == {"dis"}
 
 
+def test_records_may_be_taken_out():
+    evaluation = small()
+    evaluation.records = [one for one in evaluation.records if (one["set"], one["output"]) != ("thin", "sam")]
+    assert "| thin | 1 |  | 50.0 / 50.0 |" in evaluation.markdown()
+    assert "| average | 3 |  | 65.0 / 55.0 |" in evaluation.markdown()
+
+
 def test_trials_are_averaged_but_count_as_one_mask():
     evaluation = Evaluation({"outputs": ["hq"]})
     evaluation.records = [record("dis", 0, "hq", iou, iou, trial=trial) for trial, iou in enumerate((0.2, 0.6))]

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from .configuration_hq_sam import HQSamConfig
 from .evaluation_answers import OUTPUTS, answer
-from .evaluation_prompts import parse_prompt
+from .evaluation_prompts import PromptPlan, parse_prompt
 from .evaluation_protocols import PROTOCOLS
 from .evaluation_results import Evaluation
 from .evaluation_samples import EvaluationSamples, LoadedRow
@@ -43,8 +43,8 @@ def evaluate(
     model: HQSamModel,
     processor: HQSamProcessor,
     datasets: Any,
-    prompts: Sequence[str] = ("box",),
-    outputs: Sequence[str] = tuple(OUTPUTS),
+    prompts: str | Sequence[str] = "box",
+    outputs: str | Sequence[str] = tuple(OUTPUTS),
     protocol: str = "stretch",
     batch_size: int = 1,
     num_workers: int = 0,
@@ -61,7 +61,7 @@ def evaluate(
     datasets: a data set, or several by their names; each anything with a length whose rows `read_sample` reads, such
         as those of `load_hqseg44k` and `scene_dataset`. A picture with several masks is encoded once. Other columns of
         plain values, one per picture or one per mask, go into the records.
-    prompts: names as in `evaluation_prompts`. outputs: of "sam", "hq", "sum".
+    prompts: names as in `evaluation_prompts`. outputs: one or more of "sam", "hq", "sum".
     protocol: "stretch" as in the paper, or "aspect"; see `evaluation_protocols`.
     batch_size: pictures encoded together, per process. num_workers: processes that read pictures.
     seed, trials: random prompts are drawn `trials` times; they depend on the seed, the data set's name, row, mask and
@@ -75,17 +75,15 @@ def evaluate(
     Pictures that cannot be read, and empty masks, are left out and listed in the result. Raises ValueError for wrong
     arguments, or a model that does not fit its processor or whose logits are not finite.
     """
+    prompts, outputs = _names(prompts), _names(outputs)
     _check(model, processor, outputs, protocol, trials)
-    prompts = list(dict.fromkeys(prompts))
-    plans = [parse_prompt(prompt) for prompt in prompts]
-    if not plans:
-        raise ValueError("`prompts` must name at least one prompt.")
+    plans = _plans(prompts)
     questions = [(plan, trial) for plan in plans for trial in range(trials if plan.is_random else 1)]
     samples = EvaluationSamples(datasets, PROTOCOLS[protocol](processor.image_processor), questions, seed, limit)
     settings = {
         "protocol": protocol,
         "prompts": prompts,
-        "outputs": list(outputs),
+        "outputs": outputs,
         "seed": seed,
         "trials": trials,
         "limit": limit,
@@ -127,7 +125,10 @@ def _for_all(
     progress: bool,
 ) -> dict[tuple[str, int], _Measured]:
     """Measure every sample, shared among processes; each gets all results."""
-    loader: Any = DataLoader(samples, batch_size, collate_fn=list, num_workers=num_workers)
+    # A generator of its own, or the loader would take a number from PyTorch's global one and disturb a training run.
+    loader: Any = DataLoader(
+        samples, batch_size, collate_fn=list, num_workers=num_workers, generator=torch.Generator().manual_seed(0)
+    )
     if accelerator is not None:
         loader = accelerator.prepare_data_loader(loader, device_placement=False)
     is_main = accelerator is None or accelerator.is_main_process
@@ -161,6 +162,19 @@ def _collect(
         if one.failure is not None:
             evaluation.failures.append({**about, "reason": one.failure})
     return evaluation
+
+
+def _names(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(dict.fromkeys(names))
+
+
+def _plans(prompts: Sequence[str]) -> list[PromptPlan]:
+    if not prompts:
+        raise ValueError("`prompts` must name at least one prompt.")
+    plans = [parse_prompt(prompt) for prompt in prompts]
+    # More clicks pass through fewer.
+    most_clicks = max((plan.count for plan in plans if plan.kind == "clicks"), default=0)
+    return [plan for plan in plans if plan.kind != "clicks" or plan.count == most_clicks]
 
 
 def _check(model: HQSamModel, processor: HQSamProcessor, outputs: Sequence[str], protocol: str, trials: int) -> None:

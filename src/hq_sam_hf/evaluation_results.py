@@ -61,7 +61,10 @@ class Evaluation:
         for prompt in dict.fromkeys(prompt for prompt, _, _ in means):
             for label in [*labels, AVERAGE] if len(labels) > 1 else labels:
                 for output in self.settings["outputs"]:
-                    of_sets = [means[prompt, one, output] for one in ([label] if label != AVERAGE else labels)]
+                    keys = [(prompt, one, output) for one in ([label] if label != AVERAGE else labels)]
+                    if any(key not in means for key in keys):  # records may have been taken out
+                        continue
+                    of_sets = [means[key] for key in keys]
                     row = {"set": label, "prompt": prompt, "output": output}
                     row["masks"] = sum(one["masks"] for one in of_sets)
                     for name in ("miou", "mbiou"):
@@ -135,9 +138,11 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
     lines = [_line(["set", "masks", *(OUTPUT_TITLES[output] for output in outputs), *comparisons])]
     lines.append(_line(["---"] + ["---:"] * (1 + len(outputs) + len(comparisons))))
     for name in sets:
-        figures = [_pair(cells[name, output]) for output in outputs]
-        figures += [_pair(cells[name, output].get("published", {})) for output in comparisons.values()]
-        lines.append(_line([name, str(cells[name, outputs[0]]["masks"]), *figures]))
+        of_set = {output: cells.get((name, output), {}) for output in outputs}
+        figures = [_pair(of_set[output]) for output in outputs]
+        figures += [_pair(of_set[output].get("published", {})) for output in comparisons.values()]
+        masks = max(one.get("masks", 0) for one in of_set.values())
+        lines.append(_line([name, str(masks), *figures]))
     return lines
 
 

@@ -29,8 +29,9 @@ def boundary_iou(pred: Any, truth: Any, dilation_ratio: float = DILATION_RATIO) 
 
 
 def boundary(mask: Any, dilation_ratio: float = DILATION_RATIO) -> Any:
-    """The pixels of a mask that lie less than d + 1 steps, also diagonal ones, from its outside, with d of
-    `boundary_width`. All beyond the picture is outside.
+    """The pixels of a mask that are at most d steps, also diagonal ones, from its outside, with d of `boundary_width`.
+
+    All beyond the picture is outside.
     """
     tensor, _ = _check(mask, mask)
     return _as_given(_boundary(tensor, boundary_width(tensor.shape[-2], tensor.shape[-1], dilation_ratio)), mask)
