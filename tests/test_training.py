@@ -14,8 +14,10 @@ from safetensors.torch import load_file
 from small_runs import ARCHITECTURE, save_base, small_run
 
 from hq_sam_hf import HQSamModel, HQSamProcessor
+from hq_sam_hf.evaluation import evaluate
 from hq_sam_hf.layouts import is_hq_key
 from hq_sam_hf.training import TrainingRun, learning_rate, train
+from hq_sam_hf.training_data import load_rows
 
 FINAL = "final/model.safetensors"
 
@@ -186,7 +188,9 @@ def test_a_folder_with_another_run_is_left_alone(base, whole, tmp_path):
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_last_checkpoint(base, tmp_path):
-    with pytest.raises(FloatingPointError, match=r"The loss of step \d is (nan|inf), with the images (thin|solid)/train_0"):
+    with pytest.raises(
+        FloatingPointError, match=r"The loss of step \d is (nan|inf), with the images (thin|solid)/train_0"
+    ):
         train(small_run(base, tmp_path / "run", learning_rate=1e30, epochs=20))
     left = sorted((tmp_path / "run" / "checkpoints").iterdir())
     assert left
@@ -204,7 +208,9 @@ def test_a_full_disk_is_reported_with_what_is_left(base, tmp_path, monkeypatch):
         return save(*arguments, **options)
 
     monkeypatch.setattr(torch, "save", fail_later)
-    with pytest.raises(OSError, match=r"Cannot write the checkpoint step-0000000\d.*No space left.*last whole one is .*step-"):
+    with pytest.raises(
+        OSError, match=r"Cannot write the checkpoint step-0000000\d.*No space left.*last whole one is .*step-"
+    ):
         train(small_run(base, tmp_path / "run"))
     names = [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()]
     assert names
@@ -244,6 +250,69 @@ def test_a_sam_from_scratch_becomes_a_base(tmp_path):
     assert model.config.vision_config.patch_size == 8
     again = train(small_run(final, tmp_path / "head", epochs=1))
     assert HQSamModel.from_pretrained(again)
+
+
+VALIDATION = {"kind": "scenes", "count": 12, "size": 64}
+
+
+def test_validation_gives_figures_pictures_curves_and_the_best_weights(base, tmp_path):
+    final = train(small_run(base, tmp_path / "run", validation=VALIDATION, eval_overlays=3))
+    lines = [line for line in log_of(tmp_path / "run") if "val_hq_mbiou" in line]
+    assert [line["step"] for line in lines] == [2, 4]  # after each epoch
+    assert {"val_sam_miou", "val_hq_miou", "val_sum_mbiou", "val_hq_mbiou_thin"} <= lines[0].keys()
+    figures = json.loads((final / "figures.json").read_text())
+    assert figures == {name: value for name, value in lines[-1].items() if name != "step"}
+    for step in (2, 4):
+        assert len(list((tmp_path / "run" / "overlays" / f"step-{step:08d}").glob("*.png"))) == 3
+    best = max(lines, key=lambda line: line["val_hq_mbiou"])
+    kept = json.loads((tmp_path / "run" / "best" / "figures.json").read_text())
+    assert kept["val_hq_mbiou"] == best["val_hq_mbiou"]
+    model, processor = HQSamModel.from_pretrained(tmp_path / "run" / "best"), HQSamProcessor.from_pretrained(final)
+    again = evaluate(model, processor, {"validation": load_rows(VALIDATION, "validation")}, outputs=("hq",))
+    average = [row for row in again.summary() if row["set"] == "average"][0]
+    assert average["mbiou"] == pytest.approx(best["val_hq_mbiou"], abs=1e-3)
+    assert (tmp_path / "run" / "curves.png").stat().st_size > 5000
+
+
+def test_training_stops_early_without_progress(base, tmp_path, monkeypatch):
+    falling = iter(range(100, 0, -1))
+    monkeypatch.setattr("hq_sam_hf.training.score", lambda figures, config: float(next(falling)))
+    fields = {"validation": {**VALIDATION, "count": 2}, "eval_steps": 1, "eval_overlays": 0, "patience": 2}
+    train(small_run(base, tmp_path / "run", epochs=5, **fields))
+    assert log_of(tmp_path / "run")[-1]["step"] == 3
+    assert json.loads((tmp_path / "run" / "best" / "figures.json").read_text()) != {}
+    assert (tmp_path / "run" / "final").is_dir()
+
+
+def test_averaged_weights_are_what_is_saved(base, tmp_path):
+    plain = train(small_run(base, tmp_path / "plain", max_steps=2))
+    averaged = train(small_run(base, tmp_path / "averaged", max_steps=2, ema_decay=0.99))
+    name = "mask_decoder.hq_token.weight"
+    start = load_file(base / "model.safetensors")[name]
+    last, average = load_file(plain / "model.safetensors")[name], load_file(averaged / "model.safetensors")[name]
+    state = torch.load(tmp_path / "plain/checkpoints/step-00000001/learned_weights.pt", weights_only=True)
+    first = next(value for key, value in state.items() if key.endswith("hq_token.weight"))
+    # decays 1/10 and 2/11: the average of the start, the first step and the second
+    expected = 2 / 11 * (start / 10 + 9 / 10 * first) + 9 / 11 * last
+    assert torch.allclose(average, expected, atol=1e-7)
+
+
+def test_adapters_are_trained_and_merged(base, tmp_path):
+    fields = {"lora": {"rank": 2, "alpha": 4, "encoder": True, "decoder": True}, "max_steps": 2}
+    final = train(small_run(base, tmp_path / "run", **fields))
+    before, after = load_file(base / "model.safetensors"), load_file(final / "model.safetensors")
+    assert before.keys() == after.keys()
+    moved = {name for name in before if not torch.equal(before[name], after[name]) and not is_hq_key(name)}
+    assert moved
+    assert all("attn" in name and name.endswith("weight") for name in moved)
+    assert any(name.startswith("vision_encoder") for name in moved)
+    assert any(name.startswith("mask_decoder") for name in moved)
+    state = torch.load(tmp_path / "run/checkpoints/step-00000002/learned_weights.pt", weights_only=True)
+    assert any("lora_" in name for name in state)
+    train(small_run(base, tmp_path / "again", **{**fields, "max_steps": 1}))
+    resumed = train(small_run(base, tmp_path / "again", **fields, resume=True))
+    for name, weight in load_file(resumed / "model.safetensors").items():
+        assert torch.equal(weight, after[name]), name
 
 
 def test_precision_bf16_trains_on_a_cpu(base, tmp_path):

@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,20 +45,35 @@ def save_worst_cases(
     settings = evaluation.settings
     plan = parse_prompt(prompt or settings["prompts"][0])
     output = output or settings["outputs"][-1]
-    protocol = PROTOCOLS[settings["protocol"]](processor.image_processor)
     asked = [one for one in evaluation.records if one["prompt"] == plan.name and one["output"] == output]
     asked = [one for one in asked if one["trial"] == 0]
     if not asked:
         raise ValueError(f"The evaluation has no records of the prompt {plan.name!r} and the output {output!r}.")
-    samples = EvaluationSamples(datasets, protocol, [(plan, 0)], settings["seed"])
+    cases = sorted(asked, key=lambda one: one["boundary_iou"])[:count]
+    return save_cases(evaluation, cases, model, processor, datasets, folder)
+
+
+def save_cases(
+    evaluation: Evaluation,
+    cases: Sequence[dict[str, Any]],
+    model: HQSamModel,
+    processor: HQSamProcessor,
+    datasets: Any,
+    folder: str | os.PathLike,
+) -> list[Path]:
+    """Write a PNG for each of some records of an evaluation: FOLDER/01_SET_NAME_MASK.png, 02_..., in their order."""
+    settings = evaluation.settings
+    protocol = PROTOCOLS[settings["protocol"]](processor.image_processor)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     paths = []
     was_training = model.training
     model.eval()
     try:
-        for rank, record in enumerate(sorted(asked, key=lambda one: one["boundary_iou"])[:count], start=1):
-            sheet = _draw_case(evaluation, record, model, protocol, samples, output)
+        for rank, record in enumerate(cases, start=1):
+            question = (parse_prompt(record["prompt"]), 0)
+            samples = EvaluationSamples(datasets, protocol, [question], settings["seed"])
+            sheet = _draw_case(evaluation, record, model, protocol, samples, record["output"])
             name = re.sub(r"[^\w.-]+", "_", f"{record['set']}_{record['name']}_{record['mask']}")
             paths.append(target / f"{rank:02d}_{name}.png")
             write_atomically(paths[-1], functools.partial(sheet.save, format="PNG"))

@@ -29,9 +29,12 @@ from .training_checkpoints import Checkpoints, learned_weights
 from .training_config import FROM_SCRATCH, TrainingConfig
 from .training_data import Batch, StepBatches, TrainingSamples, collate, load_rows
 from .training_export import export_run
-from .training_learners import make_learner
+from .training_learners import MaskLearner
+from .training_lora import merged_adapters
 from .training_models import load_base
 from .training_reports import RunLog
+from .training_sam import SamLearner
+from .training_validation import score, validate
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +82,8 @@ class TrainingRun:
         set_seed(config.seed)  # for the weights that start at random
         self.model, self.processor = load_base(config)
         pictures = self.processor.image_processor
-        learner = make_learner(self.model, config, pictures.image_mean, pictures.image_std)
+        kind = SamLearner if config.train == FROM_SCRATCH else MaskLearner
+        learner = kind(self.model, config, pictures.image_mean, pictures.image_std)
         learned = [weight for weight in self.model.parameters() if weight.requires_grad]
         optimizer = _make_optimizer(learned, config)
         self.learner, self.optimizer = self.accelerator.prepare(learner, optimizer)
@@ -188,10 +192,9 @@ class TrainingRun:
 
     def validate(self) -> dict[str, float]:
         """Figures of the validation data, with the averaged weights where there are any; keeps the best weights."""
-        from .training_validation import score, validate
-
+        folder = self.output / "overlays" / f"step-{self.position.step:08d}"
         with self.average.in_place(self.model):
-            self.figures = validate(self.config, self.model, self.processor, self.accelerator, self.position.step)
+            self.figures = validate(self.config, self.model, self.processor, self.accelerator, folder)
             reached = score(self.figures, self.config)
             if self.position.best is None or reached > self.position.best:
                 self.position.best, self.position.waited = reached, 0
@@ -234,7 +237,8 @@ class TrainingRun:
             "steps": steps,
             "images_per_step": self.batches.images_per_step,
         }
-        export_run(self.output / name, self.model, self.processor, self.config, facts, figures)
+        with merged_adapters(self.model):
+            export_run(self.output / name, self.model, self.processor, self.config, facts, figures)
 
 
 def learning_rate(config: TrainingConfig, step: int, last: int, steps_per_epoch: int) -> float:

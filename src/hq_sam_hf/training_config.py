@@ -69,7 +69,8 @@ class TrainingConfig:
         save_steps, keep_checkpoints: how often a checkpoint is written, and how many are kept.
         log_steps: how often losses are written.
         eval_steps: how often to validate; by default after each epoch.
-        eval_samples: validate on so many images; by default on all.
+        eval_samples: validate on the first so many images of each set; by default on all.
+        eval_prompts: as in `evaluation_prompts`; the first counts for `best`.
         eval_overlays: so many pictures of validation images with truth, SAM and HQ.
         patience: stop after so many validations without a better mBIoU; null for never.
         trackers: of accelerate, such as [tensorboard, wandb, trackio].
@@ -113,6 +114,7 @@ class TrainingConfig:
     log_steps: int = 20
     eval_steps: int | None = None
     eval_samples: int | None = None
+    eval_prompts: list[str] = field(default_factory=lambda: ["box"])
     eval_overlays: int = 8
     patience: int | None = None
     trackers: list[str] = field(default_factory=list)

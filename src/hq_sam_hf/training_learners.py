@@ -75,14 +75,6 @@ class MaskLearner(Learner):
         return {name: loss * len(generators) for name, loss in zip(("loss", "bce", "dice"), losses)}
 
 
-def make_learner(model: HQSamModel, config: TrainingConfig, mean: list[float], std: list[float]) -> Learner:
-    if config.train == FROM_SCRATCH:
-        from .training_sam import SamLearner
-
-        return SamLearner(model, config, mean, std)
-    return MaskLearner(model, config, mean, std)
-
-
 def _choose_weights(model: HQSamModel, config: TrainingConfig) -> bool:
     """Let just the weights that a configuration trains require gradients; tell if any is in the encoder.
 
@@ -108,4 +100,4 @@ def _choose_weights(model: HQSamModel, config: TrainingConfig) -> bool:
     return any(weight.requires_grad for weight in model.vision_encoder.parameters())
 
 
-__all__ = ["Learner", "MaskLearner", "make_learner"]
+__all__ = ["Learner", "MaskLearner"]

@@ -1,5 +1,7 @@
 """Low-rank adapters (LoRA, arXiv 2106.09685) on the frozen SAM, through peft."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -37,17 +39,24 @@ def add_adapters(model: HQSamModel, options: dict[str, Any]) -> None:
             weight.requires_grad_("lora_" in name or name in before)
 
 
-def merge_adapters(model: nn.Module) -> None:
-    """Add the adapters to the layers that they are on and take them away, in place."""
+@contextmanager
+def merged_adapters(model: nn.Module) -> Iterator[None]:
+    """Within the block, the adapters are part of the weights that they adapt, and the names are those of a SAM."""
+    adapted: list[tuple[nn.Module, str, Any]] = [
+        (parent, name, layer)
+        for parent in list(model.modules())
+        for name, layer in list(parent.named_children())
+        if hasattr(layer, "get_base_layer")  # peft's, without importing it where it is not used
+    ]
+    for parent, name, layer in adapted:
+        layer.merge()
+        setattr(parent, name, layer.get_base_layer())
     try:
-        from peft.tuners.lora import LoraLayer
-    except ImportError:
-        return
-    for parent in list(model.modules()):
-        for name, layer in list(parent.named_children()):
-            if isinstance(layer, LoraLayer):
-                layer.merge()
-                setattr(parent, name, layer.get_base_layer())
+        yield
+    finally:
+        for parent, name, layer in adapted:
+            setattr(parent, name, layer)
+            layer.unmerge()
 
 
-__all__ = ["add_adapters", "merge_adapters"]
+__all__ = ["add_adapters", "merged_adapters"]

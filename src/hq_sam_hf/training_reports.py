@@ -1,22 +1,16 @@
-"""What a training run tells people: a log, curves and pictures."""
+"""What a training run tells people: a log of numbers and their curves."""
 
 import io
 import json
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
 from .files import write_atomically
-from .rendering import overlay
 
 logger = logging.getLogger(__name__)
 
-GAP = 4  # pixels between the panels of an overlay
-RAINBOW_ORDER = ("loss", "bce", "dice", "score")
+LOSSES = ("loss", "bce", "dice", "score")
 
 
 class RunLog:
@@ -55,7 +49,7 @@ class RunLog:
             return
         lines = self._lines() if self.path.is_file() else []
         panels = {
-            "training": [name for name in RAINBOW_ORDER if any(name in line for line in lines)],
+            "training": [name for name in LOSSES if any(name in line for line in lines)],
             "validation": sorted({name for line in lines for name in line if name.startswith("val_")}),
         }
         panels = {title: names for title, names in panels.items() if names}
@@ -75,14 +69,4 @@ class RunLog:
         write_atomically(self.curves, lambda file: file.write(buffer.getvalue()))
 
 
-def side_by_side(image: np.ndarray, masks: Iterable[np.ndarray]) -> Image.Image:
-    """The picture (H, W, 3), then the picture under each of the bool masks (H, W), from left to right."""
-    panels = [Image.fromarray(image), *(overlay(image, mask[None]) for mask in masks)]
-    height, width = image.shape[:2]
-    sheet = Image.new("RGB", (len(panels) * (width + GAP) - GAP, height), "white")
-    for i, panel in enumerate(panels):
-        sheet.paste(panel, (i * (width + GAP), 0))
-    return sheet
-
-
-__all__ = ["RunLog", "side_by_side"]
+__all__ = ["RunLog"]
