@@ -1,6 +1,10 @@
-import pytest
+import re
+from pathlib import Path
 
-from hq_sam_hf.training_config import TrainingConfig
+import pytest
+import yaml
+
+from hq_sam_hf.training_config import TARGETS, TrainingConfig
 
 LEAST = {"model": "base", "data": "hqseg44k", "output_dir": "runs/a"}
 
@@ -81,3 +85,26 @@ def test_the_length_of_a_cosine_is_part_of_the_run():
     earlier = TrainingConfig.from_dict({**LEAST, "schedule": "cosine"}).to_dict()
     with pytest.raises(ValueError, match="`epochs` was 12 and is 20"):
         TrainingConfig.from_dict({**LEAST, "schedule": "cosine", "epochs": 20}).refuse_changes(earlier)
+
+
+DOCS = Path(__file__).parent.parent / "docs" / "training.md"
+
+
+def test_the_page_on_training_shows_configurations_that_load():
+    blocks = re.findall(r"^```yaml\n(.*?)^```", DOCS.read_text(), re.MULTILINE | re.DOTALL)
+    recipe = TrainingConfig.from_dict(yaml.safe_load(blocks[0]))
+    assert recipe == TrainingConfig(
+        model="facebook/sam-vit-large",
+        data="hqseg44k",
+        validation="hqseg44k",
+        output_dir="runs/large",
+        precision="bf16",
+    )
+    for line in blocks[1].splitlines():
+        TrainingConfig.from_dict({**LEAST, **yaml.safe_load(line)})
+
+
+def test_the_page_on_training_lists_every_target():
+    table = DOCS.read_text().partition("## What is trained")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| `(\w+)` \| ", table, re.MULTILINE)
+    assert listed == list(TARGETS)
