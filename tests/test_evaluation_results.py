@@ -88,6 +88,15 @@ def test_the_average_of_all_four_sets_is_compared():
     assert "| average | 4 | 50.0 / 50.0 | 89.3 / 81.5 |" in evaluation.markdown()
 
 
+@pytest.mark.parametrize(
+    "other", [{"protocol": "aspect"}, {"limit": 10}, {"multimask_output": True}, {"image_size": 512}]
+)
+def test_figures_measured_another_way_are_not_compared(other):
+    evaluation = small("vit_l")
+    evaluation.settings |= other
+    assert "published" not in evaluation.markdown()
+
+
 def test_published_figures_agree_with_their_averages():
     for backbone, model in (("vit_l", "sam"), ("vit_l", "hq")):
         figures = [published(backbone, name, "box", model) for name in FOUR_SETS]
@@ -113,6 +122,7 @@ def test_reports_are_written_whole(tmp_path):
 
     evaluation = small("vit_l")
     evaluation.records[0]["family"] = "fern"
+    evaluation.records[0]["kind"], evaluation.records[1]["kind"] = "a", 3
     evaluation.skipped = [{"dataset": "", "index": 3, "name": "n3", "reason": "mask 0 is empty"}]
     paths = evaluation.save(tmp_path / "report", title="Evaluation of a model")
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == sorted(path.name for path in paths)
@@ -125,3 +135,4 @@ def test_reports_are_written_whole(tmp_path):
     table = pyarrow.parquet.read_table(paths[2]).to_pylist()
     assert [row["iou"] for row in table] == [one["iou"] for one in evaluation.records]
     assert [row["family"] for row in table] == ["fern"] + [None] * 5
+    assert [row["kind"] for row in table] == ["a", "3"] + [None] * 4
