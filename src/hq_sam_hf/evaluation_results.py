@@ -80,9 +80,7 @@ class Evaluation:
                     row["masks"] = sum(one["masks"] for one in of_sets)
                     for name in ("miou", "mbiou"):
                         row[name] = sum(one[name] for one in of_sets) / len(of_sets)
-                    whole = [
-                        is_whole_set(key[1], int(means[key]["pictures"]), int(means[key]["masks"])) for key in keys
-                    ]
+                    whole = [is_whole_set(key[1], means[key]["pictures"], means[key]["masks"]) for key in keys]
                     if as_paper and all(whole) and (label != AVERAGE or set(labels) == set(FOUR_SETS)):
                         figure = published(self.settings.get("backbone"), label, prompt, output)
                         row |= {} if figure is None else {"published": asdict(figure)}
