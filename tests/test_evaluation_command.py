@@ -56,6 +56,7 @@ def test_the_four_sets_are_evaluated_and_reported(run, tmp_path):
     ]
     report = json.loads((tmp_path / "report" / "evaluation.json").read_text())
     assert report["settings"]["pictures"] == 8
+    assert report["settings"]["data"] == "data (validation: dis, coift, hrsod, thin)"
     assert len(report["summary"]) == 5 * 3
     assert (tmp_path / "report" / "evaluation.md").read_text().endswith(out.split("wrote")[0].rstrip("\n") + "\n")
     assert len(list((tmp_path / "report" / "worst").glob("*.png"))) == 2

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from hq_sam_hf.evaluation_results import Evaluation, set_label
-from hq_sam_hf.published_figures import FOUR_SETS, published
+from hq_sam_hf.published_figures import FOUR_SETS, SET_SIZES, published
 
 
 def record(set_name: str, index: int, output: str, iou: float, of_boundary: float, **fields: object) -> dict:
@@ -72,20 +72,52 @@ def test_sets_of_several_data_sets_stay_apart(dataset, own, label):
     assert set_label({"dataset": dataset, "set": own}) == label
 
 
+def whole_sets(backbone: str, **settings: object) -> Evaluation:
+    """The four sets in their published sizes, with equal figures throughout."""
+    evaluation = Evaluation({"outputs": ["sam", "hq"], "backbone": backbone, **settings})
+    for name, size in SET_SIZES.items():
+        for i in range(size):
+            evaluation.records += [record(name, i, "sam", 0.5, 0.25), record(name, i, "hq", 0.75, 0.5)]
+    return evaluation
+
+
 def test_tables_hold_published_figures_beside_ours():
-    table = small("vit_l").markdown()
+    table = whole_sets("vit_l").markdown()
     assert "| set | masks | SAM | HQ | published SAM | published HQ-SAM |" in table
-    assert "| dis | 2 | 60.0 / 30.0 | 80.0 / 60.0 | 62.0 / 52.8 | 78.6 / 70.4 |" in table
-    # The published average is of four sets, not of these two.
-    assert "| average | 3 | 45.0 / 20.0 | 65.0 / 55.0 |  |  |" in table
-    assert "published" not in small().markdown()
+    assert "| dis | 470 | 50.0 / 25.0 | 75.0 / 50.0 | 62.0 / 52.8 | 78.6 / 70.4 |" in table
+    assert "| average | 1537 | 50.0 / 25.0 | 75.0 / 50.0 | 79.5 / 71.1 | 89.1 / 81.8 |" in table
+    only_averages = whole_sets("vit_tiny").markdown()
+    assert "| dis | 470 | 50.0 / 25.0 | 75.0 / 50.0 |  |  |" in only_averages
+    assert "| average | 1537 | 50.0 / 25.0 | 75.0 / 50.0 | 69.0 / 58.8 | 81.4 / 71.6 |" in only_averages
 
 
-def test_the_average_of_all_four_sets_is_compared():
-    evaluation = small("vit_h")
-    evaluation.records = [record(name, i, "hq", 0.5, 0.5) for i, name in enumerate(FOUR_SETS)]
-    evaluation.settings["outputs"] = ["hq"]
-    assert "| average | 4 | 50.0 / 50.0 | 89.3 / 81.5 |" in evaluation.markdown()
+def test_a_set_that_only_shares_its_name_is_not_compared():
+    assert "published" not in small("vit_l").markdown()
+    evaluation = whole_sets("vit_l")
+    for one in evaluation.records:  # pictures with several masks, as generated scenes have them
+        one["index"], one["mask"] = one["index"] // 2, one["index"] % 2
+    assert "published" not in evaluation.markdown()
+
+
+def test_a_few_unreadable_pictures_do_not_forbid_the_comparison_but_a_missing_part_does():
+    evaluation = whole_sets("vit_l")
+    evaluation.records = [one for one in evaluation.records if one["set"] == "dis" and one["index"] > 2]
+    assert "| dis | 467 | 50.0 / 25.0 | 75.0 / 50.0 | 62.0 / 52.8 | 78.6 / 70.4 |" in evaluation.markdown()
+    evaluation.records = [one for one in evaluation.records if one["index"] > 9]
+    assert "published" not in evaluation.markdown()
+
+
+def test_without_all_four_sets_the_average_is_not_compared():
+    evaluation = whole_sets("vit_h")
+    evaluation.records = [one for one in evaluation.records if one["set"] in ("dis", "coift")]
+    assert "| average | 750 | 50.0 / 25.0 | 75.0 / 50.0 |  |  |" in evaluation.markdown()
+
+
+@pytest.mark.parametrize(
+    "other", [{"protocol": "aspect"}, {"dilation_ratio": 0.01}, {"multimask_output": True}, {"image_size": 512}]
+)
+def test_figures_measured_another_way_are_not_compared(other):
+    assert "published" not in whole_sets("vit_l", **other).markdown()
 
 
 def test_published_figures_agree_with_their_averages():
@@ -111,8 +143,9 @@ def test_published_figures_are_looked_up_by_backbone_prompt_and_output():
 def test_reports_are_written_whole(tmp_path):
     import pyarrow.parquet
 
-    evaluation = small("vit_l")
+    evaluation = whole_sets("vit_l")
     evaluation.records[0]["family"] = "fern"
+    evaluation.records[0]["kind"], evaluation.records[1]["kind"] = "a", 3
     evaluation.skipped = [{"dataset": "", "index": 3, "name": "n3", "reason": "mask 0 is empty"}]
     paths = evaluation.save(tmp_path / "report", title="Evaluation of a model")
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == sorted(path.name for path in paths)
@@ -121,7 +154,8 @@ def test_reports_are_written_whole(tmp_path):
     assert "Left out: 1" in text
     assert "n3: mask 0 is empty" in text
     assert report["summary"][0]["published"]["miou"] == 62.0
-    assert report["settings"]["protocol"] == "stretch"
+    assert report["settings"]["backbone"] == "vit_l"
     table = pyarrow.parquet.read_table(paths[2]).to_pylist()
     assert [row["iou"] for row in table] == [one["iou"] for one in evaluation.records]
-    assert [row["family"] for row in table] == ["fern"] + [None] * 5
+    assert [row["family"] for row in table] == ["fern"] + [None] * (2 * 1537 - 1)
+    assert [row["kind"] for row in table] == ["a", "3"] + [None] * (2 * 1537 - 2)

@@ -72,8 +72,9 @@ def evaluate(
     accelerator: shares the pictures among its processes, and each gets all records. By default one is made where
         several processes have been launched. The model stays on its device.
 
-    Pictures that cannot be read, and empty masks, are left out and listed in the result. Raises ValueError for wrong
-    arguments, or a model that does not fit its processor or whose logits are not finite.
+    Returns the records and what is made of them; pictures that cannot be read, and empty masks, are left out and
+    listed there. Raises ValueError for wrong arguments, a model that does not fit its processor, or one whose logits
+    are not finite.
     """
     prompts, outputs = _names(prompts), _names(outputs)
     _check(model, processor, outputs, protocol, trials)
@@ -193,7 +194,7 @@ def _check(model: HQSamModel, processor: HQSamProcessor, outputs: Sequence[str],
 
 
 def launched_accelerator() -> "Accelerator | None":
-    """An Accelerator where several processes were launched; it is a singleton's door, so not made without need."""
+    """An Accelerator where several processes were launched, else None: the first one sets the terms for all later."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 or (
         torch.distributed.is_available() and torch.distributed.is_initialized()
     ):
@@ -204,7 +205,7 @@ def launched_accelerator() -> "Accelerator | None":
 
 
 def backbone_name(config: HQSamConfig) -> str | None:
-    """ "vit_b", "vit_l", "vit_h" or "vit_tiny" where a configuration is one of these, at any image size."""
+    """The published backbone of a configuration, at any image size: vit_b, vit_l, vit_h or vit_tiny, or None."""
     vision = config.vision_config
     for name in ("vit_b", "vit_l", "vit_h", "vit_tiny"):
         preset = HQSamConfig.from_preset(name).vision_config

@@ -34,6 +34,11 @@ class EvaluationData:
         if sum(kinds) != 1 or (self.images is None) != (self.masks is None):
             raise ValueError("Name the data by exactly one of --data ROOT, --images and --masks, or --scenes COUNT.")
 
+    def __str__(self) -> str:
+        if self.root is not None:
+            return f"{self.root} ({self.split}: {', '.join(self.sets) if self.sets else 'all sets'})"
+        return f"{self.scenes} scenes ({self.split})" if self.images is None else f"{self.images} and {self.masks}"
+
     def load(self, image_size: int) -> Any:
         if self.root is not None:
             return load_hqseg44k(self.root, self.split, self.sets)
@@ -65,6 +70,7 @@ def evaluate_and_report(
     result = evaluate(model, processor, datasets, accelerator=accelerator, progress=True, **options)
     if accelerator is not None and not accelerator.is_main_process:
         return None
+    result.settings = {"model": model_name, "data": str(data), **result.settings}
     if folder is not None:
         result.save(folder, title=f"Evaluation of {model_name}")
         if worst and result.records:

@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .files import write_atomically
-from .published_figures import AVERAGE, FOUR_SETS, published
+from .metrics import DILATION_RATIO
+from .published_figures import AVERAGE, FOUR_SETS, is_whole_set, published
 
+# Published figures are shown beside those of an evaluation of this kind alone.
+PAPER_SETTINGS = {
+    "protocol": "stretch",
+    "multimask_output": False,
+    "dilation_ratio": DILATION_RATIO,
+    "image_size": 1024,
+}
 OUTPUT_TITLES = {"sam": "SAM", "hq": "HQ", "sum": "SAM + HQ"}
 
 
@@ -33,9 +41,9 @@ class Evaluation:
     skipped: list[dict[str, Any]] = field(default_factory=list)
 
     def means(self, by: Sequence[str] | Callable[[dict[str, Any]], tuple]) -> dict[tuple, dict[str, float]]:
-        """Means of groups of records: {key: {"masks", "miou", "mbiou"}}, in per cent.
+        """Means of groups of records: {key: {"pictures", "masks", "miou", "mbiou"}}, in per cent.
 
-        by: names of fields, or a function that gives a record's key. masks: different masks in the group.
+        by: names of fields, or a function that gives a record's key. pictures, masks: different ones in the group.
         """
         key_of = by if callable(by) else lambda record: tuple(record[name] for name in by)
         groups: dict[tuple, list[dict[str, Any]]] = {}
@@ -43,6 +51,7 @@ class Evaluation:
             groups.setdefault(key_of(record), []).append(record)
         return {
             key: {
+                "pictures": len({(one["dataset"], one["index"]) for one in group}),
                 "masks": len({(one["dataset"], one["index"], one["mask"]) for one in group}),
                 "miou": 100 * sum(one["iou"] for one in group) / len(group),
                 "mbiou": 100 * sum(one["boundary_iou"] for one in group) / len(group),
@@ -53,10 +62,12 @@ class Evaluation:
     def summary(self) -> list[dict[str, Any]]:
         """Means per set, prompt and output, and of several sets also "average", the plain mean of the sets' means.
 
-        Each row has set, prompt, output, masks, miou and mbiou; and published, a figure of the paper, where there is.
+        Each row has set, prompt, output, masks, miou and mbiou; and, for a whole published set asked for by
+        `PAPER_SETTINGS`, published: the figure that is known for this backbone.
         """
         means = self.means(lambda record: (record["prompt"], set_label(record), record["output"]))
         labels = list(dict.fromkeys(label for _, label, _ in means))
+        as_paper = all(self.settings.get(name, value) == value for name, value in PAPER_SETTINGS.items())
         rows = []
         for prompt in dict.fromkeys(prompt for prompt, _, _ in means):
             for label in [*labels, AVERAGE] if len(labels) > 1 else labels:
@@ -69,7 +80,8 @@ class Evaluation:
                     row["masks"] = sum(one["masks"] for one in of_sets)
                     for name in ("miou", "mbiou"):
                         row[name] = sum(one[name] for one in of_sets) / len(of_sets)
-                    if label != AVERAGE or set(labels) == set(FOUR_SETS):
+                    whole = [is_whole_set(key[1], means[key]["pictures"], means[key]["masks"]) for key in keys]
+                    if as_paper and all(whole) and (label != AVERAGE or set(labels) == set(FOUR_SETS)):
                         figure = published(self.settings.get("backbone"), label, prompt, output)
                         row |= {} if figure is None else {"published": asdict(figure)}
                     rows.append(row)
@@ -115,8 +127,14 @@ class Evaluation:
         import pyarrow.parquet
 
         names = dict.fromkeys(name for record in self.records for name in record)
-        columns = {name: [record.get(name) for record in self.records] for name in names}
+        columns = {name: _column([record.get(name) for record in self.records]) for name in names}
         pyarrow.parquet.write_table(pyarrow.table(columns), file)
+
+
+def _column(values: list[Any]) -> list[Any]:
+    """Values of one kind: as text where data sets have words and numbers under the same name."""
+    kinds = {isinstance(value, str) for value in values if value is not None}
+    return [None if value is None else str(value) for value in values] if len(kinds) > 1 else values
 
 
 def set_label(record: dict[str, Any]) -> str:
@@ -128,7 +146,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
     outputs = list(dict.fromkeys(row["output"] for row in rows))
     cells = {(row["set"], row["output"]): row for row in rows}
     sets = list(dict.fromkeys(row["set"] for row in rows))
-    # What was published of HQ-SAM stands beside the last of its outputs, once.
+    # The published HQ-SAM is the same for the HQ mask and the sum, and so stands there once.
     known = {"published SAM": ["sam"], "published HQ-SAM": [output for output in outputs if output != "sam"][:1]}
     comparisons = {
         title: output[0]

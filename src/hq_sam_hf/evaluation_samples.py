@@ -14,7 +14,7 @@ from .masks import foreground
 from .raw_pictures import undecoded
 from .samples import MASK_COLUMNS, Sample, read_sample
 
-# A prompt that is asked: its plan, and the how-manieth of several random ones.
+# How a prompt is made, and the number of the trial where it is random.
 Question = tuple[PromptPlan, int]
 
 

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-FOUR_SETS = ("dis", "coift", "hrsod", "thin")
+# The sets, and how many pictures they have, with one mask each.
+SET_SIZES = {"dis": 470, "coift": 280, "hrsod": 287, "thin": 500}
+FOUR_SETS = tuple(SET_SIZES)
 AVERAGE = "average"
 
 PAPER = "HQ-SAM paper (arXiv 2306.01567)"
@@ -47,6 +49,12 @@ class Figure:
     source: str
 
 
+def is_whole_set(set_name: str, pictures: float, masks: float) -> bool:
+    """Whether what was evaluated can be the published set: by its name and size; up to 1 in 100 may be unreadable."""
+    size = SET_SIZES.get(set_name)
+    return size is not None and pictures == masks and 0.99 * size <= pictures <= size
+
+
 def published(backbone: str | None, set_name: str, prompt: str, output: str) -> Figure | None:
     """The published figure, or None where there is none.
 
@@ -74,4 +82,4 @@ def _figure(text: str, source: str) -> Figure | None:
     return Figure(float(miou), float(mbiou), source)
 
 
-__all__ = ["AVERAGE", "FOUR_SETS", "Figure", "published"]
+__all__ = ["AVERAGE", "FOUR_SETS", "SET_SIZES", "Figure", "is_whole_set", "published"]
