@@ -25,14 +25,14 @@ tags:
 
 # HQ-SAM nano
 
-A small HQ-SAM ("Segment Anything in High Quality", arXiv 2306.01567) that comes inside the package hq-sam-hf, so that it
-works at once and offline. It shows the paper's idea in miniature; for real work take the published HQ-SAM checkpoints.
+A small HQ-SAM ("Segment Anything in High Quality", arXiv 2306.01567) that comes inside the package hq-sam-hf, so that
+it works at once and offline. It shows the paper's idea in miniature; for real work take the published checkpoints.
 
 * {total:,} weights, of which the HQ head has {head:,}; {size} pixels, patches of {patch}.
-* Trained from random weights on pictures that `hq_sam_hf.scenes` draws: flat drawings of nameless shapes and of things, with
-  exact masks. It has never seen a photo.
-* First a plain SAM on coarsened masks, with boxes, points and corrective clicks; then, with that SAM frozen, the HQ head on
-  exact masks by the paper's recipe. Configurations with all seeds are in `configs/nano/`, in the order of their numbers.
+* Trained from random weights on pictures that `hq_sam_hf.scenes` draws: flat drawings of shapes and things, with exact
+  masks. It has never seen a photo.
+* First a plain SAM on coarsened masks, with boxes, points and corrective clicks; then, with that SAM frozen, the HQ
+  head on exact masks by the paper's recipe. `configs/nano/` has the configurations, with seeds, in their order.
 * Weights are stored in half precision and loaded in single.
 
 ## What it cannot do
