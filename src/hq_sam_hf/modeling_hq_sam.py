@@ -25,7 +25,7 @@ class HQSamImageFeatures(ModelOutput):
 
     image_embeddings (B, C, h, w); hq_features (B, C / 8, 4h, 4w), the fused early and final features;
     image_projections (B, 3, h * w, C / rate): keys, values and queries of the decoder's first attention;
-    image_positions (1, C, h, w), the positional code. The last two may be left out; each call then computes them anew.
+    image_positions (h * w, C), the code of each. The last two may be left out; each call then computes them anew.
     """
 
     image_embeddings: Tensor = None  # type: ignore[assignment]  # ModelOutput asks for None defaults
@@ -102,7 +102,7 @@ class HQSamModel(HQSamPreTrainedModel):
     def get_image_features(self, pixel_values: Tensor) -> HQSamImageFeatures:
         """Encode pixel_values (B, 3, S, S) to the compact cache that `forward` takes as `image_features`."""
         features = self._fuse(*self.get_image_embeddings(pixel_values))
-        features.image_positions = self._positions(features).contiguous()
+        features.image_positions = self._positions(features)
         features.image_projections = self._projections(features)
         return features
 
@@ -179,7 +179,7 @@ class HQSamModel(HQSamPreTrainedModel):
     def _positions(self, features: HQSamImageFeatures) -> Tensor:
         if features.image_positions is not None:
             return features.image_positions
-        return self.get_image_wide_positional_embeddings().to(self.dtype)
+        return self.get_image_wide_positional_embeddings()[0].flatten(1).mT.contiguous().to(self.dtype)
 
     def _projections(self, features: HQSamImageFeatures) -> Tensor:
         """Those of images without a mask prompt."""
@@ -209,7 +209,7 @@ class HQSamModel(HQSamPreTrainedModel):
             sparse, absent, dense = self.prompt_encoder(self.shared_image_embedding, points, labels, boxes, masks)
             return self.mask_decoder(
                 image_embeddings=embeddings[images],
-                image_positional_embeddings=positions,
+                image_positions=positions,
                 hq_features=None if sam_only else features.hq_features[images],
                 sparse_prompt_embeddings=sparse,
                 absent_prompt_tokens=absent,
@@ -307,7 +307,7 @@ class HQSamModel(HQSamPreTrainedModel):
         expected = {
             "hq_features": (embeddings.shape[0], decoder.hidden_size // 8, size, size),
             "image_projections": (embeddings.shape[0], 3, size * size // 16, inner),
-            "image_positions": (1, *embeddings.shape[1:]),
+            "image_positions": (size * size // 16, embeddings.shape[1]),
         }
         checked: dict[str, Any] = {}
         for name, shape in expected.items():

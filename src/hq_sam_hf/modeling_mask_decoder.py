@@ -68,15 +68,14 @@ class HQSamMaskDecoder(nn.Module):
         put_cells(final + early, features)
         return features.permute(0, 3, 1, 2).contiguous()
 
-    def project_image(self, image: Tensor, image_positional_embeddings: Tensor) -> Tensor:
+    def project_image(self, image: Tensor, image_positions: Tensor) -> Tensor:
         """What the first attention makes of image (B, C, h, w), which holds its dense prompt: (B, 3, L, C / rate)."""
-        position = image_positional_embeddings[0].flatten(1).mT
-        return self.transformer.project_image(image.flatten(2).mT, position)
+        return self.transformer.project_image(image.flatten(2).mT, image_positions)
 
     def forward(
         self,
         image_embeddings: Tensor,
-        image_positional_embeddings: Tensor,
+        image_positions: Tensor,
         hq_features: Tensor | None,
         sparse_prompt_embeddings: Tensor | None,
         absent_prompt_tokens: Tensor | None,
@@ -89,7 +88,7 @@ class HQSamMaskDecoder(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Masks and scores of P prompts on each of B images.
 
-            image_embeddings (B, C, h, w); image_positional_embeddings (1, C, h, w); hq_features (B, c, 4h, 4w),
+            image_embeddings (B, C, h, w); image_positions (L, C), the code of each; hq_features (B, c, 4h, 4w),
                 or None to decode as a plain SAM does, without the HQ token;
             sparse_prompt_embeddings (B, P, T, C); absent_prompt_tokens (B, P, T), True where attention must not look;
             dense_prompt_embeddings (B or 1, P or 1, C, h, w);
@@ -109,15 +108,15 @@ class HQSamMaskDecoder(nn.Module):
         if dense_image.shape[1] > 1:
             image_projections = None
         elif image_projections is None:
-            image_projections = self.project_image(dense_image[:, 0], image_positional_embeddings)
+            image_projections = self.project_image(dense_image[:, 0], image_positions)
 
         candidates = list(range(1, self.num_mask_tokens)) if multimask_output else [0]
         vectors_of = [] if hq_token_only else candidates
         wanted = [0, *(1 + i for i in vectors_of)]  # the IoU token, then those of the masks to be made
         if hq_features is not None:
             wanted.append(1 + self.num_mask_tokens)
-        position = image_positional_embeddings[0].flatten(1).mT
-        tokens, image = self.transformer(tokens, dense_image.flatten(3).mT, position, hide, image_projections, wanted)
+        dense_image = dense_image.flatten(3).mT  # (B, 1 or P, L, C)
+        tokens, image = self.transformer(tokens, dense_image, image_positions, hide, image_projections, wanted)
 
         scores, vectors = self._scores_and_vectors(tokens, candidates, vectors_of)
         hq_vectors = None if hq_features is None else self.hq_mask_mlp(tokens[:, :, -1])  # (B, P, c)
