@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from oracle import SMALL, pair
+from small_hqseg44k import small_files, write_folders
 
 from hq_sam_hf import HQSamConfig, HQSamImageProcessor, HQSamModel, HQSamProcessor
 from hq_sam_hf.cli import main
@@ -41,15 +42,17 @@ def test_python_blocks_run_in_order(page, workplace):
 
 WRITTEN = {
     "README": {"mask_1.png", "mask_2.png", "overlay.jpg", "cup.png", "cup.json"},
+    "evaluation": {"report"},
     "checkpoints": {"sam_hq_vit_b.pth", "my-model", "my-samhq-model", "half-model"},
 }
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.stem in WRITTEN], ids=lambda page: page.stem)
 def test_commands_run_in_order(page, workplace):
+    write_folders(workplace / "hqseg44k", small_files())
     lines = [line for block in blocks(page, "bash") for line in block.splitlines()]
     commands = [shlex.split(line) for line in lines if line.startswith("hq-sam ")]
-    assert len(commands) >= 3
+    assert commands
     for command in commands:
         assert main(command[1:]) == 0
     assert WRITTEN[page.stem] <= {path.name for path in workplace.iterdir()}
@@ -63,7 +66,7 @@ def test_links_lead_to_files():
 
 
 def test_ci_runs_the_commands_of_the_readme():
-    try_it, _, tests = blocks(ROOT / "README.md", "bash")
+    try_it, *_, tests = blocks(ROOT / "README.md", "bash")
     script = (ROOT / ".ci" / "run").read_text()
     assert try_it.strip() in script
     assert tests.strip() in script
