@@ -213,13 +213,28 @@ def test_features_from_a_file_and_without_what_may_be_left_out(model, features, 
             assert torch.equal(answer(model, other, kind).pred_masks, expected)
 
 
-@pytest.mark.parametrize(
-    ("name", "shape"), [("image_projections", r"\(2, 3, 100, 64\)"), ("image_positions", r"\(100, 128\)")]
-)
-def test_features_of_another_shape_are_refused(model, features, name, shape):
-    wrong = HQSamImageFeatures(**{**features, name: features[name][..., 1:]})
-    with pytest.raises(ValueError, match=rf"`image_features.{name}` must have shape {shape}"):
+def test_features_of_another_shape_are_refused(model, features):
+    wrong = HQSamImageFeatures(**{**features, "image_projections": features.image_projections[..., 1:]})
+    with pytest.raises(ValueError, match=r"`image_features.image_projections` must have shape \(2, 3, 100, 64\)"):
         model(image_features=wrong)
+
+
+def test_positions_follow_the_matrix(features):
+    """They are kept from call to call; another matrix, dtype or size must not get the old ones."""
+    position = HQSamModel(pair(SMALL)[1].config).shared_image_embedding
+    first = position.cells(4, torch.float32)
+    assert position.cells(4, torch.float32) is first
+    assert torch.equal(first, position.grid(4)[0].flatten(1).T)
+    assert position.cells(5, torch.float32).shape[0] == 25
+    assert position.cells(4, torch.bfloat16).dtype == torch.bfloat16
+    position.load_state_dict({"positional_embedding": torch.randn_like(position.positional_embedding)})
+    assert torch.equal(position.cells(4, torch.float32), position.grid(4)[0].flatten(1).T)
+    position.positional_embedding = torch.randn_like(position.positional_embedding)
+    assert torch.equal(position.cells(4, torch.float32), position.grid(4)[0].flatten(1).T)
+    with torch.inference_mode():
+        position.positional_embedding = torch.randn_like(position.positional_embedding)
+        kept = position.cells(4, torch.float32)
+    assert torch.equal(kept, position.grid(4)[0].flatten(1).T)
 
 
 def test_memory_does_not_grow_with_the_number_of_prompts():

@@ -24,14 +24,13 @@ class HQSamImageFeatures(ModelOutput):
     """All that the decoder needs of B images: enough to answer any number of prompts.
 
     image_embeddings (B, C, h, w); hq_features (B, C / 8, 4h, 4w), the fused early and final features;
-    image_projections (B, 3, h * w, C / rate): keys, values and queries of the decoder's first attention;
-    image_positions (h * w, C), the code of each. The last two may be left out; each call then computes them anew.
+    image_projections (B, 3, h * w, C / rate): keys, values and queries of the decoder's first attention. They may be
+    left out; each call then computes them anew.
     """
 
     image_embeddings: Tensor = None  # type: ignore[assignment]  # ModelOutput asks for None defaults
     hq_features: Tensor = None  # type: ignore[assignment]
     image_projections: Tensor | None = None
-    image_positions: Tensor | None = None
 
 
 @dataclass
@@ -102,7 +101,6 @@ class HQSamModel(HQSamPreTrainedModel):
     def get_image_features(self, pixel_values: Tensor) -> HQSamImageFeatures:
         """Encode pixel_values (B, 3, S, S) to the compact cache that `forward` takes as `image_features`."""
         features = self._fuse(*self.get_image_embeddings(pixel_values))
-        features.image_positions = self._positions(features)
         features.image_projections = self._projections(features)
         return features
 
@@ -176,17 +174,16 @@ class HQSamModel(HQSamPreTrainedModel):
         output = HQSamOutput(loss=loss, pred_masks=masks, iou_scores=scores, vision_hidden_states=hidden_states)
         return output.to_tuple() if return_dict is False else output
 
-    def _positions(self, features: HQSamImageFeatures) -> Tensor:
-        if features.image_positions is not None:
-            return features.image_positions
-        return self.get_image_wide_positional_embeddings()[0].flatten(1).mT.contiguous().to(self.dtype)
+    def _image_positions(self) -> Tensor:
+        """The positional code of the embedding grid by cell, (h * w, C)."""
+        return self.shared_image_embedding.cells(self.prompt_encoder.image_embedding_size[0], self.dtype)
 
     def _projections(self, features: HQSamImageFeatures) -> Tensor:
         """Those of images without a mask prompt."""
         if features.image_projections is not None:
             return features.image_projections
         no_mask = self.prompt_encoder.no_mask_embed.weight[..., None, None]
-        return self.mask_decoder.project_image(features.image_embeddings + no_mask, self._positions(features))
+        return self.mask_decoder.project_image(features.image_embeddings + no_mask, self._image_positions())
 
     def _decode(
         self,
@@ -197,7 +194,7 @@ class HQSamModel(HQSamPreTrainedModel):
         **options: Any,
     ) -> tuple[Tensor, Tensor]:
         """Masks and scores of checked prompts; for inference in parts, for gradients and in a traced graph at once."""
-        positions = self._positions(features)
+        positions = self._image_positions()
         projections = self._projections(features) if prompts[3] is None else None
         # In the order in which the decoder reads it, by position; the shape stays.
         embeddings = features.image_embeddings.contiguous(memory_format=torch.channels_last)
@@ -307,7 +304,6 @@ class HQSamModel(HQSamPreTrainedModel):
         expected = {
             "hq_features": (embeddings.shape[0], decoder.hidden_size // 8, size, size),
             "image_projections": (embeddings.shape[0], 3, size * size // 16, inner),
-            "image_positions": (size * size // 16, embeddings.shape[1]),
         }
         checked: dict[str, Any] = {}
         for name, shape in expected.items():
