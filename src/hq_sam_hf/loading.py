@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
+from .checkpoints import HQ_HEAD_MODULES
 from .files import write_atomically
 from .layouts import Checkpoint, derive_config, is_hq_key, read_checkpoint, warn_about_nan
-from .modeling_mask_decoder import HQ_HEAD_MODULES
 from .modeling_vision_encoder import init_like_pytorch
 from .weights import find_file
 
