@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from .embedded import EMBEDDED
+
 SEGMENT_EPILOG = """\
 published models: syscv-community/sam-hq-vit-base, syscv-community/sam-hq-vit-large, syscv-community/sam-hq-vit-huge,
                   lkeab/hq-sam/sam_hq_vit_tiny.pth (Light HQ-SAM)
@@ -62,7 +64,7 @@ def add_segment_command(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("photo", type=Path, help="picture file; it is turned upright by its EXIF tag")
-    parser.add_argument("--model", required=True, help="folder, Hub repository or checkpoint file of an HQ-SAM")
+    _add_model(parser)
     prompts = parser.add_argument_group("what to segment, in pixels of the photo")
     xyxy, xy = numbers(4, "x1,y1,x2,y2"), numbers(2, "x,y")
     prompts.add_argument(
@@ -254,10 +256,11 @@ def run_train(arguments: argparse.Namespace) -> None:
 
 
 EVALUATE_EPILOG = """\
-examples: hq-sam evaluate MODEL --data hqseg44k --sets dis,coift,hrsod,thin -o report
-          hq-sam evaluate MODEL --data hqseg44k --prompts box,box-noise-0.2,box-noise-0.4,centre,points-5+5,clicks-3
-          hq-sam evaluate MODEL --images photos --masks masks --protocol aspect
-          accelerate launch -m hq_sam_hf.cli evaluate MODEL --data hqseg44k -o report
+examples: hq-sam evaluate --model MODEL --data hqseg44k --sets dis,coift,hrsod,thin -o report
+          hq-sam evaluate --model MODEL --data hqseg44k --prompts box,box-noise-0.2,centre,points-5+5,clicks-3
+          hq-sam evaluate --model MODEL --images photos --masks masks --protocol aspect
+          hq-sam evaluate --scenes 20
+          accelerate launch -m hq_sam_hf.cli evaluate --model MODEL --data hqseg44k -o report
 """
 
 
@@ -273,7 +276,7 @@ def add_evaluate_command(commands: argparse._SubParsersAction) -> None:
     def listed(text: str) -> list[str]:
         return [part.strip() for part in text.split(",")]
 
-    parser.add_argument("model", help="folder, Hub repository or checkpoint file of an HQ-SAM")
+    _add_model(parser)
     data = parser.add_argument_group("data, one of")
     data.add_argument("--data", type=Path, metavar="ROOT", help="HQSeg-44K, as of `hq-sam data`")
     data.add_argument("--images", type=Path, metavar="DIR", help="own pictures, with --masks")
@@ -343,6 +346,14 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     if result.failures:
         count = f"{len(result.failures)} of {result.settings['pictures']}"
         raise ValueError(f"Could not be read, and left out of the figures: {count} pictures, listed above.")
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        default=EMBEDDED,
+        help="folder, Hub repository or checkpoint file of an HQ-SAM; by default the small one inside the package",
+    )
 
 
 def _quiet() -> None:
