@@ -239,7 +239,7 @@ MASKS: dict[str, dict[str, list[Shape]]] = {
 
 
 def draw(shapes: list[Shape], size: tuple[int, int]) -> np.ndarray:
-    """The mask (H, W) of a photo of `size` (width, height): the pixels that are covered by half or more."""
+    """The mask (H, W) of a photo of `size` (width, height): the pixels of which more than half is covered."""
     width, height = size
     large = Image.new("L", (width * SUPERSAMPLING, height * SUPERSAMPLING))
     pen = ImageDraw.Draw(large)
@@ -247,7 +247,7 @@ def draw(shapes: list[Shape], size: tuple[int, int]) -> np.ndarray:
         # Pillow counts from the centre of the first pixel.
         corners = shape.outline * SUPERSAMPLING - 0.5
         pen.polygon([(x, y) for x, y in corners], fill=0 if shape.removed else 255)
-    return np.asarray(large.resize(size, Image.Resampling.BOX)) >= 128
+    return np.asarray(large.resize(size, Image.Resampling.BOX)) > 128
 
 
 def main() -> None:
