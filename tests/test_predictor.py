@@ -8,7 +8,8 @@ import threading
 import numpy as np
 import pytest
 import torch
-from oracle import NARROW, SMALL, TINY, build_original, pair, port
+from oracle import NARROW, SMALL, TINY, build_original, lively_pair, pair, port
+from pictures import picture
 
 from hq_sam_hf import HQSamPredictor, HQSamProcessor
 from hq_sam_hf.original_package import import_original
@@ -17,17 +18,9 @@ from hq_sam_hf.predictor import EncodedImage
 SIZES = [(60, 90), (97, 40), (128, 128), (33, 150)]
 
 
-def make_predictor(arch=SMALL, **options) -> HQSamPredictor:
-    model = pair(arch)[1]
+def make_predictor(model=None, **options) -> HQSamPredictor:
+    model = model or pair(SMALL)[1]
     return HQSamPredictor(model, HQSamProcessor.from_config(model.config), **options)
-
-
-def picture(size: tuple[int, int], seed: int = 0) -> np.ndarray:
-    """Blobs of colour with some noise, RGB uint8."""
-    random = np.random.default_rng(seed)
-    coarse = random.integers(0, 256, (5, 6, 3), dtype=np.uint8)
-    rows, columns = (np.arange(side) * cells // side for side, cells in zip(size, (5, 6)))
-    return np.clip(coarse[rows][:, columns].astype(int) + random.integers(-9, 9, (*size, 3)), 0, 255).astype(np.uint8)
 
 
 @pytest.fixture
@@ -81,8 +74,8 @@ def ask_original(original, prompts, mask, options, **more):
 
 def check_sequences(arch, number: int) -> int:
     """Both predictors on the same conversations; gives how many masks with an inside and an outside were compared."""
-    sam, _ = pair(arch)
-    original, ours = import_original().SamPredictor(sam), make_predictor(arch)
+    sam, model = lively_pair(arch)
+    original, ours = import_original().SamPredictor(sam), make_predictor(model)
     names = ours.set_images([picture(size) for size in SIZES])
     compared = 0
     for name, size in zip(names, SIZES):
@@ -96,14 +89,15 @@ def check_sequences(arch, number: int) -> int:
                 masks, scores, logits = ours.predict(
                     prompts["points"], prompts["labels"], prompts["box"], mask=mine, image=name, **options
                 )
-                np.testing.assert_allclose(logits[:1], theirs_next, atol=1e-5, rtol=0)
+                rounding = 1e-5 * np.abs(theirs_next).max()
+                np.testing.assert_allclose(logits[:1], theirs_next, atol=rounding, rtol=0)
                 np.testing.assert_allclose(scores[:1], score, atol=1e-5, rtol=0)
                 different = masks[:1] != expected
                 if different.any():  # only where the original's own logit is rounding noise around zero
                     full, _, _ = ask_original(original, prompts, theirs, options, return_logits=True)
-                    assert np.abs(full[different]).max() < 1e-5
+                    assert np.abs(full[different]).max() < rounding
                     assert different.sum() <= 2
-                compared += bool(expected.any() and not expected.all())
+                compared += bool(0.01 < expected.mean() < 0.99)
                 theirs, mine = theirs_next, logits[:1]
     return compared
 
