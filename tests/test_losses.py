@@ -2,8 +2,63 @@ import math
 
 import pytest
 import torch
+from golden.make import even_points
+from golden_numbers import golden
 
-from hq_sam_hf.losses import mask_loss, sample_at_points, uncertain_points
+from hq_sam_hf.losses import (
+    IMPORTANCE_RATIO,
+    NUM_POINTS,
+    OVERSAMPLE_RATIO,
+    choose_points,
+    mask_loss,
+    sample_at_points,
+    uncertain_points,
+)
+
+
+def test_loss_and_gradient_are_the_originals_for_the_same_draws():
+    # Four masks: a disc, an empty and a full one, and a soft disc.
+    logits, masks, values, grad = (
+        torch.from_numpy(golden()[f"loss_{name}"]) for name in ("logits", "masks", "values", "grad")
+    )
+    logits.requires_grad_()
+    num_uncertain = int(IMPORTANCE_RATIO * NUM_POINTS)
+    candidates = even_points(4, OVERSAMPLE_RATIO * NUM_POINTS)
+    points = choose_points(
+        logits.detach(), candidates, even_points(4, NUM_POINTS - num_uncertain, start=10**6), num_uncertain
+    )
+    loss, bce, dice = mask_loss(logits, masks, points=points)
+    loss.backward()
+    assert torch.stack([bce, dice]).tolist() == pytest.approx(values.tolist(), rel=1e-6)
+    assert ((logits.grad - grad).norm() / grad.norm()).item() < 1e-6
+
+
+def test_points_are_chosen_from_the_draws_of_the_generator():
+    logits = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(0)
+    candidates = torch.rand(2, 3 * 40, 2, generator=generator)
+    expected = choose_points(logits, candidates, torch.rand(2, 10, 2, generator=generator), 30)
+    assert torch.equal(uncertain_points(logits, 40, torch.Generator().manual_seed(0)), expected)
+
+
+def test_with_a_generator_per_mask_a_mask_does_not_depend_on_its_batch():
+    logits, masks = torch.randn(3, 1, 8, 8), torch.rand(3, 1, 20, 20)
+    generators = [torch.Generator().manual_seed(i) for i in range(3)]
+    together = mask_loss(logits, masks, generators)[0]
+    alone = [mask_loss(logits[i : i + 1], masks[i : i + 1], [torch.Generator().manual_seed(i)])[0] for i in range(3)]
+    assert together.item() == pytest.approx(torch.stack(alone).mean().item(), rel=1e-6)
+    with pytest.raises(ValueError, match="one per mask, got 2 for 3"):
+        mask_loss(logits, masks, generators[:2])
+
+
+@pytest.mark.parametrize("logit", [-1e4, 0.0, 1e4])
+@pytest.mark.parametrize("truth", [0.0, 1.0])
+def test_empty_and_full_masks_have_a_finite_loss_and_gradient(logit, truth):
+    logits = torch.full((1, 1, 8, 8), logit, requires_grad=True)
+    losses = mask_loss(logits, torch.full((1, 1, 16, 16), truth))
+    losses[0].backward()
+    assert torch.isfinite(torch.stack(losses)).all()
+    assert torch.isfinite(logits.grad).all()
 
 
 def test_sampling_reads_cell_centres_and_zero_outside():

@@ -8,7 +8,8 @@ from oracle import FINE, SMALL, WIDE, config_of, pair
 from transformers.models.sam.modeling_sam import SamVisionLayer
 
 from hq_sam_hf import modeling_vision_attention
-from hq_sam_hf.modeling_vision_attention import HQSamLinear, HQSamVisionLayer, attend_in_parts
+from hq_sam_hf.modeling_kernels import HQSamLinear
+from hq_sam_hf.modeling_vision_attention import HQSamVisionLayer, attend_in_parts
 
 
 def attend_in_full(query, key, value, row_bias, column_bias):

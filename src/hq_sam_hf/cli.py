@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from .many_pictures import Report
     from .text_prompts import Detection
 
+from .embedded import EMBEDDED
+
 SEGMENT_EPILOG = """\
 published models: syscv-community/sam-hq-vit-base, syscv-community/sam-hq-vit-large, syscv-community/sam-hq-vit-huge,
                   lkeab/hq-sam/sam_hq_vit_tiny.pth (Light HQ-SAM)
@@ -33,10 +35,12 @@ def main(argv: list[str] | None = None) -> int:
     add_generate_command(commands)
     add_convert_command(commands)
     add_data_command(commands)
+    add_train_command(commands)
+    add_evaluate_command(commands)
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
         print(f"hq-sam: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -244,7 +248,11 @@ def run_generate(arguments: argparse.Namespace) -> None:
 
 
 def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, help="folder, Hub repository or checkpoint file of an HQ-SAM")
+    parser.add_argument(
+        "--model",
+        default=EMBEDDED,
+        help="folder, Hub repository or checkpoint file of an HQ-SAM; by default the small one inside the package",
+    )
     how = parser.add_argument_group("model")
     how.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (by default a GPU where there is one)")
     how.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
@@ -375,6 +383,126 @@ def run_data_export(arguments: argparse.Namespace) -> None:
     for (split, name), count in rows.items():
         print(f"{name} ({split}): {count} rows")
     print("wrote", arguments.output)
+
+
+TRAIN_EPILOG = """\
+examples: hq-sam train config.yaml
+          hq-sam train config.yaml model=facebook/sam-vit-large data=hqseg44k output_dir=runs/large precision=bf16
+          hq-sam train config.yaml --resume
+          accelerate launch --num_processes 8 -m hq_sam_hf.training config.yaml
+"""
+
+
+def add_train_command(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="train an HQ head on a SAM, or tune an HQ-SAM",
+        description="Train as a YAML file says; its fields are those of TrainingConfig, with the paper's defaults.",
+        epilog=TRAIN_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", type=Path, help="YAML file")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="fields that replace those of the file")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in output_dir")
+    parser.set_defaults(run=run_train)
+
+
+def run_train(arguments: argparse.Namespace) -> None:
+    from .training import train
+    from .training_config import TrainingConfig
+
+    overrides = arguments.overrides + (["resume=true"] if arguments.resume else [])
+    print("wrote", train(TrainingConfig.load(arguments.config, overrides)))
+
+
+EVALUATE_EPILOG = """\
+examples: hq-sam evaluate --model MODEL --data hqseg44k --sets dis,coift,hrsod,thin -o report
+          hq-sam evaluate --model MODEL --data hqseg44k --prompts box,box-noise-0.2,centre,points-5+5,clicks-3
+          hq-sam evaluate --model MODEL --images photos --masks masks --protocol aspect
+          hq-sam evaluate --scenes 20
+          accelerate launch -m hq_sam_hf.cli evaluate --model MODEL --data hqseg44k -o report
+"""
+
+
+def add_evaluate_command(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "evaluate",
+        help="IoU and boundary IoU of a model on HQSeg-44K's validation sets or on own data",
+        description="Compare masks of the plain SAM inside, the HQ mask and their sum with true masks.",
+        epilog=EVALUATE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+    def listed(text: str) -> list[str]:
+        return [part.strip() for part in text.split(",")]
+
+    _add_model_arguments(parser)
+    data = parser.add_argument_group("data, one of")
+    data.add_argument("--data", type=Path, metavar="ROOT", help="HQSeg-44K, as of `hq-sam data`")
+    data.add_argument("--images", type=Path, metavar="DIR", help="own pictures, with --masks")
+    data.add_argument("--masks", type=Path, metavar="DIR", help="masks with the names of --images")
+    data.add_argument("--scenes", type=int, metavar="COUNT", help="generated pictures, which need no download")
+    data.add_argument("--sets", type=listed, metavar="A,B", help="of --data, such as dis,thin; by default all")
+    data.add_argument(
+        "--split", choices=("validation", "train", "held_out"), default="validation", help="held_out is of --scenes"
+    )
+    data.add_argument("--limit", type=int, metavar="N", help="only the first N pictures")
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--prompts",
+        type=listed,
+        default=["box"],
+        metavar="A,B",
+        help="box, box-noise-0.2, points-5, points-5+3 (with negative ones), centre, clicks-3; by default box",
+    )
+    how.add_argument("--outputs", type=listed, default=["sam", "hq", "sum"], metavar="A,B", help="of sam, hq, sum")
+    how.add_argument(
+        "--protocol", choices=("stretch", "aspect"), default="stretch", help="stretch is the paper's, and the default"
+    )
+    how.add_argument("--multimask", action="store_true", help="best of SAM's three candidates")
+    how.add_argument("--seed", type=int, default=0, help="of random prompts, by default 0")
+    how.add_argument("--trials", type=int, default=1, metavar="N", help="draw random prompts N times")
+    how.add_argument("--batch-size", type=int, default=1, metavar="N", help="pictures encoded together")
+    how.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read pictures")
+    report = parser.add_argument_group("report")
+    report.add_argument("-o", "--output", type=Path, metavar="DIR", help="tables, a record per mask, worst cases")
+    report.add_argument("--worst", type=int, default=8, metavar="N", help="pictures of the N hardest, by default 8")
+    parser.set_defaults(run=run_evaluate)
+
+
+def run_evaluate(arguments: argparse.Namespace) -> None:
+    from .evaluation_command import EvaluationData, evaluate_and_report
+
+    data = EvaluationData(
+        arguments.data, arguments.split, arguments.sets, arguments.images, arguments.masks, arguments.scenes
+    )
+    _quiet()
+    result = evaluate_and_report(
+        arguments.model,
+        data,
+        arguments.output,
+        arguments.worst,
+        arguments.device,
+        arguments.dtype,
+        arguments.image_size,
+        prompts=arguments.prompts,
+        outputs=arguments.outputs,
+        protocol=arguments.protocol,
+        multimask_output=arguments.multimask,
+        seed=arguments.seed,
+        trials=arguments.trials,
+        batch_size=arguments.batch_size,
+        num_workers=arguments.workers,
+        limit=arguments.limit,
+    )
+    if result is None:  # another process has it
+        return
+    print(result.markdown())
+    if arguments.output is not None:
+        print("wrote", arguments.output)
+    if result.failures:
+        count = f"{len(result.failures)} of {result.settings['pictures']}"
+        raise ValueError(f"Could not be read, and left out of the figures: {count} pictures, listed above.")
 
 
 def _quiet() -> None:

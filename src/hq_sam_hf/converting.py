@@ -142,7 +142,7 @@ def convert(
     if verify:
         report(f"verified against segment-anything-hq: {_verify(read, checkpoint, target)}")
     if push_to is not None:
-        report(f"pushed to {_push(target, push_to)}")
+        report(f"pushed to {push_folder(target, push_to)}")
     return config
 
 
@@ -334,11 +334,11 @@ def _verify(source: Source, checkpoint: Checkpoint, converted: Path) -> str:
     return f"mask logits up to {theirs.abs().max().item():.1f} differ by at most {difference:.1e}"
 
 
-def _push(folder: Path, repository: str) -> str:
-    """Upload a converted folder to the Hub, and give the repository's address."""
+def push_folder(folder: Path, repository: str) -> str:
+    """Upload a model folder to the Hub, which makes the repository if need be, and give the repository's address."""
     api = HfApi()
     api.create_repo(repository, exist_ok=True)
     return str(api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload HQ-SAM").repo_url)
 
 
-__all__ = ["LAYOUTS", "PUBLISHED", "Source", "convert"]
+__all__ = ["LAYOUTS", "PUBLISHED", "Source", "convert", "push_folder"]

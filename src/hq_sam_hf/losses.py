@@ -1,5 +1,7 @@
 """The training loss of HQ-SAM: point-sampled binary cross entropy plus dice."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,28 +18,47 @@ def sample_at_points(maps: Tensor, points: Tensor) -> Tensor:
     return F.grid_sample(maps, grid, align_corners=False)[:, 0, :, 0]
 
 
-def uncertain_points(logits: Tensor, num_points: int, generator: torch.Generator | None = None) -> Tensor:
-    """Points (N, num_points, 2) in [0, 1], three quarters of them where |logit| is smallest, the rest uniform."""
+def uncertain_points(
+    logits: Tensor, num_points: int, generator: torch.Generator | Sequence[torch.Generator] | None = None
+) -> Tensor:
+    """Points (N, num_points, 2) in [0, 1], three quarters of them where |logit| is smallest, the rest uniform.
 
-    def uniform(count: int) -> Tensor:
-        device = generator.device if generator is not None else logits.device
-        shape = (len(logits), count, 2)
-        return torch.rand(shape, generator=generator, device=device, dtype=logits.dtype).to(logits.device)
-
-    candidates = uniform(OVERSAMPLE_RATIO * num_points)
+    generator: one for all masks, or one per mask, so that the points of a mask do not depend on its batch.
+    """
     num_uncertain = int(IMPORTANCE_RATIO * num_points)
+    candidates = _uniform(logits, int(OVERSAMPLE_RATIO * num_points), generator)
+    uniform = _uniform(logits, num_points - num_uncertain, generator)
+    return choose_points(logits, candidates, uniform, num_uncertain)
+
+
+def choose_points(logits: Tensor, candidates: Tensor, uniform: Tensor, num_uncertain: int) -> Tensor:
+    """The `num_uncertain` candidates (N, K, 2) with the smallest |logit|, followed by the points of `uniform`."""
     uncertainty = -sample_at_points(logits, candidates).abs()
     chosen = uncertainty.topk(num_uncertain, dim=1).indices
-    uncertain = candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
-    return torch.cat([uncertain, uniform(num_points - num_uncertain)], dim=1)
+    return torch.cat([candidates.gather(1, chosen[..., None].expand(-1, -1, 2)), uniform], dim=1)
+
+
+def _uniform(logits: Tensor, count: int, generator: torch.Generator | Sequence[torch.Generator] | None) -> Tensor:
+    if generator is None or isinstance(generator, torch.Generator):
+        device = logits.device if generator is None else generator.device
+        shape = (len(logits), count, 2)
+        return torch.rand(shape, generator=generator, device=device, dtype=logits.dtype).to(logits.device)
+    if len(generator) != len(logits):
+        raise ValueError(f"`generator` must be one or one per mask, got {len(generator)} for {len(logits)} masks.")
+    points = [torch.rand(count, 2, generator=one, device=one.device, dtype=logits.dtype) for one in generator]
+    return torch.stack(points).to(logits.device)
 
 
 def mask_loss(
-    logits: Tensor, masks: Tensor, generator: torch.Generator | None = None
+    logits: Tensor,
+    masks: Tensor,
+    generator: torch.Generator | Sequence[torch.Generator] | None = None,
+    points: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss of N predicted masks, read at the same uncertain points of prediction and truth.
 
-    Shapes: logits (N, 1, h, w); masks (N, 1, H, W) in [0, 1], of any size that covers the same picture.
+    Shapes: logits (N, 1, h, w); masks (N, 1, H, W) in [0, 1], of any size that covers the same picture. Masks may be
+    empty or full. generator: as of `uncertain_points`. points (N, K, 2) as (x, y) in [0, 1]: read there instead.
 
     Returns the sum, the cross entropy and the dice loss, each a mean over the masks. All are computed in float32.
     """
@@ -48,7 +69,8 @@ def mask_loss(
         )
     logits, masks = logits.float(), masks.float()
     with torch.no_grad():
-        points = uncertain_points(logits, NUM_POINTS, generator)
+        if points is None:
+            points = uncertain_points(logits, NUM_POINTS, generator)
         truth = sample_at_points(masks, points)
     predicted = sample_at_points(logits, points)
     bce = F.binary_cross_entropy_with_logits(predicted, truth)
@@ -58,4 +80,4 @@ def mask_loss(
     return bce + dice, bce, dice
 
 
-__all__ = ["mask_loss", "sample_at_points", "uncertain_points"]
+__all__ = ["choose_points", "mask_loss", "sample_at_points", "uncertain_points"]

@@ -13,6 +13,16 @@ class RLE(TypedDict):
     counts: str | list[int]
 
 
+# The original's test is `> 128` on masks of 0..255, in training and in evaluation.
+FOREGROUND = np.float32(128 / 255)
+
+
+def foreground(mask: np.ndarray) -> np.ndarray:
+    """Where a soft mask (..., height, width) in [0, 1] is the object, as bool; a bool mask is returned as it is."""
+    mask = np.asarray(mask)
+    return mask if mask.dtype == np.bool_ else mask > FOREGROUND
+
+
 def mask_to_box(mask: np.ndarray) -> list[int]:
     """The tight box of a bool mask (height, width) as COCO's [x, y, width, height] in pixels; zeros if it is empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -131,4 +141,13 @@ def _decompress(text: str) -> list[int]:
     return counts
 
 
-__all__ = ["RLE", "compress_counts", "mask_to_box", "mask_to_rle", "polygons_to_mask", "rle_to_mask"]
+__all__ = [
+    "FOREGROUND",
+    "RLE",
+    "compress_counts",
+    "foreground",
+    "mask_to_box",
+    "mask_to_rle",
+    "polygons_to_mask",
+    "rle_to_mask",
+]

@@ -52,10 +52,25 @@ def _outline(mask: np.ndarray, thickness: int) -> np.ndarray:
     return mask & ~inner
 
 
+def side_by_side(pictures: Sequence[Image.Image], captions: Sequence[str], height: int = 360) -> Image.Image:
+    """Pictures in a row, each brought to the same height and with its caption above."""
+    band, gap = 18, 4
+    scaled = [picture.resize((max(1, round(picture.width * height / picture.height)), height)) for picture in pictures]
+    width = sum(picture.width for picture in scaled) + gap * (len(scaled) - 1)
+    sheet = Image.new("RGB", (width, height + band), "white")
+    draw = ImageDraw.Draw(sheet)
+    x = 0
+    for picture, caption in zip(scaled, captions):
+        draw.text((x + 2, 2), caption, fill="black")
+        sheet.paste(picture, (x, band))
+        x += picture.width + gap
+    return sheet
+
+
 def cutout(image: np.ndarray, mask: np.ndarray) -> Image.Image:
     """The RGB image (H, W, 3) as RGBA, transparent outside the bool mask (H, W)."""
     alpha = mask.astype(np.uint8) * 255
     return Image.fromarray(np.dstack([image, alpha]))
 
 
-__all__ = ["cutout", "overlay"]
+__all__ = ["cutout", "overlay", "side_by_side"]

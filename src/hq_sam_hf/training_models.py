@@ -1,0 +1,48 @@
+"""The model that a training run starts from."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .configuration_hq_sam import HQSamConfig
+from .layouts import read_checkpoint
+from .modeling_hq_sam import HQSamModel
+from .processing_hq_sam import HQSamProcessor
+from .training_config import TrainingConfig
+from .weights import find_file
+
+
+def load_base(config: TrainingConfig) -> tuple[HQSamModel, HQSamProcessor]:
+    """A model to train, in float32, and its processor: of random weights, on a plain SAM, or an HQ-SAM."""
+    if config.architecture is not None:
+        try:
+            model = HQSamModel(HQSamConfig(**config.architecture))
+        except TypeError as error:
+            raise ValueError(f"`architecture` must hold fields of HQSamConfig: {error}") from error
+        if config.image_size is not None:
+            model.resize_image(config.image_size)
+    else:
+        load: Any = HQSamModel.from_pretrained if _has_hq_head(str(config.model)) else HQSamModel.from_sam_pretrained
+        model = load(config.model, image_size=config.image_size, dtype="float32")
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model, HQSamProcessor.from_config(model.config)
+
+
+def _has_hq_head(name: str) -> bool:
+    file = find_file(name)
+    if file is not None:
+        return read_checkpoint(file).has_hq
+    if os.path.isdir(name):
+        path = Path(name) / "config.json"
+    else:
+        from huggingface_hub import hf_hub_download
+
+        path = Path(hf_hub_download(name, "config.json"))
+    if not path.is_file():
+        raise ValueError(f"`model` must be a model folder with config.json, a file or a Hub repository, got {name!r}.")
+    return json.loads(path.read_text()).get("model_type") != "sam"
+
+
+__all__ = ["load_base"]

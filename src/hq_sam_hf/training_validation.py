@@ -1,0 +1,66 @@
+"""Validation while training: the evaluation's figures in a line, and pictures to look at."""
+
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from .evaluation import evaluate
+from .evaluation_pictures import save_cases
+from .modeling_hq_sam import HQSamModel
+from .processing_hq_sam import HQSamProcessor
+from .published_figures import AVERAGE
+from .training_config import HQ_TARGETS, TrainingConfig
+from .training_data import load_rows
+
+
+def validate(
+    config: TrainingConfig,
+    model: HQSamModel,
+    processor: HQSamProcessor,
+    accelerator: Accelerator,
+    folder: Path,
+) -> dict[str, float]:
+    """Evaluate on the validation data; every process gets the figures.
+
+    Figures are val_OUTPUT_miou and val_OUTPUT_mbiou in per cent, means over the sets for the first prompt, and
+    val_OUTPUT_mbiou_SET for each of several sets; for further prompts val_PROMPT_OUTPUT_miou and so on. Of a plain SAM
+    in training there is the output "sam" alone.
+    folder: gets `eval_overlays` pictures, of the same masks every time.
+    """
+    datasets = {"validation": load_rows(config.validation or "", "validation")}
+    evaluation = evaluate(
+        model,
+        processor,
+        datasets,
+        prompts=config.eval_prompts,
+        outputs=("sam", "hq", "sum") if config.train in HQ_TARGETS else ("sam",),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        limit=config.eval_samples,
+        accelerator=accelerator,
+    )
+    figures: dict[str, float] = {}
+    rows = evaluation.summary()
+    main = min(config.eval_prompts, key=lambda name: name != rows[0]["prompt"]) if rows else ""
+    several = any(row["set"] == AVERAGE for row in rows)
+    for row in rows:
+        prompt = "" if row["prompt"] == main else f"{row['prompt']}_"
+        name = f"val_{prompt}{row['output']}"
+        if row["set"] == AVERAGE or not several:
+            figures[f"{name}_miou"], figures[f"{name}_mbiou"] = row["miou"], row["mbiou"]
+        elif not prompt:
+            figures[f"{name}_mbiou_{row['set'].rpartition('/')[2]}"] = row["mbiou"]
+    if accelerator.is_main_process and config.eval_overlays:
+        shown = [one for one in evaluation.records if one["prompt"] == main and one["mask"] == 0]
+        shown = [one for one in shown if one["output"] == evaluation.settings["outputs"][-1]][: config.eval_overlays]
+        save_cases(evaluation, shown, model, processor, datasets, folder)
+    accelerator.wait_for_everyone()
+    return figures
+
+
+def score(figures: dict[str, float], config: TrainingConfig) -> float:
+    """What `best` is chosen by: mBIoU of the mask that is trained."""
+    return figures["val_hq_mbiou" if config.train in HQ_TARGETS else "val_sam_mbiou"]
+
+
+__all__ = ["score", "validate"]
