@@ -25,6 +25,8 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import logging
 
+from .mask_resizing import MaskResizer, resize_logits
+
 logger = logging.get_logger(__name__)
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -292,7 +294,8 @@ class HQSamImageProcessor(BaseImageProcessor):
         """Bring low-resolution logits to the pictures' sizes, as the original's `Sam.postprocess_masks`.
 
         masks: per picture (..., m, m), such as `pred_masks` (B, P, M, m, m). Gives one tensor (..., height, width)
-        per picture, bool, or float32 logits with binarize=False. Only one mask at a time exists as full-size floats.
+        per picture, bool, or float32 logits with binarize=False. No full-size floats are made for bools on a CPU, and
+        elsewhere those of one mask at a time.
         """
         sizes = list(
             zip(_size_list("original_sizes", original_sizes), _size_list("reshaped_input_sizes", reshaped_input_sizes))
@@ -306,21 +309,19 @@ class HQSamImageProcessor(BaseImageProcessor):
         for logits, (original_size, reshaped_size) in zip(masks, sizes):
             if not isinstance(logits, Tensor) or logits.ndim < 2 or not logits.is_floating_point():
                 raise ValueError("`masks` must be float tensors of logits (..., height, width), one per picture.")
-            flat = logits.detach().reshape(-1, *logits.shape[-2:])
-            dtype = torch.bool if binarize else torch.float32
-            result = torch.empty(len(flat), *original_size, dtype=dtype, device=logits.device)
-            for low_resolution, out in zip(flat, result):
-                full = self._upscale(low_resolution.float(), original_size, reshaped_size)
-                # Resize the logits, then threshold: binarising first would put stair-steps on the boundaries.
-                out.copy_(full > mask_threshold if binarize else full)
+            flat = logits.detach().reshape(-1, *logits.shape[-2:]).float()
+            if binarize and flat.device.type == "cpu" and flat.shape[-1] == flat.shape[-2]:
+                resizer = MaskResizer(flat.shape[-1], self.image_size, reshaped_size, original_size)
+                result = torch.from_numpy(resizer.masks(flat.numpy(), mask_threshold))
+            else:
+                dtype = torch.bool if binarize else torch.float32
+                result = torch.empty(len(flat), *original_size, dtype=dtype, device=logits.device)
+                for low_resolution, out in zip(flat, result):
+                    full = resize_logits(low_resolution, self.image_size, reshaped_size, original_size)
+                    # Resize the logits, then threshold: binarising first would put stair-steps on the boundaries.
+                    out.copy_(full > mask_threshold if binarize else full)
             results.append(result.reshape(*logits.shape[:-2], *original_size))
         return results
-
-    def _upscale(self, logits: Tensor, original_size: tuple[int, int], reshaped_size: tuple[int, int]) -> Tensor:
-        frame_size = (self.image_size, self.image_size)
-        frame = F.interpolate(logits[None, None], frame_size, mode="bilinear", align_corners=False)
-        frame = frame[..., : reshaped_size[0], : reshaped_size[1]]
-        return F.interpolate(frame, original_size, mode="bilinear", align_corners=False)[0, 0]
 
 
 def as_image_list(images: Any) -> list:
