@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from .image_processing_hq_sam import HQSamImageProcessor
+from .mask_records import mask_records
 from .mask_windows import MaskWindow
 
 MASK_THRESHOLD = 0.0
@@ -25,18 +26,13 @@ def stable_masks(
 
     Gives the indices of the masks that stay, their scores (K,) float32, and the masks.
     """
-    reshaped = [image_processor.reshaped_size(original_size)]
-    kept, scores, masks = [], [], []
-    for i, low_resolution in enumerate(logits):
-        full = image_processor.post_process_masks([low_resolution], [original_size], reshaped, binarize=False)[0]
-        inner, outer = (int((full > MASK_THRESHOLD + sign * offset).sum()) for sign in (1, -1))
-        score = np.float32(inner) / np.float32(outer) if outer else np.float32("nan")
-        if min_stability > 0 and not score >= np.float32(min_stability):
-            continue
-        kept.append(i)
-        scores.append(score)
-        masks.append(MaskWindow.of((full > MASK_THRESHOLD).cpu().numpy()))
-    return kept, np.array(scores, dtype=np.float32), masks
+    reshaped = image_processor.reshaped_size(original_size)
+    found = mask_records(logits, image_processor.image_size, reshaped, original_size, MASK_THRESHOLD, offset)
+    stable = [
+        i for i, one in enumerate(found) if min_stability <= 0 or one.stability_score >= np.float32(min_stability)
+    ]
+    scores = np.array([found[i].stability_score for i in stable], dtype=np.float32)
+    return stable, scores, [MaskWindow.of(found[i].pixels, found[i].x, found[i].y) for i in stable]
 
 
 __all__ = ["stable_masks"]
