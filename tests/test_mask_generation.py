@@ -201,7 +201,9 @@ PAINTED = {
 }
 
 
-@pytest.mark.parametrize("multimask_output", [True, False], ids=["multi", "single"])
+@pytest.mark.parametrize(
+    "multimask_output", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["multi", "single"]
+)
 @pytest.mark.parametrize("case", PAINTED)
 def test_equal_logits_give_equal_records_under_every_option(original_module, case, multimask_output):
     options = {"points_per_side": 9, "points_per_batch": 20, **PAINTED[case]}
