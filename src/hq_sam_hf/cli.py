@@ -269,11 +269,13 @@ def _add_wanted_arguments(parser: argparse.ArgumentParser) -> None:
 def _print_report(report: "Report | None", output: Path) -> None:
     if report is None:  # not the main process
         return
-    print(f"{report.done} pictures done, {report.done_before} done before, {len(report.failed)} left out; in {output}")
+    print(
+        f"pictures: {report.done} done, {report.done_before} done before, {len(report.failed)} left out; in {output}"
+    )
     if report.failed:
         names = sorted(report.failed)
         listing = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        raise ValueError(f"{len(names)} pictures were left out: {listing}. The reasons stand above.")
+        raise ValueError(f"pictures left out: {len(names)} ({listing}). The reasons stand above.")
 
 
 CONVERT_EPILOG = """\
