@@ -251,6 +251,9 @@ def test_rates_of_the_schedules():
     assert learning_rate(cosine, 0, 100, 10) == pytest.approx(1e-4)
     assert learning_rate(cosine, 50, 100, 10) == pytest.approx(5e-4)
     assert learning_rate(cosine, 99, 100, 10) < 1e-6
+    longer = small_run("base", "out", schedule="cosine", schedule_steps=200)
+    assert learning_rate(longer, 100, 100, 10) == pytest.approx(5e-4)
+    assert learning_rate(longer, 250, 300, 10) == 0
 
 
 @pytest.mark.parametrize("target", ["sam_mask_token", "sam_decoder", "hq_head_and_decoder"])

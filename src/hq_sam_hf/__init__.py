@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     )
     from .hqseg44k import load_hqseg44k
     from .image_processing_hq_sam import HQSamImageProcessor, load_image
+    from .mask_generation import HQSamMaskGenerator
     from .modeling_hq_sam import HQSamImageFeatures, HQSamModel, HQSamOutput
+    from .predictor import HQSamPredictor
     from .processing_hq_sam import HQSamProcessor
 
 __version__ = "0.1.0"
@@ -28,8 +30,10 @@ _HOME = {
     "HQSamImageFeatures": "modeling_hq_sam",
     "HQSamImageProcessor": "image_processing_hq_sam",
     "HQSamMaskDecoderConfig": "configuration_hq_sam",
+    "HQSamMaskGenerator": "mask_generation",
     "HQSamModel": "modeling_hq_sam",
     "HQSamOutput": "modeling_hq_sam",
+    "HQSamPredictor": "predictor",
     "HQSamProcessor": "processing_hq_sam",
     "HQSamPromptEncoderConfig": "configuration_hq_sam",
     "HQSamTinyViTConfig": "configuration_hq_sam",
@@ -43,8 +47,10 @@ __all__ = [
     "HQSamImageFeatures",
     "HQSamImageProcessor",
     "HQSamMaskDecoderConfig",
+    "HQSamMaskGenerator",
     "HQSamModel",
     "HQSamOutput",
+    "HQSamPredictor",
     "HQSamProcessor",
     "HQSamPromptEncoderConfig",
     "HQSamTinyViTConfig",

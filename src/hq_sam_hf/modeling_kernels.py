@@ -70,7 +70,8 @@ def linear(positions: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
         return F.linear(positions, weight, bias)
     pictures = positions.reshape(_BATCH_FOR_ONEDNN, 1, -1, positions.shape[-1]).permute(0, 3, 1, 2)
     result = F.conv2d(pictures, weight[:, :, None, None], bias).permute(0, 2, 3, 1)
-    return result.reshape(*positions.shape[:-1], weight.shape[0])
+    # The convolution keeps the layout of its input, which reshaping may leave as it is; F.linear never does.
+    return result.reshape(*positions.shape[:-1], weight.shape[0]).contiguous()
 
 
 def products(positions: Tensor, vectors: Tensor) -> Tensor:

@@ -253,7 +253,7 @@ def learning_rate(config: TrainingConfig, step: int, last: int, steps_per_epoch:
     if config.schedule == "step":
         return rate * (0.1 if step // steps_per_epoch >= config.drop_epoch else 1.0)
     if config.schedule == "cosine":
-        return rate * 0.5 * (1 + math.cos(math.pi * step / last))
+        return rate * 0.5 * (1 + math.cos(math.pi * min(1.0, step / (config.schedule_steps or last))))
     return rate
 
 
