@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from hq_sam_hf import mask_resizing
-from hq_sam_hf.mask_records import mask_records
+from hq_sam_hf import HQSamImageProcessor, mask_resizing
+from hq_sam_hf.mask_measures import stable_masks
 from hq_sam_hf.mask_resizing import MaskResizer
 from hq_sam_hf.original_package import import_original
 
@@ -121,29 +121,26 @@ def test_memory_is_that_of_the_masks():
     assert peak < masks.nbytes + 6_000_000
 
 
-@pytest.mark.parametrize("frame", FRAMES, ids=str)
-@pytest.mark.parametrize(("threshold", "offset"), [(0.0, 1.0), (0.5, 0.0), (-1.0, 2.5)])
-@pytest.mark.filterwarnings("ignore:.*invalid value:RuntimeWarning")
-def test_records_are_those_of_the_original(frame, threshold, offset):
+@pytest.mark.parametrize("frame", [frame for frame in FRAMES if max(frame[2]) == frame[1]], ids=str)
+@pytest.mark.parametrize("offset", [1.0, 0.0, 2.5])
+def test_measures_of_automatic_masks_are_those_of_the_original(frame, offset):
     import_original()
     from segment_anything_hq.utils.amg import batched_mask_to_box, calculate_stability_score, mask_to_rle_pytorch
 
     logits = logits_of_every_kind(frame[0])
     full = originals_logits(logits, frame)
-    scores = calculate_stability_score(full, threshold, offset)
-    masks = full > threshold
-    records = mask_records(logits, *frame[1:], mask_threshold=threshold, stability_offset=offset)
-    assert len(records) == len(logits)
-    for record, score, mask in zip(records, scores, masks):
-        assert np.array_equal(record.mask(), mask.numpy())
-        assert record.area == mask.sum()
-        np.testing.assert_array_equal(record.stability_score, score.numpy())
-        assert record.box == batched_mask_to_box(mask[None])[0].tolist()
-        assert record.rle() == mask_to_rle_pytorch(mask[None])[0]
-
-
-def test_records_refuse_what_is_no_stack_of_squares():
-    with pytest.raises(ValueError, match=r"`logits` must have shape \(masks, m, m\), got \(4, 4\)"):
-        mask_records(torch.zeros(4, 4), 16, (16, 16), (9, 9))
-    with pytest.raises(ValueError, match="`stability_offset` must be 0 or more, got -1"):
-        mask_records(torch.zeros(1, 4, 4), 16, (16, 16), (9, 9), stability_offset=-1)
+    expected = calculate_stability_score(full, 0.0, offset)
+    processor = HQSamImageProcessor(size={"longest_edge": frame[1]}, mask_size={"longest_edge": frame[0]})
+    assert processor.reshaped_size(frame[3]) == frame[2]
+    kept, scores, windows = stable_masks(logits, processor, frame[3], offset, min_stability=0)
+    assert kept == list(range(len(logits)))
+    np.testing.assert_array_equal(scores, expected.numpy())
+    for window, mask in zip(windows, full > 0):
+        assert np.array_equal(window.full(frame[3]), mask.numpy())
+        assert window.area == mask.sum()
+        assert window.run_lengths(frame[3]) == mask_to_rle_pytorch(mask[None])[0]["counts"]
+        if mask.any():
+            assert window.box == batched_mask_to_box(mask[None])[0].tolist()
+    kept, some, _ = stable_masks(logits, processor, frame[3], offset, min_stability=0.7)
+    assert kept == [i for i, score in enumerate(scores) if score >= np.float32(0.7)]
+    assert np.array_equal(some, scores[kept])

@@ -43,25 +43,6 @@ def mask_to_rle(mask: np.ndarray) -> RLE:
     return {"size": list(mask.shape), "counts": compress_counts(counts)}
 
 
-def window_to_rle(pixels: np.ndarray, x: int, y: int, size: Sequence[int]) -> RLE:
-    """Encode a mask of (height, width) size, with counts as a list, from a bool window (h, w) that holds all of it.
-
-    x, y: the upper left pixel of the window in the mask. Equal to encoding the whole mask.
-    """
-    height, width = size
-    columns = np.zeros((pixels.shape[1], height), dtype=np.int8)
-    columns[:, y : y + pixels.shape[0]] = pixels.T
-    flat = columns.ravel()
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    starts = [0] if flat.size and flat[0] else []
-    ends = [flat.size] if flat.size and flat[-1] else []
-    edges = x * height + np.concatenate([starts, changes, ends]).astype(np.int64)
-    counts = np.diff(np.concatenate([[0], edges, [height * width]])).tolist()
-    if len(counts) > 1 and counts[-1] == 0:
-        counts.pop()
-    return {"size": [height, width], "counts": counts}
-
-
 def rle_to_mask(rle: RLE) -> np.ndarray:
     """Decode COCO's run lengths to a bool mask (height, width)."""
     height, width = rle["size"]
