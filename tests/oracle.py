@@ -8,6 +8,7 @@ from torch import nn
 
 from hq_sam_hf import HQSamConfig, HQSamModel
 from hq_sam_hf.checkpoints import keys_from_original
+from hq_sam_hf.original_package import answer_original
 from hq_sam_hf.original_package import build_original as build_from_config
 
 
@@ -94,8 +95,57 @@ def port(sam: nn.Module, arch: Architecture | str, attn_implementation: str = "s
     return model
 
 
+@torch.no_grad()
+def build_lively_original(
+    arch: Architecture | str, spread: float = 5.0, offset: float = 1.0, seed: int = 0
+) -> nn.Module:
+    """An original whose answers depend on the prompt: masks with an inside and an outside, scores from 0.5 to 1.
+
+    With random weights all prompts get nearly the same mask. Here the vector of each mask loses its mean over prompts
+    and what the mean pixel sees of it; then logits have a deviation of `spread` and a mean of -offset * spread.
+    """
+    sam = build_original(arch, seed)
+    decoder, side = sam.mask_decoder, sam.image_encoder.img_size
+    generator = torch.Generator().manual_seed(3)
+    picture = nn.functional.interpolate(torch.randn(1, 3, side // 16, side // 16, generator=generator), (side, side))
+    points = torch.rand(32, 1, 2, generator=generator) * side, torch.ones(32, 1)
+    heads = [*decoder.output_hypernetworks_mlps, decoder.hf_mlp]
+    watched = [decoder.output_upscaling, decoder.embedding_maskfeature, *heads, decoder.iou_prediction_head]
+    seen: dict[nn.Module, torch.Tensor] = {}
+    hooks = [module.register_forward_hook(lambda m, _, output: seen.__setitem__(m, output)) for module in watched]
+    encoded = sam.image_encoder(picture)
+    answer_original(sam, None, points, encoded=encoded)
+    for hook in hooks:
+        hook.remove()
+    sam_pixels = seen[decoder.output_upscaling]
+    hq_pixels = decoder.embedding_encoder(encoded[0]) + decoder.compress_vit_feat(encoded[1][0].permute(0, 3, 1, 2))
+    hq_pixels = hq_pixels + seen[decoder.embedding_maskfeature]
+    for head in heads:
+        pixels = hq_pixels if head is decoder.hf_mlp else sam_pixels
+        mean_pixel = pixels.mean(dim=(0, 2, 3))
+        unit = mean_pixel / mean_pixel.norm()
+        project = torch.eye(len(unit)) - torch.outer(unit, unit)
+        mean_vector = seen[head].mean(dim=0)
+        logits = torch.einsum("pc,pchw->phw", (seen[head] - mean_vector) @ project, pixels)
+        scale, last = spread / logits.std(), head.layers[-1]
+        last.weight.copy_(scale * project @ last.weight)
+        last.bias.copy_(scale * project @ (last.bias - mean_vector) - offset * spread * unit / mean_pixel.norm())
+    scores = seen[decoder.iou_prediction_head]
+    last, scale = decoder.iou_prediction_head.layers[-1], 0.1 / scores.std(dim=0)
+    last.bias.copy_(scale * (last.bias - scores.mean(dim=0)) + 0.75)
+    last.weight.mul_(scale[:, None])
+    return sam
+
+
 @functools.cache
 def pair(arch: Architecture | str, attn_implementation: str = "sdpa") -> tuple[nn.Module, HQSamModel]:
     """The original and ours with equal weights. Shared between tests: do not change either."""
     sam = build_original(arch)
     return sam, port(sam, arch, attn_implementation)
+
+
+@functools.cache
+def lively_pair(arch: Architecture | str) -> tuple[nn.Module, HQSamModel]:
+    """As `pair`, with answers that depend on the prompt."""
+    sam = build_lively_original(arch)
+    return sam, port(sam, arch)

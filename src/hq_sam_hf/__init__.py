@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .hqseg44k import load_hqseg44k
     from .image_processing_hq_sam import HQSamImageProcessor, load_image
     from .modeling_hq_sam import HQSamImageFeatures, HQSamModel, HQSamOutput
+    from .predictor import HQSamPredictor
     from .processing_hq_sam import HQSamProcessor
 
 __version__ = "0.1.0"
@@ -30,6 +31,7 @@ _HOME = {
     "HQSamMaskDecoderConfig": "configuration_hq_sam",
     "HQSamModel": "modeling_hq_sam",
     "HQSamOutput": "modeling_hq_sam",
+    "HQSamPredictor": "predictor",
     "HQSamProcessor": "processing_hq_sam",
     "HQSamPromptEncoderConfig": "configuration_hq_sam",
     "HQSamTinyViTConfig": "configuration_hq_sam",
@@ -45,6 +47,7 @@ __all__ = [
     "HQSamMaskDecoderConfig",
     "HQSamModel",
     "HQSamOutput",
+    "HQSamPredictor",
     "HQSamProcessor",
     "HQSamPromptEncoderConfig",
     "HQSamTinyViTConfig",

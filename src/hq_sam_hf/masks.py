@@ -40,7 +40,7 @@ def mask_to_rle(mask: np.ndarray) -> RLE:
     counts = np.diff(edges).tolist()
     if pixels.size and pixels[0]:
         counts.insert(0, 0)  # the first run is background, if need be of length 0
-    return {"size": list(mask.shape), "counts": _compress(counts)}
+    return {"size": list(mask.shape), "counts": compress_counts(counts)}
 
 
 def rle_to_mask(rle: RLE) -> np.ndarray:
@@ -110,17 +110,20 @@ def _outline_points(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 # 5 bits, lowest first; bit 6 says that more follow, and 48 makes it a printable character.
 
 
-def _compress(counts: list[int]) -> str:
-    text = []
-    for i, count in enumerate(counts):
-        value = count - counts[i - 2] if i > 2 else count
-        more = True
-        while more:
-            group = value & 31
-            value >>= 5
-            more = value != (-1 if group & 16 else 0)
-            text.append(chr((group | 32 if more else group) + 48))
-    return "".join(text)
+def compress_counts(counts: list[int]) -> str:
+    """COCO's text form of run lengths."""
+    values = np.array(counts, dtype=np.int64)
+    values[3:] -= np.array(counts[1:-2], dtype=np.int64)
+    characters = []
+    unfinished = np.ones(len(values), dtype=bool)
+    while unfinished.any():
+        group = values & 31
+        values >>= 5
+        more = unfinished & (values != np.where(group & 16, -1, 0))
+        characters.append(np.where(unfinished, np.where(more, group | 32, group) + 48, 0))
+        unfinished = more
+    columns = np.stack(characters, axis=1) if characters else np.zeros((0, 1), dtype=np.int64)
+    return columns[columns > 0].astype(np.uint8).tobytes().decode("ascii")
 
 
 def _decompress(text: str) -> list[int]:
@@ -138,4 +141,13 @@ def _decompress(text: str) -> list[int]:
     return counts
 
 
-__all__ = ["FOREGROUND", "RLE", "foreground", "mask_to_box", "mask_to_rle", "polygons_to_mask", "rle_to_mask"]
+__all__ = [
+    "FOREGROUND",
+    "RLE",
+    "compress_counts",
+    "foreground",
+    "mask_to_box",
+    "mask_to_rle",
+    "polygons_to_mask",
+    "rle_to_mask",
+]

@@ -99,32 +99,49 @@ class HQSamProcessor(ProcessorMixin):
         pictures = as_image_list(images)
         features = self.image_processor.preprocess(pictures, input_data_format=input_data_format)
         sizes = [(height, width) for height, width in features["original_sizes"].tolist()]
+        features.update(self.prepare_prompts(sizes, input_points, input_labels, input_boxes, input_masks))
+        if segmentation_maps is not None:
+            counts = features["prompt_counts"].tolist() if "prompt_counts" in features else [1] * len(sizes)
+            features["labels"] = self._frame_labels(segmentation_maps, sizes, counts)
+        return features if return_tensors == "pt" else BatchFeature(dict(features), tensor_type=return_tensors)
 
-        points = parse_points(input_points, input_labels, sizes)
-        boxes = parse_boxes(input_boxes, sizes)
-        masks = self._parse_masks(input_masks, sizes)
+    def prepare_prompts(
+        self,
+        original_sizes: Sequence[tuple[int, int]],
+        input_points: Any = None,
+        input_labels: Any = None,
+        input_boxes: Any = None,
+        input_masks: Any = None,
+    ) -> BatchFeature:
+        """Prepare prompts for pictures of the given sizes (height, width), without the pictures.
+
+        For several questions about an image that is encoded already. Prompts and results are as in a call of the
+        processor, with their prompt_counts.
+        """
+        points = parse_points(input_points, input_labels, original_sizes)
+        boxes = parse_boxes(input_boxes, original_sizes)
+        masks = self._parse_masks(input_masks, original_sizes)
         counts = [_count_prompts(i, *prompts) for i, prompts in enumerate(zip(points, boxes, masks))]
         num_prompts = max(*counts, 1)
-        scales = self._scales(features)
+        scales = [self._scale(size) for size in original_sizes]
 
+        prompts = BatchFeature()
         if input_points is not None:
             for image, scale in zip(points, scales):
                 image.points = None if image.points is None else [xy * scale for xy in image.points]
-            features["input_points"], features["input_labels"] = pad_points(points, num_prompts)
+            prompts["input_points"], prompts["input_labels"] = pad_points(points, num_prompts)
         if input_boxes is not None and any(entry is not None for entry in boxes):
             scaled = [None if entry is None else entry * np.tile(scale, 2) for entry, scale in zip(boxes, scales)]
-            features["input_boxes"] = pad_prompts(scaled, num_prompts)
+            prompts["input_boxes"] = pad_prompts(scaled, num_prompts)
         if any(entry is not None for entry in masks):
             shared = [
                 entry.expand(count, -1, -1) if entry is not None and len(entry) == 1 else entry
                 for entry, count in zip(masks, counts)
             ]
-            features["input_masks"] = pad_prompts(shared, num_prompts)
+            prompts["input_masks"] = pad_prompts(shared, num_prompts)
         if any(prompt is not None for prompt in (input_points, input_boxes, input_masks)):
-            features["prompt_counts"] = torch.tensor(counts)
-        if segmentation_maps is not None:
-            features["labels"] = self._frame_labels(segmentation_maps, sizes, counts)
-        return features if return_tensors == "pt" else BatchFeature(dict(features), tensor_type=return_tensors)
+            prompts["prompt_counts"] = torch.tensor(counts)
+        return prompts
 
     def post_process_masks(
         self,
@@ -164,10 +181,10 @@ class HQSamProcessor(ProcessorMixin):
             masks, original_sizes, reshaped_input_sizes, mask_threshold=mask_threshold, binarize=binarize
         )
 
-    def _scales(self, features: BatchFeature) -> list[np.ndarray]:
-        """Per image, what (x, y) in original pixels are multiplied by to reach the model's frame."""
-        reshaped, original = features["reshaped_input_sizes"].numpy(), features["original_sizes"].numpy()
-        return list((reshaped / original)[:, ::-1])
+    def _scale(self, original_size: tuple[int, int]) -> np.ndarray:
+        """What (x, y) in pixels of a picture are multiplied by to reach the model's frame."""
+        height, width = self.image_processor.reshaped_size(original_size)
+        return np.array([width / original_size[1], height / original_size[0]])
 
     def _parse_masks(self, input_masks: Any, sizes: Sequence[tuple[int, int]]) -> list[Tensor | None]:
         if input_masks is None:

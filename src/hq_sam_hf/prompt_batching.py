@@ -126,16 +126,18 @@ def _to_lists(value: Any) -> Any:
     return value
 
 
-def _depth(value: Any) -> int | None:
-    """Levels of lists above the numbers; None where no number tells."""
-    if not isinstance(value, list):
+def nesting_depth(value: Any) -> int | None:
+    """Levels of lists, or axes of arrays, above the numbers; None where no number tells."""
+    if isinstance(value, Tensor | np.ndarray):
+        return value.ndim
+    if not isinstance(value, list | tuple):
         return None if value is None else 0
-    depths = [depth for depth in map(_depth, value) if depth is not None]
+    depths = [depth for depth in map(nesting_depth, value) if depth is not None]
     return 1 + max(depths) if depths else None
 
 
 def _common_depth(entries: list, name: str, allowed: tuple[int, ...], form: str) -> int:
-    depths = {depth for depth in map(_depth, entries) if depth is not None}
+    depths = {depth for depth in map(nesting_depth, entries) if depth is not None}
     if len(depths) > 1 or not depths <= set(allowed):
         raise ValueError(f"{form}, got entries nested {sorted(depths)} deep.")
     for i, entry in enumerate(entries):
@@ -211,4 +213,4 @@ def _boxes(boxes: Any, size: tuple[int, int], image: int) -> np.ndarray:
     return array
 
 
-__all__ = ["ImagePrompts", "pad_points", "pad_prompts", "parse_boxes", "parse_points"]
+__all__ = ["ImagePrompts", "nesting_depth", "pad_points", "pad_prompts", "parse_boxes", "parse_points"]

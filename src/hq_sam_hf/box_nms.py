@@ -1,0 +1,31 @@
+"""Non-maximum suppression of boxes, without torchvision."""
+
+import numpy as np
+
+
+def box_nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Indices of the boxes to keep, best score first; equal scores in the order they came.
+
+    boxes (N, 4) as (x1, y1, x2, y2), scores (N,). A box goes if its IoU with a better kept one is over the threshold.
+    Areas are (x2 - x1) (y2 - y1) and arithmetic is in float32, as in `torchvision.ops.nms`.
+    """
+    boxes = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
+    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
+    boxes = boxes[order]
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    keep = np.ones(len(boxes), dtype=bool)
+    for i in range(len(boxes)):
+        if not keep[i]:
+            continue
+        rest = np.flatnonzero(keep[i + 1 :]) + i + 1
+        upper_left = np.maximum(boxes[i, :2], boxes[rest, :2])
+        lower_right = np.minimum(boxes[i, 2:], boxes[rest, 2:])
+        width, height = (lower_right - upper_left).clip(min=0).T
+        overlap = width * height
+        with np.errstate(invalid="ignore"):  # boxes without area: 0 / 0 is over no threshold
+            iou = overlap / (areas[i] + areas[rest] - overlap)
+        keep[rest[iou.astype(np.float64) > threshold]] = False
+    return order[keep]
+
+
+__all__ = ["box_nms"]

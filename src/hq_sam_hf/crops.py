@@ -1,0 +1,65 @@
+"""Where automatic masks look: grids of points, and crops of a picture.
+
+Boxes are (x1, y1, x2, y2) in pixels of the picture. As in SAM's automatic masks (utils/amg.py).
+"""
+
+import math
+from itertools import product
+
+import numpy as np
+
+EDGE_TOLERANCE = 20  # pixels
+
+
+def point_grid(points_per_side: int) -> np.ndarray:
+    """Points (points_per_side ** 2, 2) as (x, y) in [0, 1], the centres of equal cells, row by row."""
+    centres = (np.arange(points_per_side) + 0.5) / points_per_side
+    x, y = np.meshgrid(centres, centres)
+    return np.stack([x.ravel(), y.ravel()], axis=1)
+
+
+def layer_grids(points_per_side: int, n_layers: int, downscale_factor: int) -> list[np.ndarray]:
+    """The grid of the whole picture and of the crops of each layer, downscale_factor times coarser than the last."""
+    counts = [int(points_per_side / downscale_factor**layer) for layer in range(n_layers + 1)]
+    if counts[-1] < 1:
+        raise ValueError(
+            f"Crops of layer {n_layers} would have no points: `points_per_side` is {points_per_side} and shrinks by "
+            f"`crop_n_points_downscale_factor`, {downscale_factor}, per layer. Use more points or fewer layers."
+        )
+    return [point_grid(count) for count in counts]
+
+
+Box = tuple[int, int, int, int]
+
+
+def crop_boxes(size: tuple[int, int], n_layers: int, overlap_ratio: float) -> list[tuple[Box, int]]:
+    """Boxes with their layer: the picture of (height, width) size as layer 0, then 4 ** i crops in layer i.
+
+    Neighbours in layer 1 overlap by overlap_ratio of the picture's short side, in layer i by 2 ** (i - 1) times less.
+    """
+    height, width = size
+    boxes: list[tuple[Box, int]] = [((0, 0, width, height), 0)]
+    for layer in range(1, n_layers + 1):
+        per_side = 2**layer
+        overlap = int(overlap_ratio * min(size) * (2 / per_side))
+        crop_w, crop_h = (math.ceil((overlap * (per_side - 1) + side) / per_side) for side in (width, height))
+        for i, j in product(range(per_side), repeat=2):
+            x, y = i * (crop_w - overlap), j * (crop_h - overlap)
+            box = (x, y, min(x + crop_w, width), min(y + crop_h, height))
+            if box[0] < box[2] and box[1] < box[3]:  # a picture of few pixels has fewer crops
+                boxes.append((box, layer))
+    return boxes
+
+
+def near_crop_edge(boxes: np.ndarray, crop_box: Box, size: tuple[int, int]) -> np.ndarray:
+    """Which boxes (N, 4) end within 20 pixels of an edge of the crop that is no edge of the picture: bool (N,).
+
+    The object then goes on outside of the crop. size: (height, width) of the picture.
+    """
+    height, width = size
+    near_crop = np.abs(boxes - np.array(crop_box)) <= EDGE_TOLERANCE
+    near_picture = np.abs(boxes - np.array([0, 0, width, height])) <= EDGE_TOLERANCE
+    return (near_crop & ~near_picture).any(axis=1)
+
+
+__all__ = ["Box", "crop_boxes", "layer_grids", "near_crop_edge", "point_grid"]

@@ -1,0 +1,11 @@
+"""Pictures for small models, which would see little of a photo."""
+
+import numpy as np
+
+
+def picture(size: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """Blobs of colour with some noise, RGB uint8."""
+    random = np.random.default_rng(seed)
+    coarse = random.integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    rows, columns = (np.arange(side) * cells // side for side, cells in zip(size, (5, 6)))
+    return np.clip(coarse[rows][:, columns].astype(int) + random.integers(-9, 9, (*size, 3)), 0, 255).astype(np.uint8)

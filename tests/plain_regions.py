@@ -1,0 +1,55 @@
+"""Regions and their removal by the plain definitions, and the little of OpenCV that the original asks for."""
+
+import types
+from collections import deque
+
+import numpy as np
+
+
+def flood_regions(mask: np.ndarray) -> np.ndarray:
+    """Labels from 1, 0 outside, by flooding from pixel to pixel over sides and corners."""
+    labels = np.zeros(mask.shape, dtype=int)
+    number = 0
+    for seed in np.argwhere(mask).tolist():
+        if labels[tuple(seed)]:
+            continue
+        number += 1
+        labels[tuple(seed)] = number
+        queue = deque([seed])
+        while queue:
+            y, x = queue.popleft()
+            for ny in range(max(y - 1, 0), min(y + 2, mask.shape[0])):
+                for nx in range(max(x - 1, 0), min(x + 2, mask.shape[1])):
+                    if mask[ny, nx] and not labels[ny, nx]:
+                        labels[ny, nx] = number
+                        queue.append((ny, nx))
+    return labels
+
+
+def plainly_cleaned(mask: np.ndarray, min_area: float) -> tuple[np.ndarray, bool]:
+    """Small holes filled, then small regions dropped, by floods over the whole picture; and whether there were any."""
+    holes = flood_regions(~mask)
+    mask, changed = mask.copy(), False
+    for number in range(1, holes.max() + 1):
+        if (holes == number).sum() < min_area:
+            mask[holes == number] = changed = True
+    regions = flood_regions(mask)
+    areas = [(regions == number).sum() for number in range(1, regions.max() + 1)]
+    if not areas or min(areas) >= min_area:
+        return mask, changed
+    kept = [number for number, area in enumerate(areas, start=1) if area >= min_area] or [np.argmax(areas) + 1]
+    return np.isin(regions, kept), True
+
+
+def fake_cv2() -> types.ModuleType:
+    """A module with `connectedComponentsWithStats`, as far as the original reads its answer."""
+
+    def connected_components_with_stats(mask: np.ndarray, connectivity: int):
+        assert connectivity == 8
+        labels = flood_regions(mask.astype(bool))
+        areas = np.bincount(labels.ravel())
+        return len(areas), labels, np.stack([areas] * 5, axis=1), None
+
+    module = types.ModuleType("cv2")
+    module.connectedComponentsWithStats = connected_components_with_stats
+    return module
