@@ -97,7 +97,7 @@ def port(sam: nn.Module, arch: Architecture | str, attn_implementation: str = "s
 
 @torch.no_grad()
 def build_lively_original(
-    arch: Architecture | str, spread: float = 5.0, offset: float = 1.0, seed: int = 0
+    arch: Architecture | str, spread: float = 5.0, offset: float = 1.5, seed: int = 0
 ) -> nn.Module:
     """An original whose answers depend on the prompt: masks with an inside and an outside, scores from 0.5 to 1.
 
@@ -106,6 +106,12 @@ def build_lively_original(
     """
     sam = build_original(arch, seed)
     decoder, side = sam.mask_decoder, sam.image_encoder.img_size
+    for module in decoder.modules():
+        if isinstance(module, nn.ConvTranspose2d):
+            mean = module.weight.mean(dim=(2, 3), keepdim=True)
+            module.weight.copy_(4 * mean + 0.15 * (module.weight - mean))
+    if getattr(sam.image_encoder, "pos_embed", None) is not None:
+        sam.image_encoder.pos_embed.mul_(0.1)
     generator = torch.Generator().manual_seed(3)
     picture = nn.functional.interpolate(torch.randn(1, 3, side // 16, side // 16, generator=generator), (side, side))
     points = torch.rand(32, 1, 2, generator=generator) * side, torch.ones(32, 1)

@@ -72,12 +72,12 @@ def ask_original(original, prompts, mask, options, **more):
     )
 
 
-def check_sequences(arch, number: int) -> int:
-    """Both predictors on the same conversations; gives how many masks with an inside and an outside were compared."""
+def check_sequences(arch, number: int, at_least: int) -> None:
+    """Both predictors on the same conversations, with at_least masks that have an inside and an outside."""
     sam, model = lively_pair(arch)
     original, ours = import_original().SamPredictor(sam), make_predictor(model)
     names = ours.set_images([picture(size) for size in SIZES])
-    compared = 0
+    compared = different_pixels = 0
     for name, size in zip(names, SIZES):
         original.set_image(picture(size))
         for seed in range(number // len(SIZES)):
@@ -89,27 +89,28 @@ def check_sequences(arch, number: int) -> int:
                 masks, scores, logits = ours.predict(
                     prompts["points"], prompts["labels"], prompts["box"], mask=mine, image=name, **options
                 )
-                rounding = 1e-5 * np.abs(theirs_next).max()
+                rounding = 1e-4 * np.abs(theirs_next).max()
                 np.testing.assert_allclose(logits[:1], theirs_next, atol=rounding, rtol=0)
                 np.testing.assert_allclose(scores[:1], score, atol=1e-5, rtol=0)
                 different = masks[:1] != expected
                 if different.any():  # only where the original's own logit is rounding noise around zero
                     full, _, _ = ask_original(original, prompts, theirs, options, return_logits=True)
                     assert np.abs(full[different]).max() < rounding
-                    assert different.sum() <= 2
+                different_pixels += different.sum()
                 compared += bool(0.01 < expected.mean() < 0.99)
                 theirs, mine = theirs_next, logits[:1]
-    return compared
+    assert compared >= at_least
+    assert different_pixels <= 5  # of millions
 
 
 def test_200_random_sequences_with_refinement_give_the_masks_of_the_original_predictor():
-    assert check_sequences(SMALL, 200) > 500
+    check_sequences(SMALL, 200, at_least=500)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("arch", "number"), [(NARROW, 200), (TINY, 20)], ids=["narrow", "tiny"])
 def test_other_architectures_too(arch, number):
-    assert check_sequences(arch, number) > number / 2
+    check_sequences(arch, number, at_least=2 * number)
 
 
 def test_one_object_comes_back_without_an_object_axis_and_several_with_it(ready):

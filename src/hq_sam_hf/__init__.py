@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from .hqseg44k import load_hqseg44k
     from .image_processing_hq_sam import HQSamImageProcessor, load_image
+    from .mask_generation import HQSamMaskGenerator
     from .modeling_hq_sam import HQSamImageFeatures, HQSamModel, HQSamOutput
     from .predictor import HQSamPredictor
     from .processing_hq_sam import HQSamProcessor
@@ -29,6 +30,7 @@ _HOME = {
     "HQSamImageFeatures": "modeling_hq_sam",
     "HQSamImageProcessor": "image_processing_hq_sam",
     "HQSamMaskDecoderConfig": "configuration_hq_sam",
+    "HQSamMaskGenerator": "mask_generation",
     "HQSamModel": "modeling_hq_sam",
     "HQSamOutput": "modeling_hq_sam",
     "HQSamPredictor": "predictor",
@@ -45,6 +47,7 @@ __all__ = [
     "HQSamImageFeatures",
     "HQSamImageProcessor",
     "HQSamMaskDecoderConfig",
+    "HQSamMaskGenerator",
     "HQSamModel",
     "HQSamOutput",
     "HQSamPredictor",

@@ -13,7 +13,8 @@ EDGE_TOLERANCE = 20  # pixels
 
 def point_grid(points_per_side: int) -> np.ndarray:
     """Points (points_per_side ** 2, 2) as (x, y) in [0, 1], the centres of equal cells, row by row."""
-    centres = (np.arange(points_per_side) + 0.5) / points_per_side
+    half = 1 / (2 * points_per_side)
+    centres = np.linspace(half, 1 - half, points_per_side)  # the original's rounding
     x, y = np.meshgrid(centres, centres)
     return np.stack([x.ravel(), y.ravel()], axis=1)
 
