@@ -48,10 +48,14 @@ HEADER = """
 <p>Segment anything in high quality: click on an object, and compare SAM's mask with HQ-SAM's.</p>
 """
 PAGE_CSS = """
-footer { display: none !important; }
-#toolbar { align-items: stretch; }
-#toolbar button { min-width: 7rem; }
-.file-link { display: none !important; }
+footer, .file-link { display: none !important; }
+#header, #canvas { padding: 0 !important; }
+#header h1 { margin: 0; }
+#header p { margin: .2rem 0 0; }
+#toolbar { gap: .5rem; flex-wrap: wrap; align-items: center; }
+#toolbar > button { flex: none; width: auto; min-width: 0; padding: .45rem .9rem; font-weight: 500; font-size: .95rem; }
+#undo, #save-mask, #model { margin-left: 1rem; }
+#model { flex: 0 1 22rem; }
 """
 
 
@@ -156,17 +160,23 @@ def build_page(
     def save_cutout(session: DemoSession | None) -> Path:
         return save(session, "cutout")
 
+    names = list(predictors)
     with gr.Blocks(title="HQ-SAM", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         session = gr.State()
-        gr.HTML(HEADER)
+        gr.HTML(HEADER, elem_id="header")
         with gr.Row(elem_id="toolbar"):
             upload = gr.UploadButton("Open a picture", file_types=["image"], variant="primary", elem_id="open")
             sample = gr.Button("Sample photo", elem_id="sample")
             undo_button = gr.Button("Undo", elem_id="undo")
             clear_button = gr.Button("Clear", elem_id="clear")
             everything = gr.Button("Automatic masks", elem_id="automatic")
-            names = list(predictors)
-            model = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1, elem_id="model")
+            mask_button = gr.Button("Save mask", elem_id="save-mask")
+            cutout_button = gr.Button("Save cut-out", elem_id="save-cutout")
+            mask_file = gr.DownloadButton(elem_id="mask-file", elem_classes="file-link")
+            cutout_file = gr.DownloadButton(elem_id="cutout-file", elem_classes="file-link")
+            model = gr.Dropdown(
+                names, value=names[0], show_label=False, container=False, visible=len(names) > 1, elem_id="model"
+            )
         canvas = gr.HTML(
             html_template=CANVAS_HTML,
             css_template=CANVAS_CSS,
@@ -175,11 +185,6 @@ def build_page(
             elem_id="canvas",
             photo=None,
         )
-        with gr.Row():
-            mask_button = gr.Button("Download the mask (PNG)", elem_id="save-mask")
-            cutout_button = gr.Button("Download the cut-out (PNG)", elem_id="save-cutout")
-            mask_file = gr.DownloadButton(elem_id="mask-file", elem_classes="file-link")
-            cutout_file = gr.DownloadButton(elem_id="cutout-file", elem_classes="file-link")
 
         opened = {"outputs": [session, canvas], "concurrency_id": "model", "api_visibility": "private"}
         upload.upload(open_upload, [upload, model], **opened)

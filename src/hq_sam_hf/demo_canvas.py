@@ -40,8 +40,8 @@ CANVAS_HTML = """
 
 CANVAS_CSS = """
 .empty { border: 2px dashed var(--border-color-primary); border-radius: 12px; padding: 15vh 1rem; text-align: center;
-  color: var(--body-text-color-subdued); }
-.empty .big { font-size: 1.5rem; font-weight: 600; margin: 0 0 .3rem; color: var(--body-text-color); }
+  color: var(--body-text-color); opacity: .75; }
+.empty .big { font-size: 1.5rem; font-weight: 600; margin: 0 0 .3rem; }
 .empty p { margin: 0; }
 .dropping { outline: 3px solid #0072b2; outline-offset: 4px; border-radius: 12px; }
 .tools { display: flex; flex-wrap: wrap; align-items: center; gap: .5rem; margin: .2rem 0 .6rem; }
@@ -49,14 +49,14 @@ CANVAS_CSS = """
   border: 1px solid var(--border-color-primary); background: var(--background-fill-primary); cursor: pointer;
   font-size: .95rem; color: var(--body-text-color); }
 .tools button[aria-checked="true"] { border-color: #0072b2; box-shadow: inset 0 0 0 1px #0072b2; font-weight: 600; }
-.tools span { color: var(--body-text-color-subdued); margin-left: .4rem; font-size: .95rem; }
+.tools span { color: var(--body-text-color); opacity: .75; margin-left: .4rem; font-size: .95rem; }
 .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)); gap: 1rem; }
 figure { margin: 0; text-align: center; min-width: 0; }
 figcaption { font-weight: 600; margin-bottom: .3rem; color: var(--body-text-color); }
 .stage { position: relative; display: inline-block; line-height: 0; cursor: crosshair; touch-action: none;
-  user-select: none; border-radius: 8px; overflow: hidden; max-width: 100%; }
+  user-select: none; border-radius: 8px; overflow: hidden; width: min(100%, calc(68vh * var(--aspect))); }
 .stage img { margin: 0; border-radius: 0; }
-.stage .photo { display: block; max-width: 100%; max-height: 68vh; min-width: 2px; min-height: 2px; }
+.stage .photo { display: block; width: 100%; height: auto; min-height: 1px; }
 .stage .layer { position: absolute; inset: 0; width: 100%; height: 100%; max-width: none; }
 .stage .layer[hidden] { display: none; }
 .stage .marks { position: absolute; inset: 0; }
@@ -69,12 +69,13 @@ figcaption { font-weight: 600; margin-bottom: .3rem; color: var(--body-text-colo
   inset 0 0 0 1px rgba(0, 0, 0, .6); box-sizing: border-box; }
 .marks .pending { opacity: .6; }
 .busy figcaption::after { content: "…"; position: absolute; margin-left: .2rem; }
-.note { min-height: 1.5em; margin: .6rem 0 0; color: var(--body-text-color-subdued); font-size: .95rem; }
+.note { min-height: 1.5em; margin: .6rem 0 0; color: var(--body-text-color); opacity: .75; font-size: .95rem; }
 """
 
 CANVAS_JS = """
 const one = (selector) => element.querySelector(selector);
 const every = (selector) => Array.from(element.querySelectorAll(selector));
+const photos = every('.photo');
 const stages = every('.stage');
 const NEAR = 6;  // a pointer that moves no further, in pixels of the screen, has clicked
 let label = 1;
@@ -128,7 +129,7 @@ function draw() {
 }
 
 function drawPhoto() {
-  for (const image of every('.photo')) setImage(image, props.photo);
+  for (const photo of photos) setImage(photo, props.photo);
   one('.empty').hidden = Boolean(props.photo);
   one('.work').hidden = !props.photo;
 }
@@ -170,6 +171,10 @@ for (const stage of stages) {
   });
   stage.addEventListener('pointercancel', () => { drag = null; drawMarks(); });
 }
+
+photos[0].addEventListener('load', () => {
+  element.style.setProperty('--aspect', photos[0].naturalWidth / photos[0].naturalHeight);
+});
 
 for (const button of every('.tools button')) {
   button.addEventListener('click', () => {
