@@ -49,13 +49,13 @@ HEADER = """
 """
 PAGE_CSS = """
 footer, .file-link { display: none !important; }
-#header, #canvas { padding: 0 !important; }
+#header .html-container, #canvas .html-container { padding: 0 !important; }
 #header h1 { margin: 0; }
 #header p { margin: .2rem 0 0; }
 #toolbar { gap: .5rem; flex-wrap: wrap; align-items: center; }
 #toolbar > button { flex: none; width: auto; min-width: 0; padding: .45rem .9rem; font-weight: 500; font-size: .95rem; }
-#undo, #save-mask, #model { margin-left: 1rem; }
-#model { flex: 0 1 22rem; }
+#model { flex: 1 1 12rem; max-width: 20rem; }
+@media (min-width: 1100px) { #undo, #save-mask, #model { margin-left: 1rem; } }
 """
 
 
@@ -228,7 +228,7 @@ def serve(page: "gradio.Blocks", host: str, port: int | None) -> str:
             enable_monitoring=False,
             run_history=False,
             footer_links=[],
-            theme=gr.themes.Default(font=fonts[0], font_mono=fonts[1]),
+            theme=gr.themes.Default(primary_hue="blue", font=fonts[0], font_mono=fonts[1]),
             css=PAGE_CSS,
             app_kwargs={"middleware": [Middleware(_WithPolicy)], "docs_url": None, "redoc_url": None},
         )
@@ -266,7 +266,8 @@ def _overlay(session: DemoSession, start: float) -> dict[str, Any]:
     value: dict[str, Any] = {"serial": next(_serial), "sam": None, "hq": None, "points": [], "box": None}
     if session.records is not None:
         value["hq"] = _layer_uri(label_map(session.records, session.view_size), COLOURS)
-        told = f"{len(session.records)} automatic masks"
+        count = len(session.records)
+        told = f"{count} automatic mask{'s' * (count > 1)}" if count else "no automatic mask was good enough"
     else:
         prompts, answer = session.prompts, session.answer
         value["points"] = [[(x + 0.5) / width, (y + 0.5) / height, label] for x, y, label in prompts.points]

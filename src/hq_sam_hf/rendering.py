@@ -55,17 +55,23 @@ def layer(labels: np.ndarray, colours: Sequence[tuple[int, int, int]] = COLOURS)
     Gives a picture with a palette, a few kilobytes as PNG.
     """
     labels = labels.astype(np.uint16)
-    padded = np.pad(labels, 1, mode="edge")
-    neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
-    outline = np.logical_or.reduce([neighbour != labels for neighbour in neighbours])
-    outline[1:] |= outline[:-1]  # two pixels wide
-    outline[:, 1:] |= outline[:, :-1]
+    outline = np.zeros(labels.shape, dtype=bool)
+    for axis in (0, 1):
+        for distance in (1, 2):  # two pixels wide
+            for shift in (distance, -distance):
+                outline |= _shifted(labels, shift, axis) != labels
     indices = np.where(labels > 0, (labels - 1) % len(colours) + 1, 0).astype(np.uint8)
     indices[outline & (labels > 0)] = len(colours) + 1
     picture = Image.fromarray(indices, mode="P")
     picture.putpalette([0, 0, 0, *(value for colour in colours for value in colour), 255, 255, 255])
     picture.info["transparency"] = bytes([0] + [round(255 * OPACITY)] * len(colours) + [255])
     return picture
+
+
+def _shifted(array: np.ndarray, shift: int, axis: int) -> np.ndarray:
+    """Moved by `shift` along an axis; at the edge that becomes free the outermost values are repeated."""
+    indices = np.clip(np.arange(array.shape[axis]) - shift, 0, array.shape[axis] - 1)
+    return array.take(indices, axis)
 
 
 def side_by_side(pictures: Sequence[Image.Image], captions: Sequence[str], height: int = 360) -> Image.Image:
