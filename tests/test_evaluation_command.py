@@ -35,7 +35,7 @@ def run(model_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def command(*arguments: object) -> tuple[int, str, str]:
-        code = main(["evaluate", str(model_folder), "--device", "cpu", *map(str, arguments)])
+        code = main(["evaluate", "--model", str(model_folder), "--device", "cpu", *map(str, arguments)])
         printed = capsys.readouterr()
         return code, printed.out, printed.err
 

@@ -152,13 +152,14 @@ def test_our_folder_keeps_every_bit_of_an_odd_variant(arch, tmp_path):
 # A plain SAM
 
 
-def test_a_fresh_head_on_a_sam_folder_of_transformers(tmp_path):
+def test_a_fresh_head_on_a_sam_folder_of_transformers(tmp_path, capfd):
     torch.manual_seed(1)
     theirs = SamModel(transformers_config(SamConfig))
     theirs.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="plain SAM, without the HQ head.*from_sam_pretrained"):
         HQSamModel.from_pretrained(tmp_path)
     model = HQSamModel.from_sam_pretrained(tmp_path)
+    assert "MISSING" not in capfd.readouterr().err  # no report of the head: it is what was asked for
     base = theirs.state_dict()
     for name, tensor in model.state_dict().items():
         if not is_hq_key(name):

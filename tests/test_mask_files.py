@@ -60,9 +60,10 @@ def test_coco_files_open_in_pycocotools(tmp_path):
 
 
 def test_a_coco_file_without_masks_has_a_category(tmp_path):
-    save_coco(tmp_path / "coco.json", [])
+    save_coco(tmp_path / "coco.json", [], info={"model": "m"})
     content = json.loads((tmp_path / "coco.json").read_text())
-    assert content == {"images": [], "annotations": [], "categories": [{"id": 1, "name": "object"}]}
+    empty = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "object"}], "info": {"model": "m"}}
+    assert content == empty
 
 
 def test_in_a_label_map_small_masks_lie_over_large_ones(tmp_path):

@@ -8,7 +8,8 @@ from oracle import FINE, SMALL, WIDE, config_of, pair
 from transformers.models.sam.modeling_sam import SamVisionLayer
 
 from hq_sam_hf import modeling_vision_attention
-from hq_sam_hf.modeling_vision_attention import HQSamLinear, HQSamVisionLayer, attend_in_parts
+from hq_sam_hf.modeling_kernels import HQSamLinear
+from hq_sam_hf.modeling_vision_attention import HQSamVisionLayer, attend_in_parts
 
 
 def attend_in_full(query, key, value, row_bias, column_bias):
@@ -94,6 +95,19 @@ def test_the_linear_layer_is_one(bias):
         torch.autograd.grad(out.square().sum(), layer.weight)[0] for out in (layer(hidden_state), expected)
     )
     torch.testing.assert_close(actual_gradient, expected_gradient, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(1, 16, 16), (16, 4, 4), (1, 16, 8), (2, 8, 8), (3, 5, 7)], ids=str)
+def test_positions_seen_through_a_permuted_image_give_contiguous_products(size):
+    """As of an image embedding: its layout shows through where 16 rows make a picture each."""
+    number, height, width = size
+    generator = torch.Generator().manual_seed(0)
+    positions = torch.randn(number, 12, height, width, generator=generator).permute(0, 2, 3, 1)
+    layer = HQSamLinear(12, 8)
+    with torch.no_grad():
+        found, expected = layer(positions), torch.nn.functional.linear(positions, layer.weight, layer.bias)
+    assert found.is_contiguous()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_layers_that_are_replaced_or_hooked_count():

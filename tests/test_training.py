@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 from small_runs import ARCHITECTURE, save_base, small_run
 
 from hq_sam_hf import HQSamModel, HQSamProcessor
 from hq_sam_hf.evaluation import evaluate
 from hq_sam_hf.layouts import is_hq_key
+from hq_sam_hf.scenes import SceneGenerator
 from hq_sam_hf.training import TrainingRun, learning_rate, train
 from hq_sam_hf.training_data import load_rows
 
@@ -217,6 +220,29 @@ def test_a_full_disk_is_reported_with_what_is_left(base, tmp_path, monkeypatch):
     assert all(name.startswith("step-") for name in names)
 
 
+def test_a_corrupt_file_in_the_middle_of_an_epoch_is_skipped_and_named(base, tmp_path, caplog):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for i, scene in enumerate(SceneGenerator(8, size=64)):
+        scene["image"].save(tmp_path / "images" / f"{i}.jpg")
+        scene["masks"][0].point(lambda value: 255 * (value > 127)).save(tmp_path / "masks" / f"{i}.png")
+    whole = (tmp_path / "images" / "3.jpg").read_bytes()
+    (tmp_path / "images" / "3.jpg").write_bytes(whole[: len(whole) // 2])
+    data = {"kind": "folders", "images": str(tmp_path / "images"), "masks": str(tmp_path / "masks")}
+    train(small_run(base, tmp_path / "run", data=data, num_workers=1))
+    skipped = [record.message for record in caplog.records if record.message.startswith("skipped")]
+    assert len(skipped) == 2  # once an epoch
+    assert all("/3: cannot read the image" in line for line in skipped)
+    assert len(log_of(tmp_path / "run")) == 4
+
+
+def test_sharded_training_is_refused(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
+    with pytest.raises(ValueError, match="one process or with DDP, got FSDP"):
+        train(small_run(base, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_rates_of_the_schedules():
     step = small_run("base", "out", epochs=12)
     rates = [learning_rate(step, epoch * 10, 120, 10) for epoch in range(12)]
@@ -225,6 +251,9 @@ def test_rates_of_the_schedules():
     assert learning_rate(cosine, 0, 100, 10) == pytest.approx(1e-4)
     assert learning_rate(cosine, 50, 100, 10) == pytest.approx(5e-4)
     assert learning_rate(cosine, 99, 100, 10) < 1e-6
+    longer = small_run("base", "out", schedule="cosine", schedule_steps=200)
+    assert learning_rate(longer, 100, 100, 10) == pytest.approx(5e-4)
+    assert learning_rate(longer, 250, 300, 10) == 0
 
 
 @pytest.mark.parametrize("target", ["sam_mask_token", "sam_decoder", "hq_head_and_decoder"])

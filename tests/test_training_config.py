@@ -81,10 +81,20 @@ def test_a_resumed_run_may_be_longer_but_not_another():
         TrainingConfig.from_dict({**LEAST, "learning_rate": 0.1, "seed": 1}).refuse_changes(earlier)
 
 
+def test_a_run_of_an_older_version_lacks_younger_fields():
+    earlier = TrainingConfig.from_dict(LEAST).to_dict()
+    del earlier["ema_decay"]
+    TrainingConfig.from_dict(LEAST).refuse_changes(earlier)
+    with pytest.raises(ValueError, match="`ema_decay` was 0.0 and is 0.9"):
+        TrainingConfig.from_dict({**LEAST, "ema_decay": 0.9}).refuse_changes(earlier)
+
+
 def test_the_length_of_a_cosine_is_part_of_the_run():
     earlier = TrainingConfig.from_dict({**LEAST, "schedule": "cosine"}).to_dict()
     with pytest.raises(ValueError, match="`epochs` was 12 and is 20"):
         TrainingConfig.from_dict({**LEAST, "schedule": "cosine", "epochs": 20}).refuse_changes(earlier)
+    stated = {**LEAST, "schedule": "cosine", "schedule_steps": 500}
+    TrainingConfig.from_dict({**stated, "epochs": 20}).refuse_changes(TrainingConfig.from_dict(stated).to_dict())
 
 
 DOCS = Path(__file__).parent.parent / "docs" / "training.md"

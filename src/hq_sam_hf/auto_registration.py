@@ -1,7 +1,7 @@
 """Make transformers' auto classes know "hq_sam" without importing transformers, which takes seconds, too early.
 
-The configuration and the processors are registered as soon as transformers' own registries of them are there. The
-model follows when the first configuration is made or one of our classes is used, before `AutoModel` needs it.
+The configuration, the processors and the pipeline are registered as soon as transformers' own registries are there.
+The model follows when the first configuration is made or one of our classes is used, before `AutoModel` needs it.
 """
 
 import functools
@@ -79,6 +79,16 @@ def register_processor() -> None:
     AutoProcessor.register(HQSamConfig, HQSamProcessor)
 
 
+@_once
+def register_pipeline() -> None:
+    from transformers.pipelines import PIPELINE_REGISTRY
+
+    from .mask_generation_pipeline import HQSamMaskGenerationPipeline
+
+    # Not `register_pipeline`, which would forget the default model and warn. Other models get the stock pipeline.
+    PIPELINE_REGISTRY.supported_tasks["mask-generation"]["impl"] = HQSamMaskGenerationPipeline
+
+
 def register_classes() -> None:
     for register in (register_config, register_model, register_image_processor, register_processor):
         register()
@@ -88,6 +98,7 @@ _REGISTRIES: dict[str, Callable[[], None]] = {
     "transformers.models.auto.configuration_auto": register_config,
     "transformers.models.auto.image_processing_auto": register_image_processor,
     "transformers.models.auto.processing_auto": register_processor,
+    "transformers.pipelines": register_pipeline,
 }
 
 

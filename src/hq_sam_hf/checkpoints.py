@@ -3,6 +3,21 @@
 import re
 from collections.abc import Iterable
 
+# Modules of the mask decoder that HQ-SAM adds to SAM, the only ones that its recipe trains.
+HQ_HEAD_MODULES = (
+    "hq_token",
+    "hq_mask_mlp",
+    "compress_vit_conv1",
+    "compress_vit_norm",
+    "compress_vit_conv2",
+    "encoder_conv1",
+    "encoder_norm",
+    "encoder_conv2",
+    "mask_conv1",
+    "mask_norm",
+    "mask_conv2",
+)
+
 # Prefixes in the original repository (SysCV/sam-hq) and here. {n} stands for a number, the rest of a key is kept.
 ORIGINAL_PREFIXES = (
     ("image_encoder.pos_embed", "vision_encoder.pos_embed"),
@@ -140,4 +155,4 @@ def _mlp_to_original(name: str, names: list[str]) -> str | None:
     return f"{module}layers.{index}.{match[3]}"
 
 
-__all__ = ["keys_from_original", "keys_to_original"]
+__all__ = ["HQ_HEAD_MODULES", "keys_from_original", "keys_to_original"]

@@ -4,6 +4,12 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .many_pictures import Report
+
+from .embedded import EMBEDDED
 
 SEGMENT_EPILOG = """\
 published models: syscv-community/sam-hq-vit-base, syscv-community/sam-hq-vit-large, syscv-community/sam-hq-vit-huge,
@@ -22,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="hq-sam", description="Segment anything in high quality.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_segment_command(commands)
+    add_generate_command(commands)
     add_convert_command(commands)
     add_data_command(commands)
     add_train_command(commands)
@@ -62,8 +69,8 @@ def add_segment_command(commands: argparse._SubParsersAction) -> None:
         epilog=SEGMENT_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("photo", type=Path, help="picture file; it is turned upright by its EXIF tag")
-    parser.add_argument("--model", required=True, help="folder, Hub repository or checkpoint file of an HQ-SAM")
+    parser.add_argument("photo", type=Path, nargs="?", help="picture file; it is turned upright by its EXIF tag")
+    _add_model_arguments(parser)
     prompts = parser.add_argument_group("what to segment, in pixels of the photo")
     xyxy, xy = numbers(4, "x1,y1,x2,y2"), numbers(2, "x,y")
     prompts.add_argument(
@@ -81,8 +88,15 @@ def add_segment_command(commands: argparse._SubParsersAction) -> None:
         help="not on the object; may be repeated",
     )
     prompts.add_argument("--mask", type=Path, metavar="FILE", help="rough mask of the object, of the photo's size")
+    prompts.add_argument("--prompts", type=Path, metavar="CSV|JSON", help="objects of many photos, in place of PHOTO")
     outputs = parser.add_argument_group("what to write (by default PHOTO_mask.png in the current folder)")
-    outputs.add_argument("-o", "--output", type=Path, metavar="PNG", help="the mask; numbered for several objects")
+    outputs.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="PNG",
+        help="the mask; numbered for several objects. A folder for --prompts",
+    )
     outputs.add_argument("--overlay", type=Path, metavar="FILE", help="the photo with masks and prompts drawn on it")
     outputs.add_argument("--cutout", type=Path, metavar="PNG", help="the object on a transparent background")
     outputs.add_argument("--json", type=Path, metavar="JSON", help="boxes, scores and masks as COCO RLE")
@@ -91,13 +105,17 @@ def add_segment_command(commands: argparse._SubParsersAction) -> None:
     how.add_argument(
         "--multimask", action="store_true", help="best of SAM's three candidates; good for a single click"
     )
-    how.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (by default a GPU where there is one)")
-    how.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
-    how.add_argument("--image-size", type=int, metavar="PIXELS", help="side of the model's input, by default its own")
-    parser.set_defaults(run=run_segment)
+    _add_wanted_arguments(parser)
+    parser.set_defaults(run=run_segment, wrong_use=parser.error)
 
 
 def run_segment(arguments: argparse.Namespace) -> None:
+    if arguments.prompts is not None:
+        run_segment_many(arguments)
+        return
+    if arguments.photo is None:
+        arguments.wrong_use("give a PHOTO, or --prompts with a file that names photos")
+    _refuse_flags(arguments, ("overlays", "label_maps", "parquet"), "--prompts")
     from .segment import Outputs, Prompts, load_model, segment_photo
 
     labels = [1] * len(arguments.point) + [0] * len(arguments.negative_point)
@@ -113,6 +131,116 @@ def run_segment(arguments: argparse.Namespace) -> None:
     for i, record in enumerate(records, start=1):
         print(f"mask {i}: {record['area']} pixels, score {record['score']:.3f}, box (x, y, w, h) {record['bbox']}")
     print("wrote", ", ".join(str(path) for path in vars(outputs).values() if path is not None))
+
+
+def run_segment_many(arguments: argparse.Namespace) -> None:
+    from .many_pictures import Wanted
+    from .segment_many import segment_many
+
+    one_photo = ("photo", "box", "point", "negative_point", "mask", "overlay", "cutout", "json")
+    _refuse_flags(arguments, one_photo, "a single PHOTO")
+    if arguments.output is None:
+        arguments.wrong_use("--prompts writes to a folder; name it with -o")
+    _quiet()
+    report = segment_many(
+        arguments.prompts,
+        arguments.output,
+        arguments.model,
+        arguments.device,
+        arguments.dtype,
+        arguments.image_size,
+        Wanted(arguments.overlays, arguments.label_maps, arguments.parquet),
+        arguments.multimask,
+        arguments.hq_token_only,
+    )
+    _print_report(report, arguments.output)
+
+
+def _refuse_flags(arguments: argparse.Namespace, names: tuple[str, ...], only_with: str) -> None:
+    given = [name for name in names if getattr(arguments, name)]
+    if given:
+        flags = ", ".join(name.upper() if name == "photo" else f"--{name.replace('_', '-')}" for name in given)
+        arguments.wrong_use(f"{flags} goes with {only_with} only")
+
+
+GENERATE_EPILOG = """\
+example: hq-sam generate photos -o masks --model MODEL --overlays --parquet
+on several GPUs: accelerate launch -m hq_sam_hf.cli generate photos -o masks --model MODEL
+Run it again to go on where it stopped. What it writes is in docs/automatic_masks.md.
+"""
+
+
+def add_generate_command(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "generate",
+        help="masks of everything in photos, without prompts",
+        description="Find masks of everything in one or many photos, from a grid of points.",
+        epilog=GENERATE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("sources", nargs="+", metavar="PHOTO|FOLDER|PATTERN", help="pictures; folders with subfolders")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="gets coco.json and more")
+    _add_model_arguments(parser)
+    _add_wanted_arguments(parser)
+    # Only what is given is passed on: the defaults are those of HQSamMaskGenerator, the original's.
+    options = parser.add_argument_group("how to look, by default as the original", argument_default=argparse.SUPPRESS)
+    for name, kind, text in (
+        ("points-per-side", int, "the grid has so many points squared (32)"),
+        ("points-per-batch", int, "points answered at a time (64)"),
+        ("pred-iou-thresh", float, "drop masks with a predicted IoU of at most this (0.88)"),
+        ("stability-score-thresh", float, "drop masks less stable than this (0.95)"),
+        ("stability-score-offset", float, "by which the threshold moves to measure that (1.0)"),
+        ("box-nms-thresh", float, "IoU of boxes from which masks are duplicates (0.7)"),
+        ("crop-n-layers", int, "look also at 4 crops, and 16, ... (0)"),
+        ("crop-nms-thresh", float, "IoU of boxes from which masks of two crops are duplicates (0.7)"),
+        ("crop-overlap-ratio", float, "overlap of crops, of the short side (0.341)"),
+        ("crop-n-points-downscale-factor", int, "fewer points per side in each layer of crops (1)"),
+        ("min-mask-region-area", int, "fill holes and drop parts of fewer pixels (0)"),
+        ("candidates", int, "masks per point: 1, or 3 as SAM (1)"),
+    ):
+        options.add_argument(f"--{name}", type=kind, help=text, metavar="N" if kind is int else "X")
+    options.add_argument("--hq-token-only", action="store_true", help="the HQ mask alone")
+    options.add_argument("--single-mask", dest="multimask_output", action="store_false", help="not the best of three")
+    parser.set_defaults(run=run_generate)
+
+
+def run_generate(arguments: argparse.Namespace) -> None:
+    from .generate import generate_masks
+    from .many_pictures import Wanted
+
+    _quiet()
+    given = {key: value for key, value in vars(arguments).items() if key != "run"}
+    wanted = Wanted(given.pop("overlays"), given.pop("label_maps"), given.pop("parquet"))
+    _print_report(generate_masks(**given, wanted=wanted), arguments.output)
+
+
+def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        default=EMBEDDED,
+        help="folder, Hub repository or checkpoint file of an HQ-SAM; by default the small one inside the package",
+    )
+    how = parser.add_argument_group("model")
+    how.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (by default a GPU where there is one)")
+    how.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    how.add_argument("--image-size", type=int, metavar="PIXELS", help="side of the model's input, by default its own")
+
+
+def _add_wanted_arguments(parser: argparse.ArgumentParser) -> None:
+    wanted = parser.add_argument_group("what to write besides coco.json and pictures/PHOTO.json, for many photos")
+    wanted.add_argument("--overlays", action="store_true", help="overlays/PHOTO.jpg, the masks drawn on the photo")
+    wanted.add_argument("--label-maps", action="store_true", help="label_maps/PHOTO.png, numbers of masks as pixels")
+    wanted.add_argument("--parquet", action="store_true", help="parquet/, photos and masks as a data set")
+
+
+def _print_report(report: "Report | None", output: Path) -> None:
+    if report is None:  # not the main process
+        return
+    print(f"{report.done} pictures done, {report.done_before} done before, {len(report.failed)} left out; in {output}")
+    if report.failed:
+        names = sorted(report.failed)
+        listing = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        raise ValueError(f"{len(names)} pictures were left out: {listing}. The reasons stand above.")
 
 
 CONVERT_EPILOG = """\
@@ -255,10 +383,11 @@ def run_train(arguments: argparse.Namespace) -> None:
 
 
 EVALUATE_EPILOG = """\
-examples: hq-sam evaluate MODEL --data hqseg44k --sets dis,coift,hrsod,thin -o report
-          hq-sam evaluate MODEL --data hqseg44k --prompts box,box-noise-0.2,box-noise-0.4,centre,points-5+5,clicks-3
-          hq-sam evaluate MODEL --images photos --masks masks --protocol aspect
-          accelerate launch -m hq_sam_hf.cli evaluate MODEL --data hqseg44k -o report
+examples: hq-sam evaluate --model MODEL --data hqseg44k --sets dis,coift,hrsod,thin -o report
+          hq-sam evaluate --model MODEL --data hqseg44k --prompts box,box-noise-0.2,centre,points-5+5,clicks-3
+          hq-sam evaluate --model MODEL --images photos --masks masks --protocol aspect
+          hq-sam evaluate --scenes 20
+          accelerate launch -m hq_sam_hf.cli evaluate --model MODEL --data hqseg44k -o report
 """
 
 
@@ -274,7 +403,7 @@ def add_evaluate_command(commands: argparse._SubParsersAction) -> None:
     def listed(text: str) -> list[str]:
         return [part.strip() for part in text.split(",")]
 
-    parser.add_argument("model", help="folder, Hub repository or checkpoint file of an HQ-SAM")
+    _add_model_arguments(parser)
     data = parser.add_argument_group("data, one of")
     data.add_argument("--data", type=Path, metavar="ROOT", help="HQSeg-44K, as of `hq-sam data`")
     data.add_argument("--images", type=Path, metavar="DIR", help="own pictures, with --masks")
@@ -302,9 +431,6 @@ def add_evaluate_command(commands: argparse._SubParsersAction) -> None:
     how.add_argument("--trials", type=int, default=1, metavar="N", help="draw random prompts N times")
     how.add_argument("--batch-size", type=int, default=1, metavar="N", help="pictures encoded together")
     how.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read pictures")
-    how.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (by default a GPU where there is one)")
-    how.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
-    how.add_argument("--image-size", type=int, metavar="PIXELS", help="side of the model's input, by default its own")
     report = parser.add_argument_group("report")
     report.add_argument("-o", "--output", type=Path, metavar="DIR", help="tables, a record per mask, worst cases")
     report.add_argument("--worst", type=int, default=8, metavar="N", help="pictures of the N hardest, by default 8")

@@ -1,5 +1,6 @@
 """The work behind `hq-sam evaluate`: choose the data, load the model, evaluate, write the report."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ class EvaluationData:
 
 
 def evaluate_and_report(
-    model_name: str,
+    model_name: str | os.PathLike,
     data: EvaluationData,
     folder: Path | None = None,
     worst: int = 8,

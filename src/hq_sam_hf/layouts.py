@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 from transformers.utils import logging
 
-from .checkpoints import keys_from_original
+from .checkpoints import HQ_HEAD_MODULES, keys_from_original
 from .configuration_hq_sam import HQSamConfig
-from .modeling_mask_decoder import HQ_HEAD_MODULES
 from .weights import read_weights
 
 logger = logging.get_logger(__name__)

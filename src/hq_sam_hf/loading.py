@@ -3,7 +3,9 @@
 import json
 import os
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from logging import LogRecord
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,9 @@ from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
+from .checkpoints import HQ_HEAD_MODULES
 from .files import write_atomically
 from .layouts import Checkpoint, derive_config, is_hq_key, read_checkpoint, warn_about_nan
-from .modeling_mask_decoder import HQ_HEAD_MODULES
 from .modeling_vision_encoder import init_like_pytorch
 from .weights import find_file
 
@@ -95,9 +97,10 @@ class HQSamLoading(PreTrainedModel):
         cls, name: str | os.PathLike, *args: Any, ignore_mismatched_sizes: bool = False, **kwargs: Any
     ) -> tuple[Any, dict[str, Any]]:
         try:
-            loaded: Any = super().from_pretrained(
-                name, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
-            )
+            with _without_load_report():
+                loaded: Any = super().from_pretrained(
+                    name, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
+                )
         except pickle.UnpicklingError as error:
             raise ValueError(
                 f"The .bin weights of {str(name)!r} hold Python objects besides tensors, which are not loaded because "
@@ -228,6 +231,21 @@ class HQSamLoading(PreTrainedModel):
         self.prompt_encoder.input_image_size = image_size
         self.prompt_encoder.image_embedding_size = (grid, grid)
         self.vision_encoder.resize_image(image_size)
+
+
+@contextmanager
+def _without_load_report() -> Iterator[None]:
+    """Within the block, transformers does not report missing weights: here they are an error, or as it should be."""
+
+    def is_other(record: LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    theirs = logging.get_logger("transformers.modeling_utils")
+    theirs.addFilter(is_other)
+    try:
+        yield
+    finally:
+        theirs.removeFilter(is_other)
 
 
 def check_fit(checkpoint: Checkpoint, model: nn.Module) -> None:

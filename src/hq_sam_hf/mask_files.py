@@ -7,7 +7,7 @@ else it holds, such as predicted_iou or label, is kept where it fits into JSON.
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -47,33 +47,37 @@ def coco_annotation(record: Mapping[str, Any], size: tuple[int, int]) -> dict[st
     return {**{key: value for key, value in record.items() if key not in own}, **own}
 
 
-def coco_dataset(pictures: Iterable[tuple[str, tuple[int, int], Sequence[Mapping[str, Any]]]]) -> dict[str, Any]:
-    """The content of a COCO file from (file name, (height, width), annotations) of each picture.
+def save_coco(
+    path: str | os.PathLike,
+    pictures: Iterable[tuple[str, tuple[int, int], Iterable[Mapping[str, Any]]]],
+    info: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a COCO file for (file name, (height, width), records) of each picture, one picture at a time.
 
-    The categories are the values of `label`, or "object" where annotations have none. Ids count from 1.
+    Records may be annotations that `coco_annotation` made before. The categories are the values of `label`, or
+    "object" where there is none. Ids count from 1.
     """
     images: list[dict] = []
-    annotations: list[dict] = []
     categories: dict[str, int] = {}
-    for file_name, (height, width), of_picture in pictures:
-        images.append({"id": len(images) + 1, "file_name": file_name, "height": height, "width": width})
-        for annotation in of_picture:
-            category = categories.setdefault(annotation.get("label", OBJECT), len(categories) + 1)
-            ids = {"id": len(annotations) + 1, "image_id": len(images), "category_id": category}
-            annotations.append({**annotation, **ids})
-    names = [{"id": number, "name": name} for name, number in (categories or {OBJECT: 1}).items()]
-    return {"images": images, "annotations": annotations, "categories": names}
+    number = 0
 
+    def write(file: BinaryIO) -> None:
+        nonlocal number
+        file.write(b'{"annotations": [')
+        for file_name, size, records in pictures:
+            images.append({"id": len(images) + 1, "file_name": file_name, "height": size[0], "width": size[1]})
+            for record in records:
+                annotation = record if "iscrowd" in record else coco_annotation(record, size)
+                category = categories.setdefault(record.get("label", OBJECT), len(categories) + 1)
+                number += 1
+                ids = {"id": number, "image_id": len(images), "category_id": category}
+                file.write(b",\n" if number > 1 else b"\n")
+                file.write(json.dumps({**annotation, **ids}).encode())
+        names = [{"id": number, "name": name} for name, number in (categories or {OBJECT: 1}).items()]
+        rest = {"images": images, "categories": names, **({} if info is None else {"info": dict(info)})}
+        file.write(b"\n], " + json.dumps(rest).encode()[1:] + b"\n")
 
-def save_coco(
-    path: str | os.PathLike, pictures: Iterable[tuple[str, tuple[int, int], Sequence[Mapping[str, Any]]]]
-) -> None:
-    """Write a COCO file for (file name, (height, width), records) of each picture."""
-    annotated = (
-        (name, size, [coco_annotation(record, size) for record in records]) for name, size, records in pictures
-    )
-    content = json.dumps(coco_dataset(annotated)).encode()
-    write_atomically(path, lambda file: file.write(content))
+    write_atomically(path, write)
 
 
 def label_map(records: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> np.ndarray:
@@ -94,4 +98,4 @@ def save_label_map(path: str | os.PathLike, records: Sequence[Mapping[str, Any]]
     write_atomically(path, lambda file: picture.save(file, format="PNG"))
 
 
-__all__ = ["coco_annotation", "coco_dataset", "label_map", "record_mask", "save_coco", "save_label_map"]
+__all__ = ["coco_annotation", "label_map", "record_mask", "save_coco", "save_label_map"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,10 @@ from transformers.utils import ModelOutput
 from .configuration_hq_sam import HQSamConfig, HQSamTinyViTConfig
 from .loading import HQSamLoading
 from .losses import mask_loss
+from .modeling_input_checks import check_prompts, describe, has_shape
 from .modeling_mask_decoder import HQSamMaskDecoder
 from .modeling_prompt_encoder import HQSamPositionalEmbedding, HQSamPromptEncoder
+from .modeling_prompt_parts import decode_in_parts, prompts_at_once
 from .modeling_tiny_vit import HQSamTinyViTEncoder
 from .modeling_vision_encoder import HQSamVisionEncoder, init_like_pytorch
 
@@ -20,11 +23,14 @@ from .modeling_vision_encoder import HQSamVisionEncoder, init_like_pytorch
 class HQSamImageFeatures(ModelOutput):
     """All that the decoder needs of B images: enough to answer any number of prompts.
 
-    image_embeddings (B, C, h, w); hq_features (B, C / 8, 4h, 4w), the fused early and final features.
+    image_embeddings (B, C, h, w); hq_features (B, C / 8, 4h, 4w), the fused early and final features;
+    image_projections (B, 3, h * w, C / rate): keys, values and queries of the decoder's first attention. They may be
+    left out; each call then computes them anew.
     """
 
     image_embeddings: Tensor = None  # type: ignore[assignment]  # ModelOutput asks for None defaults
     hq_features: Tensor = None  # type: ignore[assignment]
+    image_projections: Tensor | None = None
 
 
 @dataclass
@@ -94,7 +100,9 @@ class HQSamModel(HQSamPreTrainedModel):
 
     def get_image_features(self, pixel_values: Tensor) -> HQSamImageFeatures:
         """Encode pixel_values (B, 3, S, S) to the compact cache that `forward` takes as `image_features`."""
-        return self._fuse(*self.get_image_embeddings(pixel_values))
+        features = self._fuse(*self.get_image_embeddings(pixel_values))
+        features.image_projections = self._projections(features)
+        return features
 
     def forward(
         self,
@@ -109,6 +117,7 @@ class HQSamModel(HQSamPreTrainedModel):
         multimask_output: bool = True,
         hq_token_only: bool = False,
         sam_only: bool = False,
+        min_iou_score: float | None = None,
         labels: Tensor | None = None,
         output_hidden_states: bool = False,
         return_dict: bool | None = None,
@@ -134,6 +143,8 @@ class HQSamModel(HQSamPreTrainedModel):
         hq_token_only: the HQ mask alone; one mask and one score per prompt.
         sam_only: SAM's masks and scores alone, as from a plain SAM with these weights, which has no HQ token. Then
             intermediate_embeddings are not needed, and `labels` train SAM's masks, of which there must be one.
+        min_iou_score: make only masks with a higher score; the logits of the others are -inf, which is an empty mask.
+            That saves most of the work for prompts none of whose masks passes.
         original_sizes, reshaped_input_sizes, prompt_counts: accepted, so that `model(**inputs)` works, and not used.
 
         Raises ValueError for inputs that are missing, of the wrong shape or at odds with each other.
@@ -146,29 +157,72 @@ class HQSamModel(HQSamPreTrainedModel):
             pixel_values, image_embeddings, intermediate_embeddings, image_features, sam_only, output_hidden_states
         )
         batch = features.image_embeddings.shape[0]
-        num_prompts = _check_prompts(
-            batch, input_points, input_labels, input_boxes, input_masks, self.config.mask_size
-        )
+        num_prompts = check_prompts(batch, input_points, input_labels, input_boxes, input_masks, self.config.mask_size)
         if input_points is not None and input_labels is None:
             input_labels = torch.ones_like(input_points[..., 0], dtype=torch.long)
 
-        sparse, absent, dense = self.prompt_encoder(
-            self.shared_image_embedding, input_points, input_labels, input_boxes, input_masks
-        )
-        masks, scores = self.mask_decoder(
-            image_embeddings=features.image_embeddings,
-            image_positional_embeddings=self.get_image_wide_positional_embeddings().to(self.dtype),
-            hq_features=None if sam_only else features.hq_features,
-            sparse_prompt_embeddings=sparse,
-            absent_prompt_tokens=absent,
-            dense_prompt_embeddings=dense,
-            num_prompts=num_prompts,
+        masks, scores = self._decode(
+            features,
+            (input_points, input_labels, input_boxes, input_masks),
+            num_prompts,
             multimask_output=multimask_output,
             hq_token_only=hq_token_only or (labels is not None and not sam_only),
+            sam_only=sam_only,
+            min_iou_score=min_iou_score,
         )
         loss = None if labels is None else _labelled_loss(masks, labels)
         output = HQSamOutput(loss=loss, pred_masks=masks, iou_scores=scores, vision_hidden_states=hidden_states)
         return output.to_tuple() if return_dict is False else output
+
+    def _image_positions(self) -> Tensor:
+        """The positional code of the embedding grid by cell, (h * w, C)."""
+        return self.shared_image_embedding.cells(self.prompt_encoder.image_embedding_size[0], self.dtype)
+
+    def _projections(self, features: HQSamImageFeatures) -> Tensor:
+        """Those of images without a mask prompt."""
+        if features.image_projections is not None:
+            return features.image_projections
+        no_mask = self.prompt_encoder.no_mask_embed.weight[..., None, None]
+        return self.mask_decoder.project_image(features.image_embeddings + no_mask, self._image_positions())
+
+    def _decode(
+        self,
+        features: HQSamImageFeatures,
+        prompts: Sequence[Tensor | None],
+        num_prompts: int,
+        sam_only: bool,
+        **options: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """Masks and scores of checked prompts; for inference in parts, for gradients and in a traced graph at once."""
+        positions = self._image_positions()
+        projections = self._projections(features) if prompts[3] is None else None
+        # In the order in which the decoder reads it, by position; the shape stays.
+        embeddings = features.image_embeddings.contiguous(memory_format=torch.channels_last)
+
+        def decode(images: slice, part: slice, count: int) -> tuple[Tensor, Tensor]:
+            points, labels, boxes, masks = (
+                None if each is None else each[images, part] if each.shape[1] > 1 else each[images] for each in prompts
+            )
+            sparse, absent, dense = self.prompt_encoder(self.shared_image_embedding, points, labels, boxes, masks)
+            return self.mask_decoder(
+                image_embeddings=embeddings[images],
+                image_positions=positions,
+                hq_features=None if sam_only else features.hq_features[images],
+                sparse_prompt_embeddings=sparse,
+                absent_prompt_tokens=absent,
+                dense_prompt_embeddings=dense,
+                num_prompts=count,
+                image_projections=None if projections is None else projections[images],
+                **options,
+            )
+
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return decode(slice(None), slice(None), num_prompts)
+        points, _, boxes, _ = prompts
+        num_tokens = 2 + self.mask_decoder.num_mask_tokens
+        num_tokens += (0 if points is None else points.shape[2] + 1) + (0 if boxes is None else 2)
+        at_once = prompts_at_once(self.config.mask_decoder_config, embeddings, num_tokens)
+        return decode_in_parts(decode, embeddings.shape[0], num_prompts, at_once)
 
     def _image_features(
         self,
@@ -204,7 +258,7 @@ class HQSamModel(HQSamPreTrainedModel):
         if not isinstance(pixel_values, Tensor) or pixel_values.ndim != 4 or pixel_values.shape[1:] != expected:
             raise ValueError(
                 f"`pixel_values` must have shape (images, {', '.join(map(str, expected))}), "
-                f"got {_describe(pixel_values)}. Prepare pictures with the processor of this model."
+                f"got {describe(pixel_values)}. Prepare pictures with the processor of this model."
             )
         return pixel_values.to(self.dtype)
 
@@ -222,7 +276,7 @@ class HQSamModel(HQSamPreTrainedModel):
         if not isinstance(early, Tensor) or early.shape != expected:
             raise ValueError(
                 f"`intermediate_embeddings[0]` must have shape {expected} (images, height, width, channels), "
-                f"got {_describe(early)}. It must come from the same call as `image_embeddings`."
+                f"got {describe(early)}. It must come from the same call as `image_embeddings`."
             )
         hq_features = self.mask_decoder.fuse_hq_features(image_embeddings, early.to(self.dtype))
         return HQSamImageFeatures(image_embeddings=image_embeddings, hq_features=hq_features)
@@ -231,7 +285,7 @@ class HQSamModel(HQSamPreTrainedModel):
         expected = (self.config.vision_config.output_channels, *self.prompt_encoder.image_embedding_size)
         if not isinstance(embeddings, Tensor) or embeddings.ndim != 4 or embeddings.shape[1:] != expected:
             raise ValueError(
-                f"`{name}` must have shape (images, {', '.join(map(str, expected))}), got {_describe(embeddings)}."
+                f"`{name}` must have shape (images, {', '.join(map(str, expected))}), got {describe(embeddings)}."
             )
         return embeddings.to(self.dtype)
 
@@ -245,75 +299,35 @@ class HQSamModel(HQSamPreTrainedModel):
                 f"got {type(features).__name__} without {lacking}."
             )
         embeddings = self._check_embeddings("image_features.image_embeddings", embeddings)
-        width, size = self.config.mask_decoder_config.hidden_size, self.config.mask_size
-        expected = (embeddings.shape[0], width // 8, size, size)
-        if hq_features.shape != expected:
-            raise ValueError(
-                f"`image_features.hq_features` must have shape {expected} to go with its image_embeddings, "
-                f"got {_describe(hq_features)}."
-            )
-        return HQSamImageFeatures(image_embeddings=embeddings, hq_features=hq_features.to(self.dtype))
-
-
-def _check_prompts(
-    batch: int,
-    points: Tensor | None,
-    labels: Tensor | None,
-    boxes: Tensor | None,
-    masks: Tensor | None,
-    mask_size: int,
-) -> int:
-    """Check ranks and counts of the prompts of a batch of images; give the number of prompts per image."""
-    expected = {
-        "input_points": (points, 4, (2,), "(images, prompts, points, 2) with x, y"),
-        "input_boxes": (boxes, 3, (4,), "(images, prompts, 4) with x1, y1, x2, y2"),
-        "input_masks": (masks, 4, (mask_size, mask_size), f"(images, prompts, {mask_size}, {mask_size})"),
-    }
-    counts = {}
-    for name, (value, rank, tail, description) in expected.items():
-        if value is None:
-            continue
-        if not isinstance(value, Tensor) or value.ndim != rank or value.shape[-len(tail) :] != tail:
-            raise ValueError(f"`{name}` must be a tensor of shape {description}, got {_describe(value)}.")
-        if value.shape[0] != batch:
-            raise ValueError(f"`{name}` is for {value.shape[0]} images, but there are {batch}.")
-        if value.shape[1] == 0:
-            raise ValueError(f"`{name}` holds no prompt: its shape is {tuple(value.shape)}. Leave it out instead.")
-        counts[name] = value.shape[1]
-    if labels is not None and points is None:
-        raise ValueError("`input_labels` were given without `input_points`.")
-    if labels is not None and points is not None and not _has_shape(labels, points.shape[:3]):
-        raise ValueError(
-            f"`input_labels` must have shape {tuple(points.shape[:3])}, one label per point, got {_describe(labels)}."
-        )
-    num_prompts = max([1, *counts.values()])
-    if counts.get("input_masks") == 1:  # one mask may serve all prompts of its image
-        counts.pop("input_masks")
-    if len(set(counts.values())) > 1:
-        listing = ", ".join(f"{count} in `{name}`" for name, count in counts.items())
-        raise ValueError(f"All kinds of prompts must name the same number of objects per image, got {listing}.")
-    return num_prompts
+        decoder, size = self.config.mask_decoder_config, self.config.mask_size
+        inner = decoder.hidden_size // decoder.attention_downsample_rate
+        expected = {
+            "hq_features": (embeddings.shape[0], decoder.hidden_size // 8, size, size),
+            "image_projections": (embeddings.shape[0], 3, size * size // 16, inner),
+        }
+        checked: dict[str, Any] = {}
+        for name, shape in expected.items():
+            value = getattr(features, name, None)
+            if value is not None and not has_shape(value, shape):
+                raise ValueError(
+                    f"`image_features.{name}` must have shape {shape} to go with its image_embeddings, "
+                    f"got {describe(value)}."
+                )
+            checked[name] = None if value is None else value.to(self.dtype)
+        return HQSamImageFeatures(image_embeddings=embeddings, **checked)
 
 
 def _labelled_loss(masks: Tensor, labels: Tensor) -> Tensor:
     if not isinstance(labels, Tensor) or labels.ndim != 4 or labels.shape[:2] != masks.shape[:2]:
         raise ValueError(
             f"`labels` must have shape ({masks.shape[0]}, {masks.shape[1]}, height, width): one mask per prompt, "
-            f"got {_describe(labels)}."
+            f"got {describe(labels)}."
         )
     labels = labels.flatten(0, 1)
     labelled = (labels >= 0).flatten(1).all(dim=1)
     if not labelled.any():
         raise ValueError("`labels` are negative throughout: no prompt has a mask to learn from.")
     return mask_loss(masks.flatten(0, 1)[labelled], labels[labelled][:, None].to(masks.dtype))[0]
-
-
-def _has_shape(value: object, shape: Sequence[int]) -> bool:
-    return isinstance(value, Tensor) and value.shape == tuple(shape)
-
-
-def _describe(value: object) -> str:
-    return str(tuple(value.shape)) if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 __all__ = ["HQSamImageFeatures", "HQSamModel", "HQSamOutput", "HQSamPreTrainedModel"]

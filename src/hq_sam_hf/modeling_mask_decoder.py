@@ -1,83 +1,23 @@
 """The mask decoder: SAM's two-way transformer and heads, the HQ output token and the fused HQ feature.
 
-The parts come from transformers, so that state-dict names are theirs; the order of the computation is that of
-`mask_decoder_hq.py` in the original repository, because the decoder inside transformers upscales the wrong tensor.
+The state-dict names are those of transformers; the computation gives the numbers of `mask_decoder_hq.py` in the
+original repository, because the decoder inside transformers upscales the wrong tensor.
+
+Letters in shapes: B images, P prompts each, N = B P; M masks per prompt; T tokens; C channels; h x w embedding grid,
+L = h w; c = C / 8 channels of the features that masks are read from.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.models.sam.modeling_sam import (
-    SamAttention,
-    SamFeedForward,
-    SamLayerNorm,
-    SamTwoWayAttentionBlock,
-)
+from transformers.models.sam.modeling_sam import SamFeedForward, SamLayerNorm
 
+from .checkpoints import HQ_HEAD_MODULES
 from .configuration_hq_sam import HQSamMaskDecoderConfig
-
-# The weights that HQ-SAM adds to SAM, and the only ones that its recipe trains.
-HQ_HEAD_MODULES = (
-    "hq_token",
-    "hq_mask_mlp",
-    "compress_vit_conv1",
-    "compress_vit_norm",
-    "compress_vit_conv2",
-    "encoder_conv1",
-    "encoder_norm",
-    "encoder_conv2",
-    "mask_conv1",
-    "mask_norm",
-    "mask_conv2",
-)
-
-
-class HQSamTwoWayAttentionBlock(SamTwoWayAttentionBlock):
-    def forward(
-        self, tokens: Tensor, image: Tensor, token_position: Tensor, image_position: Tensor, hide: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """One round: tokens attend to tokens, tokens to image, an MLP on the tokens, image to tokens.
-
-        Shapes (N prompts, T tokens, L image positions, C channels): tokens and token_position (N, 1, T, C);
-        image (N, 1, L, C); image_position (1, 1, L, C); hide (N, 1, 1, T), added to the scores of tokens as keys.
-        """
-        if self.skip_first_layer_pe:
-            tokens = self.self_attn(query=tokens, key=tokens, value=tokens, attention_similarity=hide)[0]
-        else:
-            query = tokens + token_position
-            tokens = tokens + self.self_attn(query=query, key=query, value=tokens, attention_similarity=hide)[0]
-        tokens = self.layer_norm1(tokens)
-
-        query, key = tokens + token_position, image + image_position
-        tokens = self.layer_norm2(tokens + self.cross_attn_token_to_image(query=query, key=key, value=image)[0])
-        tokens = self.layer_norm3(tokens + self.mlp(tokens))
-
-        query = tokens + token_position
-        update = self.cross_attn_image_to_token(query=key, key=query, value=tokens, attention_similarity=hide)[0]
-        return tokens, self.layer_norm4(image + update)
-
-
-class HQSamTwoWayTransformer(nn.Module):
-    def __init__(self, config: HQSamMaskDecoderConfig) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(
-            HQSamTwoWayAttentionBlock(config, skip_first_layer_pe=(i == 0)) for i in range(config.num_hidden_layers)
-        )
-        self.final_attn_token_to_image = SamAttention(config)
-        self.layer_norm_final_attn = nn.LayerNorm(config.hidden_size)
-
-    def forward(
-        self, tokens: Tensor, image: Tensor, image_position: Tensor, hide: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Let the tokens and the image positions attend to each other; shapes as in the block.
-
-        Masks are read from the attended image that comes back second, so callers must not keep the old one.
-        """
-        token_position = tokens
-        for layer in self.layers:
-            tokens, image = layer(tokens, image, token_position, image_position, hide)
-        query, key = tokens + token_position, image + image_position
-        tokens = tokens + self.final_attn_token_to_image(query=query, key=key, value=image)[0]
-        return self.layer_norm_final_attn(tokens), image
+from .modeling_hq_mask import refined_products
+from .modeling_kernels import band_size
+from .modeling_two_way_transformer import HQSamTwoWayTransformer
+from .modeling_upscaling import put_cells, upscale_cells
 
 
 class HQSamMaskDecoder(nn.Module):
@@ -92,7 +32,6 @@ class HQSamMaskDecoder(nn.Module):
         self.upscale_conv1 = nn.ConvTranspose2d(width, width // 4, kernel_size=2, stride=2)
         self.upscale_layer_norm = SamLayerNorm(width // 4, data_format="channels_first")
         self.upscale_conv2 = nn.ConvTranspose2d(width // 4, width // 8, kernel_size=2, stride=2)
-        self.activation = nn.GELU()
         self.output_hypernetworks_mlps = nn.ModuleList(
             SamFeedForward(width, width, width // 8, 3) for _ in range(self.num_mask_tokens)
         )
@@ -117,17 +56,26 @@ class HQSamMaskDecoder(nn.Module):
         """The part of the HQ feature that depends on the image alone.
 
         image_embeddings (B, C, h, w), before any mask prompt is added; early_embeddings (B, h, w, vit_dim).
-        Returns (B, C / 8, 4h, 4w).
+        Returns (B, c, 4h, 4w).
         """
-        final = self.activation(self.encoder_norm(self.encoder_conv1(image_embeddings)))
-        early = self.compress_vit_conv1(early_embeddings.permute(0, 3, 1, 2))
-        early = self.activation(self.compress_vit_norm(early))
-        return self.encoder_conv2(final) + self.compress_vit_conv2(early)
+        image = image_embeddings.permute(0, 2, 3, 1)
+        final = upscale_cells(image, self.encoder_conv1, self.encoder_norm, self.encoder_conv2)
+        early = upscale_cells(
+            early_embeddings, self.compress_vit_conv1, self.compress_vit_norm, self.compress_vit_conv2
+        )
+        number, height, width = image.shape[:3]
+        features = image.new_empty(number, 4 * height, 4 * width, final.shape[-1])
+        put_cells(final + early, features)
+        return features.permute(0, 3, 1, 2).contiguous()
+
+    def project_image(self, image: Tensor, image_positions: Tensor) -> Tensor:
+        """What the first attention makes of image (B, C, h, w), which holds its dense prompt: (B, 3, L, C / rate)."""
+        return self.transformer.project_image(image.flatten(2).mT, image_positions)
 
     def forward(
         self,
         image_embeddings: Tensor,
-        image_positional_embeddings: Tensor,
+        image_positions: Tensor,
         hq_features: Tensor | None,
         sparse_prompt_embeddings: Tensor | None,
         absent_prompt_tokens: Tensor | None,
@@ -135,75 +83,143 @@ class HQSamMaskDecoder(nn.Module):
         num_prompts: int,
         multimask_output: bool,
         hq_token_only: bool,
+        image_projections: Tensor | None = None,
+        min_iou_score: float | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Masks and scores of P prompts on each of B images.
 
-        Shapes (T prompt tokens, C channels, h x w embedding grid, M masks per prompt):
-            image_embeddings (B, C, h, w); image_positional_embeddings (1, C, h, w); hq_features (B, C / 8, 4h, 4w),
+            image_embeddings (B, C, h, w); image_positions (L, C), the code of each; hq_features (B, c, 4h, 4w),
                 or None to decode as a plain SAM does, without the HQ token;
             sparse_prompt_embeddings (B, P, T, C); absent_prompt_tokens (B, P, T), True where attention must not look;
-            dense_prompt_embeddings (B or 1, P or 1, C, h, w)
+            dense_prompt_embeddings (B or 1, P or 1, C, h, w);
+            image_projections: what `project_image` makes of image_embeddings + dense_prompt_embeddings, where the
+                latter are the same for all prompts; by default computed here
 
         Returns mask logits (B, P, M, 4h, 4w) and scores (B, P, M). M is 1, or with multimask_output and without
         hq_token_only num_multimask_outputs, best score first. The score is SAM's estimate of the IoU of its own mask;
-        HQ-SAM has none for the HQ mask.
+        HQ-SAM has none for the HQ mask. With min_iou_score, masks of no higher score are not made: their logits are
+        -inf.
         """
-        batch, channels, height, width = image_embeddings.shape
-        output_tokens = [self.iou_token.weight, self.mask_tokens.weight]
-        if hq_features is not None:
-            output_tokens.append(self.hq_token.weight)
-        tokens, hide = _with_prompt_tokens(
-            torch.cat(output_tokens).expand(batch * num_prompts, 1, -1, -1),
-            sparse_prompt_embeddings,
-            absent_prompt_tokens,
+        batch, _, height, width = image_embeddings.shape
+        tokens, hide = self._tokens(
+            (batch, num_prompts), hq_features is not None, sparse_prompt_embeddings, absent_prompt_tokens
         )
-        image = (image_embeddings[:, None] + dense_prompt_embeddings).expand(batch, num_prompts, -1, -1, -1)
-        image = image.reshape(batch * num_prompts, 1, channels, height * width).transpose(2, 3)
-        position = image_positional_embeddings.flatten(2).transpose(1, 2)[:, None]
+        dense_image = image_embeddings[:, None] + dense_prompt_embeddings  # (B, 1 or P, C, h, w)
+        if dense_image.shape[1] > 1:
+            image_projections = None
+        elif image_projections is None:
+            image_projections = self.project_image(dense_image[:, 0], image_positions)
 
-        tokens, image = self.transformer(tokens, image, position, hide)
-        tokens = tokens[:, 0]
-        mask_vectors, scores = self._select_masks(tokens, multimask_output)
+        candidates = list(range(1, self.num_mask_tokens)) if multimask_output else [0]
+        vectors_of = [] if hq_token_only else candidates
+        wanted = [0, *(1 + i for i in vectors_of)]  # the IoU token, then those of the masks to be made
+        if hq_features is not None:
+            wanted.append(1 + self.num_mask_tokens)
+        dense_image = dense_image.flatten(3).mT  # (B, 1 or P, L, C)
+        tokens, image = self.transformer(tokens, dense_image, image_positions, hide, image_projections, wanted)
 
-        image = image[:, 0].transpose(1, 2).reshape(batch * num_prompts, channels, height, width)
-        upscaled = self.activation(self.upscale_layer_norm(self.upscale_conv1(image)))
-        upscaled = self.activation(self.upscale_conv2(upscaled))  # (N, C / 8, 4h, 4w)
-        if hq_features is None:
-            masks = mask_vectors @ upscaled.flatten(2)  # (N, M, 16hw)
+        scores, vectors = self._scores_and_vectors(tokens, candidates, vectors_of)
+        hq_vectors = None if hq_features is None else self.hq_mask_mlp(tokens[:, :, -1])  # (B, P, c)
+        if hq_token_only:
+            scores = scores[:, :, :1]
+        masks = self._passing_masks(
+            image.flatten(0, 1).unflatten(1, (height, width)),
+            None if vectors is None else vectors.flatten(0, 1),
+            None if hq_vectors is None else hq_vectors.flatten(0, 1),
+            scores.flatten(0, 1),
+            min_iou_score,
+        ).unflatten(0, (batch, num_prompts))
+        if hq_features is not None and hq_vectors is not None:
+            masks = masks + (hq_vectors @ hq_features.flatten(2))[:, :, None]
+        return masks.unflatten(-1, (4 * height, 4 * width)), scores
+
+    def _tokens(
+        self, shape: tuple[int, int], with_hq: bool, sparse: Tensor | None, absent: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Output tokens before the prompt tokens, (B, P, T, C), and what hides the absent ones, (B, P, T)."""
+        weights = [self.iou_token.weight, self.mask_tokens.weight]
+        if with_hq:
+            weights.append(self.hq_token.weight)
+        output = torch.cat(weights).expand(*shape, -1, -1)
+        if sparse is None or absent is None:
+            return output, None
+        tokens = torch.cat([output, sparse.to(output.dtype)], dim=2)
+        hide = torch.zeros_like(tokens[..., 0])
+        prompt = hide[..., output.shape[2] :].masked_fill(absent, float("-inf"))
+        return tokens, torch.cat([hide[..., : output.shape[2]], prompt], dim=-1)
+
+    def _scores_and_vectors(
+        self, tokens: Tensor, candidates: list[int], vectors_of: list[int]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Scores (B, P, M) of SAM's candidate masks, best first, and their hypernetwork vectors (B, P, M, c).
+
+        tokens: the IoU token, then those of the masks vectors_of, which are all candidates or none.
+        """
+        scores = self.iou_prediction_head(tokens[:, :, 0])[..., candidates]
+        # stable: on a tie the original takes the first mask
+        scores, order = scores.sort(dim=2, descending=True, stable=True)
+        if not vectors_of:
+            return scores, None
+        vectors = [self.output_hypernetworks_mlps[i](tokens[:, :, 1 + k]) for k, i in enumerate(vectors_of)]
+        stacked = torch.stack(vectors, dim=2)
+        return scores, stacked.gather(2, order[..., None].expand_as(stacked))
+
+    def _passing_masks(
+        self,
+        image: Tensor,
+        vectors: Tensor | None,
+        hq_vectors: Tensor | None,
+        scores: Tensor,
+        min_iou_score: float | None,
+    ) -> Tensor:
+        """`_masks` where scores (N, M) are higher than min_iou_score, -inf elsewhere."""
+        if min_iou_score is None:
+            return self._masks(image, vectors, hq_vectors)
+        passes = scores > min_iou_score
+        if torch.compiler.is_compiling() or passes.any(dim=1).all():
+            masks = self._masks(image, vectors, hq_vectors)
         else:
-            hq = self.mask_conv2(self.activation(self.mask_norm(self.mask_conv1(upscaled))))
-            hq = hq.unflatten(0, (batch, num_prompts)) + hq_features[:, None]
-            hq_vector = self.hq_mask_mlp(tokens[:, 1 + self.num_mask_tokens])[:, None]
-            masks = hq_vector @ hq.flatten(0, 1).flatten(2)  # (N, 1, 16hw)
-            if hq_token_only:
-                scores = scores[:, :1]
-            else:
-                masks = mask_vectors @ upscaled.flatten(2) + masks
-        masks = masks.unflatten(-1, (4 * height, 4 * width))
-        return masks.unflatten(0, (batch, num_prompts)), scores.unflatten(0, (batch, num_prompts))
+            some = passes.any(dim=1).nonzero()[:, 0]
+            masks = image.new_full((*passes.shape, 16 * image.shape[1] * image.shape[2]), float("-inf"))
+            if len(some) > 0:
+                some_vectors = None if vectors is None else vectors[some]
+                some_hq_vectors = None if hq_vectors is None else hq_vectors[some]
+                masks[some] = self._masks(image[some], some_vectors, some_hq_vectors)
+        return masks.masked_fill(~passes[..., None], float("-inf"))
 
-    def _select_masks(self, tokens: Tensor, multimask_output: bool) -> tuple[Tensor, Tensor]:
-        """The hypernetwork vectors (N, M, C / 8) of SAM's masks to output, and their scores (N, M)."""
-        scores = self.iou_prediction_head(tokens[:, 0])
-        first, last = (1, self.num_mask_tokens) if multimask_output else (0, 1)
-        vectors = torch.stack([self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in range(first, last)], dim=1)
-        scores = scores[:, first:last]
-        if multimask_output:
-            # stable: on a tie the original takes the first mask
-            scores, order = scores.sort(dim=1, descending=True, stable=True)
-            vectors = vectors.gather(1, order[..., None].expand_as(vectors))
-        return vectors, scores
+    def _upscale(self, image: Tensor) -> Tensor:
+        """The features (N, 4h + 2, 4w, c) that SAM's masks are products with, between rows of zeros.
 
+        image (N, h, w, C), attended.
+        """
+        number, height, width, channels = image.shape
+        bordered = image.new_empty(number, 4 * height + 2, 4 * width, channels // 8)
+        bordered[:, :1] = 0
+        bordered[:, -1:] = 0
+        rows = band_size(image, height, number * width * 2 * channels)
+        for top in range(0, height, rows):
+            cells = upscale_cells(
+                image[:, top : top + rows], self.upscale_conv1, self.upscale_layer_norm, self.upscale_conv2
+            )
+            put_cells(F.gelu(cells), bordered[:, 1 + 4 * top : 1 + 4 * top + 4 * cells.shape[1]])
+        return bordered
 
-def _with_prompt_tokens(output: Tensor, sparse: Tensor | None, absent: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Output tokens (N, 1, O, C) before the prompt tokens, and what hides the absent ones (N, 1, 1, T)."""
-    if sparse is None or absent is None:
-        return output, None
-    tokens = torch.cat([output, sparse.flatten(0, 1)[:, None].to(output.dtype)], dim=2)
-    hide = torch.zeros_like(tokens[..., 0])
-    absent = absent.flatten(0, 1)[:, None]
-    prompt = hide[..., output.shape[2] :].masked_fill(absent, float("-inf"))
-    return tokens, torch.cat([hide[..., : output.shape[2]], prompt], dim=-1)[:, :, None]
+    def _masks(self, image: Tensor, vectors: Tensor | None, hq_vectors: Tensor | None) -> Tensor:
+        """Logits (N, M, 16 L) but for what the HQ mask reads from the image alone.
+
+        image (N, h, w, C), attended; vectors (N, M, c) of SAM's masks and hq_vectors (N, c) of the HQ mask, which is
+        added to each of SAM's, or of which one is None.
+        """
+        bordered = self._upscale(image)
+        masks: Tensor | None = None
+        if vectors is not None:
+            masks = vectors @ bordered[:, 1:-1].flatten(1, 2).mT
+        if hq_vectors is not None:
+            hq_masks = refined_products(bordered, hq_vectors, self.mask_conv1, self.mask_norm, self.mask_conv2)
+            hq_masks = hq_masks.flatten(1)[:, None]
+            masks = hq_masks if masks is None else masks + hq_masks
+        assert masks is not None
+        return masks
 
 
 __all__ = ["HQ_HEAD_MODULES", "HQSamMaskDecoder"]

@@ -27,6 +27,7 @@ class HQSamPositionalEmbedding(nn.Module):
         super().__init__()
         self.positional_embedding: Tensor
         self.register_buffer("positional_embedding", torch.randn(2, num_pos_feats))
+        self._kept: tuple[Tensor, tuple, Tensor] | None = None
 
     def reset_parameters(self) -> None:
         nn.init.normal_(self.positional_embedding)
@@ -50,6 +51,20 @@ class HQSamPositionalEmbedding(nn.Module):
         centres = (torch.arange(size, device=self.positional_embedding.device, dtype=torch.float32) + 0.5) / size
         y, x = torch.meshgrid(centres, centres, indexing="ij")
         return self(torch.stack([x, y], dim=-1)).permute(2, 0, 1)[None]
+
+    def cells(self, size: int, dtype: torch.dtype) -> Tensor:
+        """The same by cell, (size * size, C) in dtype; kept for the next call as long as the matrix stays the same."""
+        matrix = self.positional_embedding
+        if torch.compiler.is_compiling() or matrix.is_inference():
+            return self._cells(size, dtype)
+        key, kept = (matrix._version, size, dtype), self._kept
+        if kept is None or kept[0] is not matrix or kept[1] != key:
+            with torch.inference_mode(False), torch.no_grad():
+                kept = self._kept = (matrix, key, self._cells(size, dtype))
+        return kept[2]
+
+    def _cells(self, size: int, dtype: torch.dtype) -> Tensor:
+        return self.grid(size)[0].flatten(1).mT.to(dtype).contiguous()
 
 
 class HQSamPromptEncoder(SamPromptEncoder):

@@ -13,6 +13,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.sam.modeling_sam import SamVisionAttention
 
 from .configuration_hq_sam import HQSamVisionConfig
+from .modeling_kernels import HQSamLinear, runs_eagerly_on_cpu
 
 # Scores held at once: 8 MiB in float32, about what stays in a cache while three kernels pass over it.
 SCORES_AT_ONCE = 2**21
@@ -47,19 +48,6 @@ def attend_in_parts(query: Tensor, key: Tensor, value: Tensor, row_bias: Tensor,
             torch.softmax(flat, dim=-1, out=flat)
             result[band] = (flat @ value[some]).view(part.shape)
     return result
-
-
-class HQSamLinear(nn.Linear):
-    """A linear layer on (B, h, w, C) that is a 1 x 1 convolution on a CPU in float32.
-
-    That goes to oneDNN, which is up to 1.5 times as fast as MKL's matrix product and rounds no worse.
-    """
-
-    def forward(self, hidden_state: Tensor) -> Tensor:
-        if not _on_cpu_eagerly(hidden_state) or hidden_state.dtype != torch.float32:
-            return super().forward(hidden_state)
-        kernel = self.weight[:, :, None, None]
-        return F.conv2d(hidden_state.permute(0, 3, 1, 2), kernel, self.bias).permute(0, 2, 3, 1)
 
 
 class HQSamVisionAttention(SamVisionAttention):
@@ -99,7 +87,7 @@ class HQSamVisionAttention(SamVisionAttention):
         """Attention on grids (B * windows * heads, h, w, C)."""
         number, height, width, channels = query.shape
         row_bias, column_bias = self._position_biases(query)
-        if _on_cpu_eagerly(query) and not torch.is_grad_enabled():
+        if runs_eagerly_on_cpu(query) and not torch.is_grad_enabled():
             return attend_in_parts(query, key, value, row_bias, column_bias)
         bias = row_bias[..., :, None] + column_bias[..., None, :]
         sequences = (-1, self.num_attention_heads, height * width)
@@ -131,7 +119,7 @@ class HQSamVisionMLP(nn.Module):
 
     def forward(self, hidden_state: Tensor) -> Tensor:
         """On (B, h, w, D); for inference on a CPU some rows at a time, so that the wide layer stays small."""
-        if not _on_cpu_eagerly(hidden_state) or torch.is_grad_enabled():
+        if not runs_eagerly_on_cpu(hidden_state) or torch.is_grad_enabled():
             return self.lin2(self.act(self.lin1(hidden_state)))
         rows = max(1, POSITIONS_AT_ONCE // (hidden_state.shape[0] * hidden_state.shape[2]))
         parts = [self.lin2(self.act(self.lin1(part))) for part in hidden_state.split(rows, dim=1)]
@@ -152,9 +140,4 @@ class HQSamVisionLayer(GradientCheckpointingLayer):
         return hidden_state + self.mlp(self.layer_norm2(hidden_state))
 
 
-def _on_cpu_eagerly(tensor: Tensor) -> bool:
-    """Whether what is tuned for a CPU, such as loops over parts, may run: not on other devices or while tracing."""
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
-
-
-__all__ = ["HQSamLinear", "HQSamVisionAttention", "HQSamVisionLayer", "HQSamVisionMLP", "attend_in_parts"]
+__all__ = ["HQSamVisionAttention", "HQSamVisionLayer", "HQSamVisionMLP", "attend_in_parts"]

@@ -1,9 +1,11 @@
 """Masks as pictures for people: overlays and cut-outs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+from .masks import mask_to_box
 
 # Colours told apart by most eyes (Okabe and Ito's palette without black and yellow).
 COLOURS = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0))
@@ -12,22 +14,24 @@ OPACITY = 0.5
 
 def overlay(
     image: np.ndarray,
-    masks: np.ndarray,
+    masks: Iterable[np.ndarray],
     boxes: Sequence[Sequence[float]] = (),
     points: Sequence[Sequence[float]] = (),
     labels: Sequence[int] = (),
 ) -> Image.Image:
-    """Lay masks (N, H, W) of bool over an RGB image (H, W, 3), each tinted and outlined in its own colour.
+    """Lay bool masks (H, W) over an RGB image (H, W, 3), each tinted and outlined in its own colour.
 
     boxes (x1, y1, x2, y2) are drawn as frames; points (x, y) as dots, green where their label is 1 and red where 0.
     """
-    height, width = image.shape[:2]
-    line = max(2, round(max(height, width) / 400))
+    line = max(2, round(max(image.shape[:2]) / 400))
     canvas = image.astype(np.float32)
     for i, mask in enumerate(masks):
         colour = np.array(COLOURS[i % len(COLOURS)], dtype=np.float32)
-        canvas[mask] = (1 - OPACITY) * canvas[mask] + OPACITY * colour
-        canvas[_outline(mask, line)] = 255
+        left, top, width, height = mask_to_box(mask)
+        window = np.s_[max(top - 1, 0) : top + height + 1, max(left - 1, 0) : left + width + 1]
+        part, inside = canvas[window], mask[window]
+        part[inside] = (1 - OPACITY) * part[inside] + OPACITY * colour
+        part[_outline(inside, line)] = 255
     picture = Image.fromarray(canvas.astype(np.uint8))
     draw = ImageDraw.Draw(picture)
     for i, box in enumerate(boxes):

@@ -60,7 +60,7 @@ class Outputs:
 
 
 def load_model(
-    name: str, device: str | None, dtype: str, image_size: int | None = None
+    name: str | os.PathLike, device: str | None, dtype: str, image_size: int | None = None
 ) -> tuple[HQSamModel, HQSamProcessor]:
     """Load model and processor from a folder, Hub repository or file. device: None for a GPU where there is one."""
     if device is None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedType, set_seed
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -38,6 +38,7 @@ from .training_validation import score, validate
 
 logger = logging.getLogger(__name__)
 
+SHARDING = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -75,6 +76,11 @@ class TrainingRun:
             # A step from scratch may use only some weights: a box asks for one mask, a point for three.
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=config.train == FROM_SCRATCH)],
         )
+        if self.accelerator.distributed_type in SHARDING:
+            raise ValueError(
+                f"Training runs on one process or with DDP, got {self.accelerator.distributed_type.value}. Choose "
+                "multi-GPU in `accelerate config`: the trained part is small, so there is nothing to shard."
+            )
         self.is_main = self.accelerator.is_main_process
         if self.is_main:
             _claim_folder(self.output, config)
@@ -247,7 +253,7 @@ def learning_rate(config: TrainingConfig, step: int, last: int, steps_per_epoch:
     if config.schedule == "step":
         return rate * (0.1 if step // steps_per_epoch >= config.drop_epoch else 1.0)
     if config.schedule == "cosine":
-        return rate * 0.5 * (1 + math.cos(math.pi * step / last))
+        return rate * 0.5 * (1 + math.cos(math.pi * min(1.0, step / (config.schedule_steps or last))))
     return rate
 
 

@@ -67,8 +67,6 @@ class Checkpoints:
         return json.loads((found[-1] / POSITION_FILE).read_text())
 
     def _save_learned(self, models: list[nn.Module], weights: list[dict[str, Tensor]], folder: str) -> None:
-        if not weights:  # FSDP and DeepSpeed write their shards themselves
-            return
         weights.clear()
         if self.accelerator.is_main_process:
             learned = learned_weights(self.accelerator.unwrap_model(models[0]))

@@ -56,6 +56,7 @@ class TrainingConfig:
         batch_size: images per process and forward pass; accumulation: passes per step.
         learning_rate, optimizer ("adam", "adamw"), weight_decay.
         schedule: "step" divides the rate by ten from epoch `drop_epoch` on; "cosine" falls to zero; "constant".
+        schedule_steps: where the cosine reaches zero; by default where the run ends.
         warmup_steps: the rate rises linearly over so many steps.
         max_grad_norm: gradients are clipped to this norm; null for no clipping.
         ema_decay: of an average of the weights that is evaluated and saved in their place; 0 for none.
@@ -102,6 +103,7 @@ class TrainingConfig:
     weight_decay: float = 0.0
     schedule: str = "step"
     drop_epoch: int = 10
+    schedule_steps: int | None = None
     warmup_steps: int = 0
     max_grad_norm: float | None = None
     ema_decay: float = 0.0
@@ -154,7 +156,15 @@ class TrainingConfig:
             "log_steps",
         ):
             _require(getattr(self, name) > 0, name, "positive", getattr(self, name))
-        for name in ("image_size", "max_steps", "eval_steps", "eval_samples", "patience", "max_grad_norm"):
+        for name in (
+            "image_size",
+            "max_steps",
+            "schedule_steps",
+            "eval_steps",
+            "eval_samples",
+            "patience",
+            "max_grad_norm",
+        ):
             value = getattr(self, name)
             _require(value is None or value > 0, name, "positive or null", value)
         for name in ("clicks", "num_workers", "warmup_steps", "weight_decay", "seed", "eval_overlays"):
@@ -208,11 +218,14 @@ class TrainingConfig:
     def refuse_changes(self, earlier: dict[str, Any]) -> None:
         """Raise ValueError if this run would compute something else than the one that is to be resumed."""
         now = self.to_dict()
-        changed = [key for key in now if key not in FREE_ON_RESUME and now[key] != earlier.get(key)]
-        if self.schedule == "cosine":
-            changed += [key for key in ("epochs", "max_steps") if now[key] != earlier.get(key)]
+        # A field that is younger than the run had no effect on it; its default says so.
+        least = TrainingConfig(data="-", output_dir="-", model="-")
+        earlier = {**least.to_dict(), **earlier}
+        changed = [key for key in now if key not in FREE_ON_RESUME and now[key] != earlier[key]]
+        if self.schedule == "cosine" and self.schedule_steps is None:
+            changed += [key for key in ("epochs", "max_steps") if now[key] != earlier[key]]
         if changed:
-            listing = "; ".join(f"`{key}` was {earlier.get(key)!r} and is {now[key]!r}" for key in changed)
+            listing = "; ".join(f"`{key}` was {earlier[key]!r} and is {now[key]!r}" for key in changed)
             raise ValueError(
                 f"The run in {self.output_dir} was started with another configuration: {listing}. Set them back to "
                 "resume it, or choose another output_dir."

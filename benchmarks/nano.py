@@ -1,0 +1,94 @@
+"""Figures of the embedded checkpoint, or of one that may replace it, on generated pictures that training did not see.
+
+example: python benchmarks/nano.py --model runs/nano/4_hq/final --control token=runs/nano/control_token/final \\
+             --control decoder=runs/nano/control_decoder/final --count 500 -o figures
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from hq_sam_hf import HQSamModel, HQSamProcessor
+from hq_sam_hf.embedded import EMBEDDED
+from hq_sam_hf.evaluation import evaluate
+from hq_sam_hf.evaluation_results import Evaluation
+from hq_sam_hf.files import write_atomically
+from hq_sam_hf.layouts import is_hq_key
+from hq_sam_hf.scenes import GROUPS, SceneGenerator
+
+SEED = 20261124  # of the pictures; training used 1 to 4
+PROMPTS = ("box", "centre", "clicks-3")
+SPLITS = ("validation", "held_out")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, default=EMBEDDED)
+    parser.add_argument(
+        "--control", action="append", default=[], metavar="NAME=FOLDER", help="tuned SAMs to compare with"
+    )
+    parser.add_argument("--count", type=int, default=500, help="pictures of each split")
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for figures.md and figures.json")
+    arguments = parser.parse_args()
+    columns = measure(arguments.model, ("sam", "hq", "sum"), arguments.count, arguments.workers)
+    for control in arguments.control:
+        name, _, folder = control.partition("=")
+        measured = measure(Path(folder), ("sam",), arguments.count, arguments.workers)
+        columns |= {f"control: {name}": measured["sam"]}
+    text = table(columns, arguments.model, arguments.count)
+    print(text)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    write_atomically(arguments.output / "figures.md", lambda file: file.write(text.encode()))
+    figures = json.dumps(columns, indent=1).encode()
+    write_atomically(arguments.output / "figures.json", lambda file: file.write(figures))
+
+
+def measure(folder: Path, outputs: tuple[str, ...], count: int, workers: int) -> dict[str, dict[str, Any]]:
+    """{output: {"split/group/prompt": {"masks", "miou", "mbiou"}}}, where group is solid, thin or all."""
+    model, processor = HQSamModel.from_pretrained(folder), HQSamProcessor.from_pretrained(folder)
+    side = model.config.vision_config.image_size
+    datasets = {split: SceneGenerator(count, SEED, side, split) for split in SPLITS}
+    result = evaluate(model, processor, datasets, PROMPTS, outputs, batch_size=8, num_workers=workers, progress=True)
+    # A single point may mean several things, so SAM's best scored candidate answers it.
+    clicked = evaluate(
+        model, processor, datasets, ("centre",), outputs, batch_size=8, num_workers=workers, multimask_output=True
+    )
+    return {output: {**_means(result, output, ""), **_means(clicked, output, " (multimask)")} for output in outputs}
+
+
+def _means(result: Evaluation, output: str, suffix: str) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for group in ("all", "solid", "thin"):
+
+        def key(record: dict[str, Any], group: str = group) -> tuple:
+            counts = group in ("all", GROUPS[record["families"]])
+            return (record["dataset"], record["prompt"], counts, record["output"])
+
+        for (split, prompt, counts, of), means in result.means(key).items():
+            if counts and of == output:
+                found[f"{split}/{group}/{prompt}{suffix}"] = means
+    return found
+
+
+def table(columns: dict[str, dict[str, Any]], folder: Path, count: int) -> str:
+    model = HQSamModel.from_pretrained(folder)
+    weights = {name: weight.numel() for name, weight in model.named_parameters()}
+    added = sum(number for name, number in weights.items() if is_hq_key(name))
+    total = sum(weights.values())
+    lines = [
+        f"{count} pictures of each split, seed {SEED}. mIoU / mBIoU in per cent. The HQ head adds {added:,} to "
+        f"{total - added:,} weights, {100 * added / (total - added):.1f} %.",
+        "",
+        f"| split / group / prompt | masks | {' | '.join(columns)} |",
+        f"|---|---:|{'---:|' * len(columns)}",
+    ]
+    for row, first in next(iter(columns.values())).items():
+        cells = [f"{column[row]['miou']:.1f} / {column[row]['mbiou']:.1f}" for column in columns.values()]
+        lines.append(f"| {row} | {first['masks']} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

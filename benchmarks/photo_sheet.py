@@ -1,0 +1,95 @@
+"""A picture for the docs: what a model makes of boxes around the objects of real photos.
+
+example: python benchmarks/photo_sheet.py --model runs/nano/4_hq/final -o photos.png --objects coffee/spoon coins/large
+         python benchmarks/photo_sheet.py --sam runs/nano/2_all/final -o sam.png
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+from PIL import Image, ImageDraw
+
+from hq_sam_hf import HQSamModel, HQSamProcessor
+from hq_sam_hf.embedded import EMBEDDED
+from hq_sam_hf.evaluation import evaluate
+from hq_sam_hf.evaluation_pictures import HEIGHT, save_cases
+from hq_sam_hf.evaluation_results import OUTPUT_TITLES, Evaluation
+from hq_sam_hf.own_data import load_paired_folders
+
+PHOTOS = Path(__file__).parent.parent / "tests" / "photos"
+ROW = (900, 190)  # the most that the panels of an object take, in pixels
+BAND = 18  # for the words above them
+GAP = 16  # between columns
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, default=EMBEDDED)
+    parser.add_argument("--sam", type=Path, help="a plain SAM instead, without HQ masks")
+    parser.add_argument("--photos", type=Path, default=PHOTOS, help="folder with images/ and masks/NAME/OBJECT.png")
+    parser.add_argument("--objects", nargs="+", metavar="NAME/OBJECT", help="what to show, by default all")
+    parser.add_argument("--prompt", default="box", help="as `hq-sam evaluate --prompts` takes")
+    parser.add_argument("--columns", type=int, default=2)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the picture to write: .png or .jpg")
+    arguments = parser.parse_args()
+    datasets.disable_progress_bars()
+
+    folder = arguments.sam or arguments.model
+    model = (HQSamModel.from_sam_pretrained if arguments.sam else HQSamModel.from_pretrained)(folder)
+    processor = HQSamProcessor.from_pretrained(folder)
+    dataset = load_paired_folders(arguments.photos / "images", arguments.photos / "masks")
+    outputs = ["sam"] if arguments.sam else ["sam", "hq", "sum"]
+    result = evaluate(model, processor, dataset, arguments.prompt, outputs, protocol="aspect")
+
+    found = by_object(result, arguments.photos / "masks")
+    absent = set(arguments.objects or ()) - set(found)
+    if absent:
+        parser.error(f"there is no {', '.join(sorted(absent))} among {', '.join(found)}")
+    titles = {name: title(name, records) for name, records in found.items()}
+    print(result.markdown(), *titles.values(), sep="\n")
+    shown = arguments.objects or list(found)
+    with tempfile.TemporaryDirectory() as pictures:
+        cases = [found[name][-1] for name in shown]
+        paths = save_cases(result, cases, model, processor, dataset, pictures)
+        sheet([titles[name] for name in shown], paths, arguments.columns).save(arguments.output)
+
+
+def by_object(result: Evaluation, masks: Path) -> dict[str, list[dict[str, Any]]]:
+    """{NAME/OBJECT: its records, one per output}, of the last prompt."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for record in result.records:
+        if record["prompt"] == result.records[-1]["prompt"]:
+            objects = sorted(path.stem for path in (masks / record["name"]).iterdir())
+            found.setdefault(f"{record['name']}/{objects[record['mask']]}", []).append(record)
+    return found
+
+
+def title(name: str, records: list[dict[str, Any]]) -> str:
+    figures = [
+        f"{OUTPUT_TITLES[one['output']]} {100 * one['iou']:.1f} / {100 * one['boundary_iou']:.1f}" for one in records
+    ]
+    return "   |   ".join([f"{name}: {records[0]['prompt']}", "truth", *figures])
+
+
+def sheet(titles: Sequence[str], paths: Sequence[Path], columns: int) -> Image.Image:
+    """The panels of the pictures, each row under its title, from left to right and down."""
+    columns = min(columns, len(paths))
+    width, height = ROW[0] + GAP, ROW[1] + BAND
+    canvas = Image.new("RGB", (width * columns - GAP, height * -(-len(paths) // columns)), "white")
+    pen = ImageDraw.Draw(canvas)
+    for i, (words, path) in enumerate(zip(titles, paths)):
+        x, y = i % columns * width, i // columns * height
+        with Image.open(path) as picture:
+            panels = picture.crop((0, picture.height - HEIGHT, picture.width, picture.height))
+        panels.thumbnail(ROW, Image.Resampling.LANCZOS)
+        pen.text((x + 2, y + 3), words, fill="black")
+        canvas.paste(panels, (x, y + BAND))
+    return canvas
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Prompts for the objects of many pictures, from a CSV or JSON file, one object per row.
+
+    image    path of the picture, from the folder of the file
+    box      x1, y1, x2, y2        CSV: "165 15 415 310", or columns x1, y1, x2, y2
+    points   [[x, y], ...]         CSV: "290 150; 20 20"
+    labels   1 on the object, 0 on the background, by default all 1     CSV: "1 0"
+    mask     path of a rough mask of the picture's size, from the folder of the file
+    label    what the object is called
+
+An object needs `image` and at least one of box, points and mask; coordinates are pixels of the picture. JSON is a list
+of objects with these keys.
+"""
+
+import csv
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+FIELDS = ("image", "box", "points", "labels", "mask", "label")
+
+
+@dataclass
+class ObjectPrompt:
+    """What points at one object, in pixels of its picture."""
+
+    box: list[float] | None = None
+    points: list[list[float]] | None = None
+    labels: list[int] | None = None
+    mask: str | None = None
+    label: str | None = None
+
+    def given(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def read_prompts(path: str | os.PathLike) -> dict[Path, list[ObjectPrompt]]:
+    """The prompts of each picture, in the order of the file. Raises ValueError that names the row."""
+    file = Path(path)
+    if not file.is_file():
+        raise ValueError(f"{os.fspath(path)!r} is not a file.")
+    suffix = file.suffix.lower()
+    if suffix not in (".csv", ".json"):
+        raise ValueError(f"Prompts are read from .csv or .json files, got {os.fspath(path)!r}.")
+    prompts: dict[Path, list[ObjectPrompt]] = {}
+    for number, row in enumerate(_csv_rows(file) if suffix == ".csv" else _json_rows(file), start=1):
+        try:
+            image, prompt = _parse(row, file.absolute().parent)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{os.fspath(path)!r}, object {number}: {error}") from error
+        prompts.setdefault(image, []).append(prompt)
+    if not prompts:
+        raise ValueError(f"{os.fspath(path)!r} holds no prompts.")
+    return prompts
+
+
+def _json_rows(file: Path) -> list[Any]:
+    try:
+        rows = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{str(file)!r} is no JSON ({error}).") from error
+    if not isinstance(rows, list):
+        raise ValueError(
+            f"{str(file)!r} must be a list of objects with `image` and prompts, got {type(rows).__name__}."
+        )
+    return rows
+
+
+def _csv_rows(file: Path) -> list[dict[str, Any]]:
+    """Rows of CSV as of JSON; an empty cell is left out."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            rows = list(csv.DictReader(lines, restkey="more", strict=True))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{str(file)!r} is no CSV in UTF-8 ({error}).") from error
+    return [_csv_row({key: value for key, value in row.items() if value}) for row in rows]
+
+
+def _csv_row(row: dict[str, Any]) -> dict[str, Any]:
+    corners = [row.pop(name) for name in ("x1", "y1", "x2", "y2") if name in row]
+    if corners:
+        row["box"] = " ".join([*corners, row.get("box", "")])
+    readers = {
+        "box": lambda text: text.replace(",", " ").split(),
+        "points": lambda text: [point.replace(",", " ").split() for point in text.split(";") if point.strip()],
+        "labels": lambda text: text.replace(",", " ").replace(";", " ").split(),
+    }
+    return {key: readers[key](value) if key in readers else value for key, value in row.items()}
+
+
+def _parse(row: Any, folder: Path) -> tuple[Path, ObjectPrompt]:
+    if not isinstance(row, dict) or not isinstance(row.get("image"), str):
+        raise ValueError(f"`image` must name a picture, got {row!r:.80}.")
+    unknown = sorted(str(key) for key in row.keys() - set(FIELDS))
+    if unknown:
+        raise ValueError(f"unknown {', '.join(map(repr, unknown))}; expected {', '.join(FIELDS)}.")
+    box, points, labels, mask, label = (row.get(key) for key in FIELDS[1:])
+    if box is None and points is None and mask is None:
+        raise ValueError("no prompt; give a box, points or a mask.")
+    for name, value in (("mask", mask), ("label", label)):
+        if value is not None and not isinstance(value, str):
+            raise ValueError(f"`{name}` must be text, got {value!r}.")
+    if box is not None:
+        box = _numbers("box", box, 4, "x1, y1, x2, y2")
+    if points is not None:
+        if not isinstance(points, list) or not points:
+            raise ValueError(f"`points` must be x, y pairs, got {points!r}.")
+        points = [_numbers("points", point, 2, "x, y") for point in points]
+    if labels is not None:
+        if points is None or not isinstance(labels, list) or len(labels) != len(points):
+            raise ValueError(f"`labels` must be one per point, got {labels!r} for {len(points or [])} points.")
+        if any(label not in (0, 1, "0", "1") for label in labels):
+            raise ValueError(f"`labels` must be 1 (on the object) or 0 (on the background), got {labels!r}.")
+        labels = [int(label) for label in labels]
+    mask = None if mask is None else str(folder / mask)
+    return Path(os.path.normpath(folder / row["image"])), ObjectPrompt(box, points, labels, mask, label)
+
+
+def _numbers(name: str, values: Any, count: int, form: str) -> list[float]:
+    try:
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError):
+        numbers = []
+    if len(numbers) != count:
+        raise ValueError(f"`{name}` must be {form} in pixels, got {values!r}.")
+    return numbers
+
+
+__all__ = ["ObjectPrompt", "read_prompts"]

@@ -1,0 +1,37 @@
+"""Evaluate the rows of test_evaluation on two processes; each writes FOLDER/RANK.
+
+In a program of its own: processes forked from one that has computed on several threads may wait for these for ever.
+"""
+
+import os
+import sys
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import torch
+from accelerate import debug_launcher
+from oracle import SMALL, pair
+from test_evaluation import ROWS
+
+from hq_sam_hf import HQSamProcessor
+from hq_sam_hf.evaluation import evaluate
+
+
+class CountedRows(list):
+    """Rows that know how many of them were read."""
+
+    read = 0
+
+    def __getitem__(self, index):
+        self.read += 1
+        return super().__getitem__(index)
+
+
+def evaluate_share(folder: str) -> None:
+    model, rows = pair(SMALL)[1], CountedRows(ROWS)
+    result = evaluate(model, HQSamProcessor.from_config(model.config), rows, prompts=("box", "points-2"))
+    torch.save((rows.read, result.records), f"{folder}/{torch.distributed.get_rank()}")
+
+
+if __name__ == "__main__":
+    debug_launcher(evaluate_share, args=(sys.argv[1],), num_processes=2)
