@@ -117,7 +117,7 @@ class Browser:
         self.wait(self.photo_is_drawn)
 
     def photo_is_drawn(self) -> bool:
-        script = "const i = document.querySelector('.photo'); return i.complete && i.getBoundingClientRect().height > 20"
+        script = "const i = document.querySelector('.photo'); return i.complete && i.clientHeight > 20"
         return self.driver.execute_script(script)
 
     def stage(self, panel: str):
@@ -279,7 +279,7 @@ def test_two_visitors_at_once_keep_their_own_pictures(browsers, address, predict
         assert browser.download("save-mask").name == f"{path.stem}_mask.png"
     browsers[0].press("clear")
     assert len(browsers[1].marks()) == 2
-    left_behind = [path for path in Path(os.environ["GRADIO_TEMP_DIR"]).rglob("picture_?.png")]
+    left_behind = list(Path(os.environ["GRADIO_TEMP_DIR"]).rglob("picture_?.png"))
     assert left_behind == []
 
 

@@ -53,7 +53,8 @@ footer, .file-link { display: none !important; }
 #header h1 { margin: 0; }
 #header p { margin: .2rem 0 0; }
 #toolbar { gap: .5rem; flex-wrap: wrap; align-items: center; }
-#toolbar > button { flex: none; width: auto; min-width: 0; padding: .45rem .9rem; font-weight: 500; font-size: .95rem; }
+#toolbar > button { flex: none; width: auto; min-width: 0; padding: .45rem .9rem; font-weight: 500; }
+#toolbar > button { font-size: .95rem; }
 #model { flex: 1 1 12rem; max-width: 20rem; }
 @media (min-width: 1100px) { #undo, #save-mask, #model { margin-left: 1rem; } }
 """
