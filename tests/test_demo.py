@@ -4,8 +4,13 @@ import base64
 import io
 import json
 import os
+import re
 import shutil
+import signal
 import socket
+import subprocess
+import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -369,6 +374,41 @@ def test_automatic_masks_are_shown_and_saved_with_numbers(browser, predictors):
     assert np.array_equal(np.asarray(Image.open(browser.download("save-mask"))), session.mask())
 
 
+def test_automatic_masks_that_come_late_are_not_shown_over_another_picture(browser, monkeypatch, tmp_path):
+    find_everything, release, done = DemoSession.find_everything, threading.Event(), threading.Event()
+
+    def slow(session):
+        release.wait(PATIENCE)
+        find_everything(session)
+        done.set()
+
+    monkeypatch.setattr(DemoSession, "find_everything", slow)
+    browser.sample()
+    browser.all("#automatic")[0].click()
+    Image.fromarray(picture((240, 360))).save(tmp_path / "other.png")
+    browser.open(tmp_path / "other.png")
+    browser.click(0.5, 0.5)
+    layer = browser.layer("hq")
+    release.set()
+    assert done.wait(PATIENCE)
+    time.sleep(2)
+    assert browser.note.startswith("other.png")
+    assert np.array_equal(browser.layer("hq"), layer)
+    assert len(browser.marks()) == 1
+
+
+def test_an_event_that_fails_is_told_and_the_page_stays_usable(browser, monkeypatch):
+    browser.sample()
+    browser.click(0.5, 0.35)
+    monkeypatch.setattr(HQSamPredictor, "predict", lambda *args, **kwargs: 1 / 0)
+    browser.click(0.3, 0.7)
+    assert len(browser.marks()) == 1
+    assert "That did not work (ZeroDivisionError)" in browser.messages
+    monkeypatch.undo()
+    browser.click(0.3, 0.7)
+    assert len(browser.marks()) == 2
+
+
 def test_nothing_is_fetched_from_elsewhere(browser, address):
     browser.driver.get_log("performance")
     browser.visit(address)
@@ -405,3 +445,32 @@ def test_a_port_that_is_taken_is_told_in_one_line(tmp_path, capsys):
     *_, last = capsys.readouterr().err.strip().splitlines()
     assert last.startswith(f"hq-sam: Cannot serve at 127.0.0.1, port {port}")
     assert last.endswith("Choose another with --host and --port.")
+
+
+def test_the_command_serves_and_leaves_no_upload_behind(tmp_path):
+    model = save_base(tmp_path / "model")
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    command = [sys.executable, "-m", "hq_sam_hf.cli", "demo", "--model", str(model)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            for line in process.stderr:
+                if found := re.search(r"The demo is at (http://127\.0\.0\.1:\d+/)", line):
+                    break
+            with urllib.request.urlopen(found[1]) as response:
+                assert "HQ-SAM" in response.read().decode()
+            head = b'--edge\r\nContent-Disposition: form-data; name="files"; filename="photo.jpg"\r\n\r\n'
+            body = head + SAMPLE.read_bytes() + b"\r\n--edge--\r\n"
+            headers = {"Content-Type": "multipart/form-data; boundary=edge"}
+            urllib.request.urlopen(urllib.request.Request(f"{found[1]}gradio_api/upload", body, headers)).close()
+            assert len(list((tmp_path / "tmp").rglob("photo.jpg"))) == 1
+        finally:
+            process.send_signal(signal.SIGTERM)
+    assert process.returncode == 0
+    assert list((tmp_path / "tmp").rglob("*.jpg")) == []
+
+
+@pytest.mark.parametrize("port", [0, 70000])
+def test_a_port_that_is_none_is_refused(port, capsys):
+    assert main(["demo", "--model", "anything", "--port", str(port)]) == 1
+    assert capsys.readouterr().err == f"hq-sam: The port must be from 1 to 65535, got {port}.\n"

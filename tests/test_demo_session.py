@@ -1,6 +1,7 @@
 """What a visitor of the demo has, without the page: the predictor's masks, the way back, and clear refusals."""
 
 import gc
+import importlib.util
 import struct
 import zlib
 
@@ -11,6 +12,7 @@ from pictures import picture
 from PIL import Image
 
 from hq_sam_hf import HQSamPredictor, HQSamProcessor, demo_session
+from hq_sam_hf.cli import main
 from hq_sam_hf.demo_session import MAX_PIXELS, DemoSession, Prompts
 
 EVERYTHING = {"points_per_side": 4, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
@@ -242,3 +244,10 @@ def test_what_cannot_be_opened_is_told_in_a_sentence(predictors, tmp_path, name,
     with pytest.raises(ValueError, match=message) as raised:
         DemoSession(tmp_path / name, predictors)
     assert str(tmp_path) not in str(raised.value)
+
+
+def test_without_gradio_the_command_tells_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main(["demo", "--model", "anything"]) == 1
+    expected = 'The demo needs gradio, which is not installed. Install it with: pip install "hq-sam-hf[demo]"'
+    assert capsys.readouterr().err == f"hq-sam: {expected}\n"

@@ -11,9 +11,12 @@ import io
 import itertools
 import logging
 import os
+import signal
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +66,7 @@ footer, .file-link { display: none !important; }
 def run_demo(
     models: Sequence[str], host: str = "127.0.0.1", port: int | None = None, device: str | None = None
 ) -> None:
-    """Load the models and serve the page until it is interrupted.
+    """Load the models and serve the page until it is interrupted. To be called in the main thread.
 
     models: folders, Hub repositories or checkpoint files to choose from; the first one is chosen at the start.
     host: the address to listen at; "0.0.0.0" lets other machines in. port: by default the first free one from 7860.
@@ -73,15 +76,33 @@ def run_demo(
         raise ValueError(
             'The demo needs gradio, which is not installed. Install it with: pip install "hq-sam-hf[demo]"'
         )
+    if port is not None and not 0 < port < 65536:
+        raise ValueError(f"The port must be from 1 to 65535, got {port}.")
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logger.setLevel(logging.INFO)
     predictors = {}
     for name in models:
         model, processor = load_model(name, device, "float32")
         predictors[name] = HQSamPredictor(model, processor)
-    with tempfile.TemporaryDirectory(prefix="hq-sam-demo-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # uploads, which then go with the server
+    with _uploads_deleted_at_the_end():
         page = build_page(predictors)
         logger.info("The demo is at %s until Ctrl+C is pressed.", serve(page, host, port))
+        if host not in ("127.0.0.1", "::1", "localhost"):
+            logger.warning("Whoever can reach %s can use it; there is no password.", host)
         page.block_thread()
+
+
+@contextmanager
+def _uploads_deleted_at_the_end() -> Iterator[None]:
+    """Uploads go to a folder of this server, which is deleted also when the process is asked to terminate."""
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        with tempfile.TemporaryDirectory(prefix="hq-sam-demo-") as folder:
+            os.environ["GRADIO_TEMP_DIR"] = folder
+            yield
+    finally:
+        os.environ.pop("GRADIO_TEMP_DIR", None)
+        signal.signal(signal.SIGTERM, previous)
 
 
 def build_page(
@@ -92,18 +113,28 @@ def build_page(
     import gradio as gr
 
     def warn(problem: Exception | str) -> None:
-        gr.Warning(html.escape(str(problem)), title="HQ-SAM", duration=20)
+        gr.Warning(html.escape(str(problem)), duration=20)
+
+    @contextmanager
+    def told() -> Iterator[None]:
+        """What goes wrong inside becomes a message on the page."""
+        try:
+            yield
+        except ValueError as error:
+            warn(error)
+        except Exception as error:  # the page must stay usable, whatever it was
+            logger.exception("A visitor's event failed.")
+            warn(f"That did not work ({type(error).__name__}). The server's log has more.")
 
     def open_picture(path: str | Path, model: str) -> tuple[Any, Any]:
         start = time.perf_counter()
-        try:
+        with told():
             session = DemoSession(path, predictors, model, automatic_options)
-        except ValueError as error:
-            warn(error)
-            return gr.skip(), gr.skip()
-        logger.info("%s: a picture of %d x %d pixels opened in %.0f ms", model, *session.size[::-1], _since(start))
-        photo = _data_uri(session.view, format="JPEG", quality=90)
-        return session, gr.HTML(photo=photo, value=_overlay(session, start))
+            photo = _data_uri(session.view, format="JPEG", quality=90)
+            overlay = _overlay(session, start)
+            logger.info("%s: %d x %d pixels opened in %.0f ms", model, *session.size[::-1], _since(start))
+            return session, gr.HTML(photo=photo, picture=session.id, value=overlay)
+        return gr.skip(), gr.skip()
 
     def open_upload(path: str, model: str) -> tuple[Any, Any]:
         try:
@@ -114,26 +145,25 @@ def build_page(
     def open_sample(model: str) -> tuple[Any, Any]:
         return open_picture(SAMPLE, model)
 
-    def changed(session: DemoSession | None, change: Callable[[DemoSession], None]) -> Any:
-        """The overlay after a change, or after one that was refused the old one and why."""
+    def changed(session: DemoSession | None, change: Callable[[DemoSession], None], event: Any = None) -> Any:
+        """The overlay after a change, or after one that was refused the old one and why. event: of the canvas."""
         if session is None:
             warn(NO_PICTURE)
-            return gr.HTML(photo=None, value=None)
+            return gr.HTML(photo=None, picture=None, value=None)
         start = time.perf_counter()
-        try:
+        with told():
             change(session)
-        except ValueError as error:
-            warn(error)
-        overlay = _overlay(session, start)
+        overlay = _overlay(session, start, None if event is None else event.number)
         logger.info("%s: answered in %.0f ms", session.model, _since(start))
         return overlay
 
     def add_point(session: DemoSession | None, event: gr.EventData) -> Any:
-        return changed(session, lambda s: s.add_point(*_pixel(s, event.x, event.y), int(event.label)))
+        return changed(session, lambda s: s.add_point(*_pixel(s, event.x, event.y), int(event.label)), event)
 
     def set_box(session: DemoSession | None, event: gr.EventData) -> Any:
-        corners = (event.x1, event.y1), (event.x2, event.y2)
-        return changed(session, lambda s: s.set_box(*_pixel(s, *corners[0]), *_pixel(s, *corners[1])))
+        return changed(
+            session, lambda s: s.set_box(*_pixel(s, event.x1, event.y1), *_pixel(s, event.x2, event.y2)), event
+        )
 
     def undo(session: DemoSession | None) -> Any:
         return changed(session, DemoSession.undo)
@@ -148,12 +178,13 @@ def build_page(
         return changed(session, DemoSession.find_everything)
 
     def save(session: DemoSession | None, kind: str) -> Path:
+        """Raises gradio's error, so that nothing is downloaded."""
         if session is None:
-            raise gr.Error(NO_PICTURE, title="HQ-SAM", print_exception=False)
+            raise gr.Error(NO_PICTURE, print_exception=False)
         try:
             return session.save(kind)
         except ValueError as error:
-            raise gr.Error(html.escape(str(error)), title="HQ-SAM", print_exception=False) from error
+            raise gr.Error(html.escape(str(error)), print_exception=False) from error
 
     def save_mask(session: DemoSession | None) -> Path:
         return save(session, "mask")
@@ -185,6 +216,7 @@ def build_page(
             apply_default_css=False,
             elem_id="canvas",
             photo=None,
+            picture=None,
         )
 
         opened = {"outputs": [session, canvas], "concurrency_id": "model", "api_visibility": "private"}
@@ -199,7 +231,7 @@ def build_page(
         model.input(choose_model, [session, model], **{**asked, "show_progress": "full"})
         everything.click(find_everything, session, canvas, api_visibility="private")
         for button, handler, file in ((mask_button, save_mask, mask_file), (cutout_button, save_cutout, cutout_file)):
-            saved = button.click(handler, session, file, api_visibility="private")
+            saved = button.click(handler, session, file, concurrency_id="files", api_visibility="private")
             saved.success(None, js=_DOWNLOAD % file.elem_id)
     return page
 
@@ -229,6 +261,9 @@ def serve(page: "gradio.Blocks", host: str, port: int | None) -> str:
             enable_monitoring=False,
             run_history=False,
             footer_links=[],
+            ssr_mode=False,
+            mcp_server=False,
+            pwa=False,
             theme=gr.themes.Default(primary_hue="blue", font=fonts[0], font_mono=fonts[1]),
             css=PAGE_CSS,
             app_kwargs={"middleware": [Middleware(_WithPolicy)], "docs_url": None, "redoc_url": None},
@@ -258,13 +293,14 @@ class _WithPolicy:
 _serial = itertools.count()
 
 
-def _overlay(session: DemoSession, start: float) -> dict[str, Any]:
+def _overlay(session: DemoSession, start: float, answered: int | None = None) -> dict[str, Any]:
     """The value of the canvas, see `demo_canvas`; with a number, so that it differs from the one before.
 
-    start: when the change began, by time.perf_counter().
+    start: when the change began, by time.perf_counter(). answered: the number of the click or drag.
     """
     height, width = session.size
-    value: dict[str, Any] = {"serial": next(_serial), "sam": None, "hq": None, "points": [], "box": None}
+    value: dict[str, Any] = {"picture": session.id, "serial": next(_serial), "answered": answered}
+    value |= {"sam": None, "hq": None, "points": [], "box": None}
     if session.records is not None:
         value["hq"] = _layer_uri(label_map(session.records, session.view_size), COLOURS)
         count = len(session.records)

@@ -1,14 +1,17 @@
 """The part of the demo's page that shows the picture and takes clicks: HTML, CSS and JavaScript for `gradio.HTML`.
 
-It has two properties. `photo` is the picture as a data URI. `value` is what lies over it:
+It has three properties. `photo` is the picture as a data URI and `picture` its id. `value` is what lies over it:
 
+    picture  the id of the picture that it belongs to; over another one it is not shown
     points   [[x, y, label], ...] and box [x1, y1, x2, y2] or null, as shares of the picture's width and height
     sam, hq  the layers of the two panels as data URIs, or null
     note     a line under the panels
+    answered the number of the click or drag that this answers, or null
 
-It triggers `point` with {x, y, label} for a click and `box` with {x1, y1, x2, y2} for a drag, as such shares. A file
-that is dropped is handed to the upload button. gradio takes these texts as templates, so that they may hold neither
-backquotes nor dollar signs.
+It triggers `point` with {number, x, y, label} for a click and `box` with {number, x1, y1, x2, y2} for a drag, as such
+shares; until they are answered their marks are pale. A file that is dropped is handed to the upload button.
+
+gradio takes these texts as templates, so that they may hold neither backquotes nor dollar signs.
 """
 
 CANVAS_HTML = """
@@ -80,7 +83,9 @@ const stages = every('.stage');
 const NEAR = 6;  // a pointer that moves no further, in pixels of the screen, has clicked
 let label = 1;
 let drag = null;
+let sent = 0;
 let pending = [];
+let shown = null;
 
 function place(marks, kind, mark, isPending) {
   const node = document.createElement('i');
@@ -100,12 +105,12 @@ function place(marks, kind, mark, isPending) {
 }
 
 function drawMarks() {
-  const shown = props.value || {points: [], box: null};
+  element.classList.toggle('busy', pending.length > 0);
   for (const marks of every('.marks')) {
     marks.replaceChildren();
     const replaced = drag || pending.some(([kind]) => kind === 'box');
-    if (shown.box && !replaced) place(marks, 'box', shown.box, false);
-    for (const point of shown.points) place(marks, 'point', point, false);
+    if (shown && shown.box && !replaced) place(marks, 'box', shown.box, false);
+    for (const point of shown ? shown.points : []) place(marks, 'point', point, false);
     for (const [kind, mark] of pending) place(marks, kind, mark, true);
     if (drag && drag.box) place(marks, 'box', drag.box, true);
   }
@@ -118,10 +123,11 @@ function setImage(image, uri) {
 }
 
 function draw() {
-  pending = [];
-  element.classList.remove('busy');
-  const shown = props.value;
+  // Automatic masks take their time, and may come when another picture was opened.
+  if (props.value && props.value.picture !== props.picture) return;
+  shown = props.value;
   if (shown) {
+    if (shown.answered !== null) pending = pending.filter((sending) => sending[2] > shown.answered);
     for (const panel of ['sam', 'hq']) setImage(one('[data-panel="' + panel + '"] .layer'), shown[panel]);
     one('.note').textContent = shown.note;
   }
@@ -129,6 +135,7 @@ function draw() {
 }
 
 function drawPhoto() {
+  pending = [];
   for (const photo of photos) setImage(photo, props.photo);
   one('.empty').hidden = Boolean(props.photo);
   one('.work').hidden = !props.photo;
@@ -141,10 +148,10 @@ function share(event, stage) {
 }
 
 function send(kind, mark, data) {
-  pending.push([kind, mark]);
-  element.classList.add('busy');
+  sent += 1;
+  pending.push([kind, mark, sent]);
   drawMarks();
-  trigger(kind, data);
+  trigger(kind, {...data, number: sent});
 }
 
 for (const stage of stages) {

@@ -33,8 +33,12 @@ VIEW_SIDE = 1280
 # What browsers and cameras write. Pillow opens more, some of it through other programs.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
 
-# For the automatic masks of a visitor who waits: a quarter of the usual 32 x 32 points.
-AUTOMATIC_OPTIONS: Mapping[str, Any] = {"points_per_side": 16}
+# A quarter of the generator's usual points, for a visitor who waits; and less strict, as small models are less sure.
+AUTOMATIC_OPTIONS: Mapping[str, Any] = {
+    "points_per_side": 16,
+    "pred_iou_thresh": 0.6,
+    "stability_score_thresh": 0.8,
+}
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,7 @@ class DemoSession:
     def save(self, kind: str) -> Path:
         """Write the "mask" or the "cutout" as PNG; the file goes with the session. Gives its path."""
         picture = Image.fromarray(self.mask()) if kind == "mask" else self.cutout()
-        path = Path(self._folder.name) / f"{Path(self.name).stem}_{kind}.png"
+        path = Path(self._folder.name) / f"{Path(self.name).stem[:80]}_{kind}.png"
         write_atomically(path, lambda file: picture.save(file, format="PNG", compress_level=1))
         return path
 
