@@ -4,8 +4,10 @@ import re
 import shlex
 from pathlib import Path
 
+import datasets
 import pytest
 from oracle import SMALL, pair
+from small_detectors import save_grounding_dino
 from small_hqseg44k import small_files, write_folders
 
 from hq_sam_hf import HQSamConfig, HQSamImageProcessor, HQSamModel, HQSamProcessor
@@ -14,6 +16,7 @@ from hq_sam_hf.cli import main
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
 PUBLISHED = "syscv-community/sam-hq-vit-base"
+DETECTOR = "IDEA-Research/grounding-dino-tiny"
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -21,13 +24,18 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 @pytest.fixture
-def workplace(tmp_path, monkeypatch, photo):
-    """A folder with the photo, and a small model where the docs name a published one."""
+def workplace(tmp_path, monkeypatch, photo, page):
+    """A folder with the photo, the files that a page shows, and small models where the docs name published ones."""
     monkeypatch.chdir(tmp_path)
     photo.save("photo.jpg")
     model = pair(SMALL)[1]
     model.save_pretrained(PUBLISHED)
     HQSamProcessor.from_config(model.config).save_pretrained(PUBLISHED)
+    if page.stem == "text_prompts":
+        save_grounding_dino(DETECTOR)
+    for table in blocks(page, "csv"):
+        (tmp_path / "objects.csv").write_text(table)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     yield tmp_path
     for cls in (HQSamConfig, HQSamModel, HQSamProcessor, HQSamImageProcessor):
         cls._auto_class = None
@@ -35,6 +43,8 @@ def workplace(tmp_path, monkeypatch, photo):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
 def test_python_blocks_run_in_order(page, workplace):
+    if page.stem == "automatic_masks":  # its last block reads what its command writes
+        run_commands(page)
     namespace: dict = {}
     for block in blocks(page, "python"):
         exec(compile(block, page.name, "exec"), namespace)
@@ -44,23 +54,32 @@ WRITTEN = {
     "README": {"mask_1.png", "mask_2.png", "overlay.jpg", "cup.png", "cup.json"},
     "evaluation": {"report"},
     "checkpoints": {"sam_hq_vit_b.pth", "my-model", "my-samhq-model", "half-model"},
+    "predictor": {"masks/overlays/photo.jpg.jpg", "masks/coco.json"},
+    "automatic_masks": {"masks/coco.json", "masks/overlays/photo.jpg.jpg", "masks/label_maps/photo.jpg.png"},
+    "text_prompts": {"found.json", "found.jpg"},
 }
+
+
+def run_commands(page: Path) -> int:
+    lines = [line for block in blocks(page, "bash") for line in block.splitlines()]
+    commands = [shlex.split(line) for line in lines if line.startswith("hq-sam ")]
+    for command in commands:
+        assert main(command[1:]) == 0
+    return len(commands)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.stem in WRITTEN], ids=lambda page: page.stem)
 def test_commands_run_in_order(page, workplace):
     write_folders(workplace / "hqseg44k", small_files())
-    lines = [line for block in blocks(page, "bash") for line in block.splitlines()]
-    commands = [shlex.split(line) for line in lines if line.startswith("hq-sam ")]
-    assert commands
-    for command in commands:
-        assert main(command[1:]) == 0
-    assert WRITTEN[page.stem] <= {path.name for path in workplace.iterdir()}
+    assert run_commands(page) >= 1
+    written = {path.relative_to(workplace).as_posix() for path in workplace.rglob("*")}
+    assert WRITTEN[page.stem] <= written
 
 
 def test_links_lead_to_files():
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        text = re.sub(r"`[^`\n]*`", "", page.read_text())  # code may look like a link
+        for target in re.findall(r"\]\(([^)#]+)", text):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 

@@ -68,7 +68,7 @@ def files(folder) -> set[str]:
 
 def test_a_folder_gives_the_records_of_the_generator(generate, photos, tmp_path, capsys):
     assert generate("--overlays", "--label-maps", "--min-mask-region-area", "20") == 0
-    assert "3 pictures done, 0 done before, 0 left out; in out" in capsys.readouterr().out
+    assert "pictures: 3 done, 0 done before, 0 left out; in out" in capsys.readouterr().out
     names = ["a.png", "b.png", "more/a.png"]
     assert files(tmp_path / "out") == {
         "options.json",
@@ -121,7 +121,7 @@ def test_a_second_run_does_only_what_is_missing(generate, photos, tmp_path, caps
     (tmp_path / "out" / "pictures" / ".c.png.json.x1y2.part").write_bytes(b'{"annotations')  # of a killed run
     (tmp_path / "out" / ".parquet.x1y2.part").mkdir()
     assert generate() == 0
-    assert "2 pictures done, 2 done before, 0 left out" in capsys.readouterr().out
+    assert "pictures: 2 done, 2 done before, 0 left out" in capsys.readouterr().out
     after = {path: path.stat().st_mtime_ns for path in before}
     assert {path.name for path in before if before[path] != after[path]} == {"b.png.json"}
     assert not list((tmp_path / "out").rglob("*.part"))
@@ -132,7 +132,7 @@ def test_a_second_run_does_only_what_is_missing(generate, photos, tmp_path, caps
     monkeypatch.setattr(hq_sam_hf.generate, "load_model", no_model)
     coco = (tmp_path / "out" / "coco.json").read_bytes()
     assert generate("--overlays") == 0  # overlays of answers that are there
-    assert "0 pictures done, 4 done before" in capsys.readouterr().out
+    assert "pictures: 0 done, 4 done before" in capsys.readouterr().out
     assert len(list((tmp_path / "out" / "overlays").rglob("*.jpg"))) == 4
     assert (tmp_path / "out" / "coco.json").read_bytes() == coco
 
@@ -143,17 +143,17 @@ def test_a_bad_picture_is_reported_and_the_others_are_done(generate, photos, tmp
     (photos / "more" / "c.png").write_bytes(b"")
     assert generate() == 1
     printed = capsys.readouterr()
-    assert "2 pictures done, 0 done before, 2 left out" in printed.out
+    assert "pictures: 2 done, 0 done before, 2 left out" in printed.out
     errors = printed.err.splitlines()
     assert [line for line in errors if line.startswith("hq-sam: left out b.png: `images`: cannot read")]
     assert [line for line in errors if line.startswith("hq-sam: left out more/c.png:")]
-    assert errors[-1] == "hq-sam: 2 pictures were left out: b.png, more/c.png. The reasons stand above."
+    assert errors[-1] == "hq-sam: pictures left out: 2 (b.png, more/c.png). The reasons stand above."
     content = read(tmp_path / "out" / "coco.json")
     assert [image["file_name"] for image in content["images"]] == ["a.png", "more/a.png"]
     (photos / "b.png").write_bytes(whole)
     (photos / "more" / "c.png").unlink()
     assert generate() == 0
-    assert "1 pictures done, 2 done before, 0 left out" in capsys.readouterr().out
+    assert "pictures: 1 done, 2 done before, 0 left out" in capsys.readouterr().out
 
 
 def test_too_little_memory_for_one_picture_leaves_it_out(generate, capsys, monkeypatch):
@@ -168,7 +168,7 @@ def test_too_little_memory_for_one_picture_leaves_it_out(generate, capsys, monke
     assert generate() == 1
     printed = capsys.readouterr()
     assert "left out b.png: MemoryError" in printed.err
-    assert "2 pictures done" in printed.out
+    assert "pictures: 2 done" in printed.out
 
 
 def test_other_options_need_another_folder(generate, tmp_path, capsys):
@@ -185,9 +185,10 @@ def test_other_options_need_another_folder(generate, tmp_path, capsys):
 def test_a_folder_of_other_things_is_not_written_to(generate, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
+    (tmp_path / "out" / ".thesis.part").write_text("mine too")
     assert generate() == 1
     assert "'out' is not empty and not of an earlier run" in capsys.readouterr().err
-    assert files(tmp_path / "out") == {"thesis.txt"}
+    assert files(tmp_path / "out") == {"thesis.txt", ".thesis.part"}
 
 
 def test_pictures_are_found_by_file_folder_and_pattern(photos, tmp_path):
@@ -199,6 +200,7 @@ def test_pictures_are_found_by_file_folder_and_pattern(photos, tmp_path):
         (["photos/more", "photos/b.png"], photos, ["b.png", "more/a.png"]),
         (["photos/a.png", str(photos / "a.png")], photos, ["a.png"]),
         ([photos / "more"], photos / "more", ["a.png"]),
+        (["photos/more/../b.png", "photos/more/a.png"], photos, ["b.png", "more/a.png"]),
     ]:
         found = find_pictures(sources)
         assert (found.root, found.names) == (root, names)
@@ -231,7 +233,7 @@ def test_a_killed_run_leaves_whole_files_and_the_next_goes_on(model_folder, phot
     for path in finished:
         assert read(path)["images"]
     result = subprocess.run(run, capture_output=True, text=True, check=True)
-    assert f"{20 - len(finished)} pictures done, {len(finished)} done before" in result.stdout
+    assert f"pictures: {20 - len(finished)} done, {len(finished)} done before" in result.stdout
     assert all(path.stat().st_mtime_ns == then for path, then in finished.items())
     assert len(read(tmp_path / "out" / "coco.json")["images"]) == len(list(done.rglob("*.json"))) == 20
     assert not list((tmp_path / "out").rglob("*.part"))
@@ -264,7 +266,7 @@ def test_two_processes_share_the_pictures_and_write_what_one_does(model_folder, 
     assert alone.returncode == 1
     assert shared.returncode != 0  # the launcher tells that a process ended with 1
     for result in (alone, shared):
-        assert result.stdout.count("8 pictures done, 0 done before, 1 left out") == 1
+        assert result.stdout.count("pictures: 8 done, 0 done before, 1 left out") == 1
         assert result.stderr.count("hq-sam: left out broken.png") == 1
     assert files(tmp_path / "alone") == files(tmp_path / "shared")
     assert read(tmp_path / "alone" / "coco.json") == read(tmp_path / "shared" / "coco.json")
@@ -341,7 +343,7 @@ def test_only_pictures_with_other_prompts_are_answered_again(segment, tmp_path, 
     prompts[2]["box"] = [300, 2, 590, 39]
     code, printed = run(prompts)
     assert code == 1
-    assert "1 pictures done, 1 done before, 1 left out" in printed.out
+    assert "pictures: 1 done, 1 done before, 1 left out" in printed.out
     assert "left out more/a.png: `boxes` must touch the picture" in printed.err
     assert (tmp_path / "out" / "overlays" / "b.png.jpg").read_bytes() != overlay
     code, printed = run(prompts[:2], "--hq-token-only")

@@ -130,11 +130,22 @@ class Painter:
         logits = logits.gather(1, order[..., None, None].expand_as(logits))
         return logits.float(), scores.float()
 
-    def __call__(self, image_features, input_points, input_labels, multimask_output, hq_token_only, prompt_counts):
+    def __call__(
+        self,
+        image_features,
+        input_points,
+        input_labels,
+        multimask_output,
+        hq_token_only,
+        min_iou_score,
+        prompt_counts,
+    ):
         assert (input_labels == 1).all()
         logits, scores = self.paint(image_features.image_embeddings, input_points[0, :, 0], multimask_output)
         if hq_token_only:
             logits, scores = -logits[:, :1], scores[:, :1]
+        if min_iou_score is not None:
+            logits = torch.where((scores > min_iou_score)[..., None, None], logits, -torch.inf)
         return HQSamOutput(pred_masks=logits[None], iou_scores=scores[None])
 
 
@@ -190,7 +201,9 @@ PAINTED = {
 }
 
 
-@pytest.mark.parametrize("multimask_output", [True, False], ids=["multi", "single"])
+@pytest.mark.parametrize(
+    "multimask_output", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["multi", "single"]
+)
 @pytest.mark.parametrize("case", PAINTED)
 def test_equal_logits_give_equal_records_under_every_option(original_module, case, multimask_output):
     options = {"points_per_side": 9, "points_per_batch": 20, **PAINTED[case]}

@@ -263,6 +263,8 @@ def test_a_batch_of_pictures_is_encoded_together():
         predictor.set_images(pictures[:1] * 6)
     with pytest.raises(ValueError, match="one different name per picture"):
         predictor.set_images(pictures[:2], ["a", "a"])
+    with pytest.raises(ValueError, match="`batch_size` must be at least 1"):
+        predictor.set_images(pictures, batch_size=0)
 
 
 def test_to_moves_the_encoded_pictures_with_the_model():
@@ -285,6 +287,8 @@ def test_an_embedding_reloads_where_the_weights_are_the_same(ready, tmp_path):
     assert other.load_embedding(path, name="mine") == "mine"
     for mine, theirs in zip(other.predict([[30, 20]]), ready.predict([[30, 20]])):
         assert np.array_equal(mine, theirs)
+    kept, fresh = other.encoded_image().features, ready.encoded_image().features
+    assert kept.keys() == fresh.keys()  # nothing is left to compute in every call
     other.to(torch.bfloat16)
     assert other.load_embedding(path) in other.images  # the same weights, rounded
     with torch.no_grad():

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .modeling_hq_sam import HQSamImageFeatures, HQSamModel, HQSamOutput
     from .predictor import HQSamPredictor
     from .processing_hq_sam import HQSamProcessor
+    from .text_prompts import HQSamTextPredictor, ZeroShotDetector
 
 __version__ = "0.1.0"
 
@@ -36,8 +37,10 @@ _HOME = {
     "HQSamPredictor": "predictor",
     "HQSamProcessor": "processing_hq_sam",
     "HQSamPromptEncoderConfig": "configuration_hq_sam",
+    "HQSamTextPredictor": "text_prompts",
     "HQSamTinyViTConfig": "configuration_hq_sam",
     "HQSamVisionConfig": "configuration_hq_sam",
+    "ZeroShotDetector": "text_prompts",
     "load_hqseg44k": "hqseg44k",
     "load_image": "image_processing_hq_sam",
 }
@@ -53,8 +56,10 @@ __all__ = [
     "HQSamPredictor",
     "HQSamProcessor",
     "HQSamPromptEncoderConfig",
+    "HQSamTextPredictor",
     "HQSamTinyViTConfig",
     "HQSamVisionConfig",
+    "ZeroShotDetector",
     "load_hqseg44k",
     "load_image",
 ]

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .many_pictures import Report
+    from .text_prompts import Detection
 
 from .embedded import EMBEDDED
 
 SEGMENT_EPILOG = """\
 published models: syscv-community/sam-hq-vit-base, syscv-community/sam-hq-vit-large, syscv-community/sam-hq-vit-huge,
                   lkeab/hq-sam/sam_hq_vit_tiny.pth (Light HQ-SAM)
-example:          hq-sam segment coffee.jpg --model MODEL --box 165,15,415,310 --overlay coffee_overlay.png
+detectors:        IDEA-Research/grounding-dino-tiny, google/owlvit-base-patch32, google/owlv2-base-patch16-ensemble
+examples:         hq-sam segment coffee.jpg --model MODEL --box 165,15,415,310 --overlay coffee_overlay.png
+                  hq-sam segment coffee.jpg --model MODEL --text "cup. spoon." --detector DETECTOR --json found.json
+                  hq-sam segment --prompts objects.csv --model MODEL -o masks --overlays
 """
 
 
@@ -87,6 +91,7 @@ def add_segment_command(commands: argparse._SubParsersAction) -> None:
         help="not on the object; may be repeated",
     )
     prompts.add_argument("--mask", type=Path, metavar="FILE", help="rough mask of the object, of the photo's size")
+    prompts.add_argument("--text", metavar="LABELS", help='what to look for, as "dog. leash."; needs --detector')
     prompts.add_argument("--prompts", type=Path, metavar="CSV|JSON", help="objects of many photos, in place of PHOTO")
     outputs = parser.add_argument_group("what to write (by default PHOTO_mask.png in the current folder)")
     outputs.add_argument(
@@ -104,6 +109,11 @@ def add_segment_command(commands: argparse._SubParsersAction) -> None:
     how.add_argument(
         "--multimask", action="store_true", help="best of SAM's three candidates; good for a single click"
     )
+    finding = parser.add_argument_group("how to find objects by --text")
+    finding.add_argument("--detector", metavar="NAME", help="such as IDEA-Research/grounding-dino-tiny")
+    finding.add_argument("--box-threshold", type=float, metavar="X", help="least score of a box, by default its own")
+    finding.add_argument("--text-threshold", type=float, metavar="X", help="of Grounding DINO, least score of a word")
+    finding.add_argument("--nms-threshold", type=float, metavar="X", help="IoU of duplicates of a label (0.5)")
     _add_wanted_arguments(parser)
     parser.set_defaults(run=run_segment, wrong_use=parser.error)
 
@@ -115,6 +125,10 @@ def run_segment(arguments: argparse.Namespace) -> None:
     if arguments.photo is None:
         arguments.wrong_use("give a PHOTO, or --prompts with a file that names photos")
     _refuse_flags(arguments, ("overlays", "label_maps", "parquet"), "--prompts")
+    if arguments.text is None:
+        _refuse_flags(arguments, ("detector", "box_threshold", "text_threshold", "nms_threshold"), "--text")
+    elif arguments.detector is None or arguments.box or arguments.point or arguments.negative_point or arguments.mask:
+        arguments.wrong_use("--text needs --detector, and no other prompts")
     from .segment import Outputs, Prompts, load_model, segment_photo
 
     labels = [1] * len(arguments.point) + [0] * len(arguments.negative_point)
@@ -124,19 +138,39 @@ def run_segment(arguments: argparse.Namespace) -> None:
         outputs = Outputs(mask=Path(f"{arguments.photo.stem}_mask.png"))
     _quiet()
     model, processor = load_model(arguments.model, arguments.device, arguments.dtype, arguments.image_size)
+    if arguments.text is not None:
+        found = _detect(arguments, str(model.device))
+        prompts = Prompts(
+            [list(one.box) for one in found], found=[{"label": o.label, "score": o.score} for o in found]
+        )
     records = segment_photo(
         arguments.photo, prompts, outputs, model, processor, arguments.multimask, arguments.hq_token_only
     )
     for i, record in enumerate(records, start=1):
-        print(f"mask {i}: {record['area']} pixels, score {record['score']:.3f}, box (x, y, w, h) {record['bbox']}")
+        label = f"{record['prompt']['label']} ({record['prompt']['score']:.3f}), " if arguments.text else ""
+        print(
+            f"mask {i}: {label}{record['area']} pixels, score {record['score']:.3f}, box (x, y, w, h) {record['bbox']}"
+        )
     print("wrote", ", ".join(str(path) for path in vars(outputs).values() if path is not None))
+
+
+def _detect(arguments: argparse.Namespace, device: str) -> "list[Detection]":
+    from .text_prompts import ZeroShotDetector
+
+    thresholds = {name: getattr(arguments, name) for name in ("box_threshold", "text_threshold", "nms_threshold")}
+    given = {name: value for name, value in thresholds.items() if value is not None}
+    detector = ZeroShotDetector.from_pretrained(arguments.detector, device, **given)
+    found = detector.detect(arguments.photo, arguments.text)
+    if not found:
+        raise ValueError(f"Nothing in {str(arguments.photo)!r} was found by {arguments.text!r}. Try --box-threshold.")
+    return found
 
 
 def run_segment_many(arguments: argparse.Namespace) -> None:
     from .many_pictures import Wanted
     from .segment_many import segment_many
 
-    one_photo = ("photo", "box", "point", "negative_point", "mask", "overlay", "cutout", "json")
+    one_photo = ("photo", "text", "detector", "box", "point", "negative_point", "mask", "overlay", "cutout", "json")
     _refuse_flags(arguments, one_photo, "a single PHOTO")
     if arguments.output is None:
         arguments.wrong_use("--prompts writes to a folder; name it with -o")
@@ -156,7 +190,7 @@ def run_segment_many(arguments: argparse.Namespace) -> None:
 
 
 def _refuse_flags(arguments: argparse.Namespace, names: tuple[str, ...], only_with: str) -> None:
-    given = [name for name in names if getattr(arguments, name)]
+    given = [name for name in names if getattr(arguments, name) not in (None, [], False)]
     if given:
         flags = ", ".join(name.upper() if name == "photo" else f"--{name.replace('_', '-')}" for name in given)
         arguments.wrong_use(f"{flags} goes with {only_with} only")
@@ -235,11 +269,13 @@ def _add_wanted_arguments(parser: argparse.ArgumentParser) -> None:
 def _print_report(report: "Report | None", output: Path) -> None:
     if report is None:  # not the main process
         return
-    print(f"{report.done} pictures done, {report.done_before} done before, {len(report.failed)} left out; in {output}")
+    print(
+        f"pictures: {report.done} done, {report.done_before} done before, {len(report.failed)} left out; in {output}"
+    )
     if report.failed:
         names = sorted(report.failed)
         listing = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        raise ValueError(f"{len(names)} pictures were left out: {listing}. The reasons stand above.")
+        raise ValueError(f"pictures left out: {len(names)} ({listing}). The reasons stand above.")
 
 
 CONVERT_EPILOG = """\

@@ -27,7 +27,7 @@ def generate_masks(
     sources: files, folders and patterns. model: folder, Hub repository or file. options: of `HQSamMaskGenerator`.
     Run it again to go on where it stopped. Gives the report, in the main process.
     """
-    made_with = {"model": model, "dtype": dtype, "image_size": image_size, "multimask_output": multimask_output}
+    made_with = {"model": str(model), "dtype": dtype, "image_size": image_size, "multimask_output": multimask_output}
 
     def prepare(own_device: str | None) -> Answer:
         generator = HQSamMaskGenerator(

@@ -85,14 +85,18 @@ def find_pictures(sources: Sequence[str | os.PathLike], leave_out: str | os.Path
             raise ValueError(
                 f"{str(path)!r} names no picture: it is no file, no folder with pictures and matches none."
             )
-        files.update(file.absolute() for file in found)
+        files.update(map(_absolute, found))
     if leave_out is not None:
-        files = {file for file in files if not file.is_relative_to(Path(leave_out).absolute())}
+        files = {file for file in files if not file.is_relative_to(_absolute(leave_out))}
     if not files:
         raise ValueError(f"All pictures named lie in the folder to write to, {os.fspath(leave_out or '')!r}.")
     is_folder = len(sources) == 1 and Path(sources[0]).is_dir()
-    root = Path(sources[0]).absolute() if is_folder else Path(os.path.commonpath([file.parent for file in files]))
+    root = _absolute(sources[0]) if is_folder else Path(os.path.commonpath([file.parent for file in files]))
     return Pictures(root, sorted(file.relative_to(root).as_posix() for file in files))
+
+
+def _absolute(path: str | os.PathLike) -> Path:
+    return Path(os.path.abspath(path))  # also without "..", so that no name leads out of a folder
 
 
 def answer_pictures(
@@ -151,8 +155,6 @@ def answer_pictures(
 def _prepare_folder(folder: Path, options: Mapping[str, Any]) -> None:
     file = folder / "options.json"
     folder.mkdir(parents=True, exist_ok=True)
-    for unfinished in list(folder.rglob(".*.part")):  # what a killed run left
-        shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
     if any((folder / PICTURES).rglob("*.json")) and file.is_file():
         old = json.loads(file.read_bytes())
         changed = sorted(key for key in {*old, *options} if old.get(key) != options.get(key))
@@ -161,6 +163,8 @@ def _prepare_folder(folder: Path, options: Mapping[str, Any]) -> None:
             raise ValueError(f"{str(folder)!r} holds answers made with other options: {listing}. Use another folder.")
     elif any(folder.iterdir()) and not file.is_file():
         raise ValueError(f"{str(folder)!r} is not empty and not of an earlier run. Use another folder.")
+    for unfinished in list(folder.rglob(".*.part")):  # what a killed run left
+        shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
     write_atomically(file, lambda out: out.write(json.dumps(dict(options), indent=1).encode()))
 
 

@@ -185,6 +185,7 @@ class HQSamMaskGenerator:
                 **prompts.to(device),
                 multimask_output=multimask_output,
                 hq_token_only=self.hq_token_only,
+                min_iou_score=self.pred_iou_thresh if self.pred_iou_thresh > 0 else None,
             )
             logits = outputs.pred_masks[0, :, : self.candidates]
             scores = outputs.iou_scores[0, :, : self.candidates].float()

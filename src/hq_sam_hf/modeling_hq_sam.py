@@ -101,8 +101,15 @@ class HQSamModel(HQSamPreTrainedModel):
     def get_image_features(self, pixel_values: Tensor) -> HQSamImageFeatures:
         """Encode pixel_values (B, 3, S, S) to the compact cache that `forward` takes as `image_features`."""
         features = self._fuse(*self.get_image_embeddings(pixel_values))
-        features.image_projections = self._projections(features)
+        features.image_projections = self.project_images(features)
         return features
+
+    def project_images(self, features: HQSamImageFeatures) -> Tensor:
+        """The `image_projections` of features, computed where they are left out; for calls without a mask prompt."""
+        if features.image_projections is not None:
+            return features.image_projections
+        no_mask = self.prompt_encoder.no_mask_embed.weight[..., None, None]
+        return self.mask_decoder.project_image(features.image_embeddings + no_mask, self._image_positions())
 
     def forward(
         self,
@@ -178,13 +185,6 @@ class HQSamModel(HQSamPreTrainedModel):
         """The positional code of the embedding grid by cell, (h * w, C)."""
         return self.shared_image_embedding.cells(self.prompt_encoder.image_embedding_size[0], self.dtype)
 
-    def _projections(self, features: HQSamImageFeatures) -> Tensor:
-        """Those of images without a mask prompt."""
-        if features.image_projections is not None:
-            return features.image_projections
-        no_mask = self.prompt_encoder.no_mask_embed.weight[..., None, None]
-        return self.mask_decoder.project_image(features.image_embeddings + no_mask, self._image_positions())
-
     def _decode(
         self,
         features: HQSamImageFeatures,
@@ -195,7 +195,7 @@ class HQSamModel(HQSamPreTrainedModel):
     ) -> tuple[Tensor, Tensor]:
         """Masks and scores of checked prompts; for inference in parts, for gradients and in a traced graph at once."""
         positions = self._image_positions()
-        projections = self._projections(features) if prompts[3] is None else None
+        projections = self.project_images(features) if prompts[3] is None else None
         # In the order in which the decoder reads it, by position; the shape stays.
         embeddings = features.image_embeddings.contiguous(memory_format=torch.channels_last)
 

@@ -39,7 +39,7 @@ class HQSamPredictor:
     model, processor: as loaded by `from_pretrained`; the model is put into evaluation mode. Its weights must not
         change afterwards, since encoded pictures are kept.
     max_images: how many encoded pictures to keep; then the least recently used one is dropped. With the published
-        models a picture takes 12 MiB in float32.
+        models a picture takes 18 MiB in float32.
 
     May be shared between threads. Calls of the model take turns; reading pictures and resizing masks do not. Each
     thread asks about the picture that it set itself, and about the one set last where it has set none, unless it
@@ -100,6 +100,8 @@ class HQSamPredictor:
                 f"`images` must be 1 to {self.max_images} pictures, got {len(images)}. `max_images` of the predictor "
                 "is how many it keeps."
             )
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1, got {batch_size!r}.")
         encoded: list[EncodedImage] = []
         for start in range(0, len(images), batch_size):
             inputs = self.processor(list(images[start : start + batch_size]), input_data_format=input_data_format)
@@ -207,10 +209,12 @@ class HQSamPredictor:
 
         Raises ValueError if it was made by a model with other weights or another input size.
         """
-        with self._lock:
-            features, original_size = load_embedding(path, self._model_fingerprint())
+        with self._lock, torch.no_grad():
+            encoded = EncodedImage(*load_embedding(path, self._model_fingerprint()))
+            encoded = encoded.to(self.device, self.model.dtype)
+            encoded.features.image_projections = self.model.project_images(encoded.features)
             name = self._new_name() if name is None else name
-            self._keep(name, EncodedImage(features, original_size).to(self.device, self.model.dtype))
+            self._keep(name, encoded)
         return name
 
     def _new_name(self) -> str:

@@ -28,6 +28,7 @@ class Prompts:
     points: list[list[float]] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     mask: Path | None = None
+    found: list[dict] = field(default_factory=list)  # per box, what else is to be known of where it comes from
 
     def __post_init__(self) -> None:
         if self.points and len(self.boxes) > 1:
@@ -123,6 +124,8 @@ def _record(mask: np.ndarray, score: float, prompts: Prompts, index: int) -> dic
     prompt: dict = {}
     if prompts.boxes:
         prompt["box"] = prompts.boxes[index]
+    if prompts.found:
+        prompt |= prompts.found[index]
     if prompts.points:
         prompt["points"], prompt["labels"] = prompts.points, prompts.labels
     if prompts.mask is not None:

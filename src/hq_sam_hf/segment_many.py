@@ -49,7 +49,7 @@ def segment_many(
 
         return answer
 
-    made_with = {"model": model, "dtype": dtype, "image_size": image_size}
+    made_with = {"model": str(model), "dtype": dtype, "image_size": image_size}
     made_with |= {"multimask": multimask, "hq_token_only": hq_token_only}
     as_json = {name: [prompt.given() for prompt in given] for name, given in by_name.items()}
     return answer_pictures(Pictures(root, sorted(by_name)), output, made_with, prepare, wanted, as_json)
