@@ -18,7 +18,7 @@ from hq_sam_hf.layouts import is_hq_key
 from hq_sam_hf.scenes import GROUPS, SceneGenerator
 
 SEED = 20261124  # of the pictures; training used 1 to 4
-PROMPTS = ("box", "centre", "clicks-3")
+PROMPTS = ("box", "clicks-3")
 SPLITS = ("validation", "held_out")
 
 
@@ -51,7 +51,7 @@ def measure(folder: Path, outputs: tuple[str, ...], count: int, workers: int) ->
     side = model.config.vision_config.image_size
     datasets = {split: SceneGenerator(count, SEED, side, split) for split in SPLITS}
     result = evaluate(model, processor, datasets, PROMPTS, outputs, batch_size=8, num_workers=workers, progress=True)
-    # A single point may mean several things, so SAM's best scored candidate answers it.
+    # A single point may mean several things, so it is also answered by SAM's best scored candidate.
     clicked = evaluate(
         model, processor, datasets, ("centre",), outputs, batch_size=8, num_workers=workers, multimask_output=True
     )

@@ -72,6 +72,7 @@ def main() -> None:
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         (folder / "processor_config.json").write_bytes((arguments.source / "processor_config.json").read_bytes())
         (folder / "README.md").write_text(card)
+    (arguments.destination / "model.safetensors").chmod(0o644)  # safetensors makes it for the owner alone
     size = sum(file.stat().st_size for file in arguments.destination.iterdir())
     print(f"wrote {arguments.destination}, {size / 1e6:.2f} MB")
 

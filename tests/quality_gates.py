@@ -36,3 +36,9 @@ def failures(figures: dict[str, tuple[float, float]], gates: dict[str, tuple[flo
         for name, low in gates.items()
         if figures[name][0] < low[0] or figures[name][1] < low[1]
     ]
+
+
+# Least mIoU and mBIoU on 20 pictures of each split.
+BOX = {"box/hq": (70.0, 66.0), "box/sum": (69.0, 64.0), "box/hq/thin": (63.0, 61.0)}
+CLICKS = {"clicks-3/hq": (66.0, 62.0)}
+ONE_POINT = {"centre/sum": (60.0, 56.0)}

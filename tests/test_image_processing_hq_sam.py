@@ -168,7 +168,8 @@ def test_masks_come_back_as_by_the_originals_formula(size):
         assert ours.dtype == torch.bool
         assert torch.equal(ours, theirs > 0)
     for ours, theirs in zip(processor.post_process_masks(logits, sizes, reshaped_sizes, binarize=False), expected):
-        assert torch.equal(ours, theirs)
+        # PyTorch rounds in another way with one thread and several channels.
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
     shifted = processor.post_process_masks(logits, sizes, reshaped_sizes, mask_threshold=0.5)
     assert torch.equal(shifted[0], expected[0] > 0.5)
 

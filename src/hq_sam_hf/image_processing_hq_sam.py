@@ -25,6 +25,8 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import logging
 
+from .mask_resizing import MaskResizer, resize_logits
+
 logger = logging.get_logger(__name__)
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -48,7 +50,7 @@ def load_image(path: str | os.PathLike) -> Image.Image:
     if not Path(path).is_file():
         raise ValueError(f"`images` names {str(path)!r}, which is not a file.")
     try:
-        return Image.fromarray(_pil_to_rgb(open_upright(path)))
+        return _pil_to_rgb(open_upright(path))
     except ValueError as error:
         raise ValueError(f"`images`: cannot read {str(path)!r} as a picture ({error}).") from error
 
@@ -62,7 +64,9 @@ def open_upright(file: str | os.PathLike | BinaryIO) -> Image.Image:
         with warnings.catch_warnings(), Image.open(file) as image:
             # Pillow only warns between its limit and twice the limit; such pictures are large but honest.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return ImageOps.exif_transpose(image)
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            return image
     except UnidentifiedImageError as error:
         raise ValueError("not an image file, or of a kind that Pillow does not know") from error
     except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
@@ -74,8 +78,14 @@ def read_image(image: ImageLike, input_data_format: str | None = None) -> np.nda
 
     Raises TypeError for an unknown kind or dtype and ValueError for a picture that cannot be read.
     """
+    return np.asarray(_read(image, input_data_format))
+
+
+def _read(image: ImageLike, input_data_format: str | None) -> Image.Image | np.ndarray:
+    """As `read_image`, but what is a PIL image stays one: a copy of a photo takes as long as its decoding."""
+    rgb: Image.Image | np.ndarray
     if isinstance(image, str | os.PathLike):
-        rgb = np.asarray(load_image(image))
+        rgb = load_image(image)
     elif isinstance(image, Image.Image):
         try:
             turned = image.getexif().get(EXIF_ORIENTATION, 1) != 1
@@ -95,21 +105,23 @@ def read_image(image: ImageLike, input_data_format: str | None = None) -> np.nda
         raise TypeError(
             f"`images` must be PIL images, NumPy arrays, torch tensors or paths, got a {type(image).__name__}."
         )
-    if 0 in rgb.shape:
-        raise ValueError(f"`images` must not be empty, got a picture of {rgb.shape[1]} x {rgb.shape[0]} pixels.")
+    width, height = rgb.size if isinstance(rgb, Image.Image) else rgb.shape[1::-1]
+    if width == 0 or height == 0:
+        raise ValueError(f"`images` must not be empty, got a picture of {width} x {height} pixels.")
     return rgb
 
 
-def _pil_to_rgb(image: Image.Image) -> np.ndarray:
+def _pil_to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
-        return _array_to_rgb(np.asarray(image).astype(np.uint16), "channels_last")
+        return Image.fromarray(_array_to_rgb(np.asarray(image).astype(np.uint16), "channels_last"))
     if image.mode in _VIA_MODE:
         image = image.convert(_VIA_MODE[image.mode])
     if image.mode not in _DIRECT_MODES:
         raise ValueError(
             f"`images`: a PIL image of mode {image.mode!r} has no agreed range. Convert it to 'L', 'RGB' or 'I;16'."
         )
-    return np.asarray(image.convert("RGB"))
+    image.load()
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _tensor_to_array(tensor: Tensor) -> np.ndarray:
@@ -246,13 +258,15 @@ class HQSamImageProcessor(BaseImageProcessor):
         pixel_values = torch.zeros(len(pictures), 3, self.image_size, self.image_size)
         original_sizes, reshaped_sizes = [], []
         for frame, picture in zip(pixel_values, pictures):
-            rgb = read_image(picture, input_data_format)
-            height, width = self.reshaped_size(rgb.shape[:2])
-            resized = np.array(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR))
+            rgb = _read(picture, input_data_format)
+            image = rgb if isinstance(rgb, Image.Image) else Image.fromarray(rgb)
+            original_size = (image.height, image.width)
+            height, width = self.reshaped_size(original_size)
+            resized = np.array(image.resize((width, height), Image.Resampling.BILINEAR))
             values = torch.from_numpy(resized).permute(2, 0, 1)
             torch.sub(values, mean, out=frame[:, :height, :width])
             frame[:, :height, :width] /= std
-            original_sizes.append(rgb.shape[:2])
+            original_sizes.append(original_size)
             reshaped_sizes.append((height, width))
         data = {
             "pixel_values": pixel_values,
@@ -292,7 +306,8 @@ class HQSamImageProcessor(BaseImageProcessor):
         """Bring low-resolution logits to the pictures' sizes, as the original's `Sam.postprocess_masks`.
 
         masks: per picture (..., m, m), such as `pred_masks` (B, P, M, m, m). Gives one tensor (..., height, width)
-        per picture, bool, or float32 logits with binarize=False. Only one mask at a time exists as full-size floats.
+        per picture, bool, or float32 logits with binarize=False. No full-size floats are made for bools on a CPU, and
+        elsewhere those of one mask at a time.
         """
         sizes = list(
             zip(_size_list("original_sizes", original_sizes), _size_list("reshaped_input_sizes", reshaped_input_sizes))
@@ -306,21 +321,19 @@ class HQSamImageProcessor(BaseImageProcessor):
         for logits, (original_size, reshaped_size) in zip(masks, sizes):
             if not isinstance(logits, Tensor) or logits.ndim < 2 or not logits.is_floating_point():
                 raise ValueError("`masks` must be float tensors of logits (..., height, width), one per picture.")
-            flat = logits.detach().reshape(-1, *logits.shape[-2:])
-            dtype = torch.bool if binarize else torch.float32
-            result = torch.empty(len(flat), *original_size, dtype=dtype, device=logits.device)
-            for low_resolution, out in zip(flat, result):
-                full = self._upscale(low_resolution.float(), original_size, reshaped_size)
-                # Resize the logits, then threshold: binarising first would put stair-steps on the boundaries.
-                out.copy_(full > mask_threshold if binarize else full)
+            flat = logits.detach().reshape(-1, *logits.shape[-2:]).float()
+            if binarize and flat.device.type == "cpu" and flat.shape[-1] == flat.shape[-2]:
+                resizer = MaskResizer(flat.shape[-1], self.image_size, reshaped_size, original_size)
+                result = torch.from_numpy(resizer.masks(flat.numpy(), mask_threshold))
+            else:
+                dtype = torch.bool if binarize else torch.float32
+                result = torch.empty(len(flat), *original_size, dtype=dtype, device=logits.device)
+                for low_resolution, out in zip(flat, result):
+                    full = resize_logits(low_resolution, self.image_size, reshaped_size, original_size)
+                    # Resize the logits, then threshold: binarising first would put stair-steps on the boundaries.
+                    out.copy_(full > mask_threshold if binarize else full)
             results.append(result.reshape(*logits.shape[:-2], *original_size))
         return results
-
-    def _upscale(self, logits: Tensor, original_size: tuple[int, int], reshaped_size: tuple[int, int]) -> Tensor:
-        frame_size = (self.image_size, self.image_size)
-        frame = F.interpolate(logits[None, None], frame_size, mode="bilinear", align_corners=False)
-        frame = frame[..., : reshaped_size[0], : reshaped_size[1]]
-        return F.interpolate(frame, original_size, mode="bilinear", align_corners=False)[0, 0]
 
 
 def as_image_list(images: Any) -> list:

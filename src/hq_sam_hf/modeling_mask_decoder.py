@@ -175,7 +175,7 @@ class HQSamMaskDecoder(nn.Module):
         """`_masks` where scores (N, M) are higher than min_iou_score, -inf elsewhere."""
         if min_iou_score is None:
             return self._masks(image, vectors, hq_vectors)
-        passes = scores > min_iou_score
+        passes = scores.float() > min_iou_score
         if torch.compiler.is_compiling() or passes.any(dim=1).all():
             masks = self._masks(image, vectors, hq_vectors)
         else:
