@@ -170,6 +170,19 @@ def test_lists_arrays_and_tensors_are_the_same_prompts_and_both_kinds_come_back(
     assert np.array_equal(ready.predict(points, labels, box, mask=tensors[2])[2], refined)
 
 
+def test_masks_can_be_asked_at_another_size_for_a_preview(ready):
+    prompts = {"points": [[40, 30]], "return_logits": True}
+    full, scores, logits = ready.predict(**prompts)
+    preview, preview_scores, preview_logits = ready.predict(**prompts, output_size=(30, 45))
+    assert full.shape == (1, 60, 90)
+    assert preview.shape == (1, 30, 45)
+    assert np.array_equal(scores, preview_scores)
+    assert np.array_equal(logits, preview_logits)
+    # A pixel of the preview lies between four of the full mask, and both are read off the same grid.
+    between = full.reshape(30, 2, 45, 2).mean(axis=(1, 3))
+    assert np.abs(preview[0] - between).max() < 0.1 * np.ptp(full)
+
+
 def test_sam_and_hq_side_by_side(ready):
     box = [10, 5, 60, 50]
     both, hq = ready.predict(boxes=box)[2], ready.predict(boxes=box, hq_token_only=True)[2]

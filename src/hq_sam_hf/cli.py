@@ -37,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     add_data_command(commands)
     add_train_command(commands)
     add_evaluate_command(commands)
+    add_demo_command(commands)
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)
@@ -505,6 +506,46 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     if result.failures:
         count = f"{len(result.failures)} of {result.settings['pictures']}"
         raise ValueError(f"Could not be read, and left out of the figures: {count} pictures, listed above.")
+
+
+DEMO_EPILOG = """\
+examples: hq-sam demo
+          hq-sam demo --model syscv-community/sam-hq-vit-base
+          hq-sam demo --model syscv-community/sam-hq-vit-base my-model --port 8000
+"""
+
+
+def add_demo_command(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "demo",
+        help="a page in the browser: click on objects, compare SAM with HQ-SAM",
+        description="Serve a web page on which one clicks on objects of a photo. It needs no internet.",
+        epilog=DEMO_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        default=[str(EMBEDDED)],
+        metavar="MODEL",
+        help="folders, Hub repositories or checkpoint files of HQ-SAMs, to choose from on the page; by default the "
+        "small one inside the package",
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at; by default only this machine can see the page"
+    )
+    parser.add_argument("--port", type=int, help="by default the first free one from 7860")
+    parser.add_argument(
+        "--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (by default a GPU where there is one)"
+    )
+    parser.set_defaults(run=run_demo)
+
+
+def run_demo(arguments: argparse.Namespace) -> None:
+    from .demo import run_demo
+
+    _quiet()
+    run_demo(arguments.model, arguments.host, arguments.port, arguments.device)
 
 
 def _quiet() -> None:

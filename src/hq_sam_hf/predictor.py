@@ -135,6 +135,7 @@ class HQSamPredictor:
         return_logits: bool = False,
         return_tensors: str = "np",
         image: str | None = None,
+        output_size: tuple[int, int] | None = None,
     ) -> tuple[Array, Array, Array]:
         """Masks of the objects that the prompts point at, in pixels (x, y) of the picture as it was set.
 
@@ -153,8 +154,9 @@ class HQSamPredictor:
         return_logits: float32 logits at the size of the picture in place of bool masks.
         return_tensors: "np", or "pt" for tensors on the model's device.
         image: the name of a picture; by default the one that this thread set, or else the one set last.
+        output_size: (height, width) of the masks, by default that of the picture. Smaller is quicker, for a preview.
 
-        Returns, for a picture of H x W, masks (M, H, W), scores (M,) and logits (M, m, m), which can be fed back as
+        Returns, for an output of H x W, masks (M, H, W), scores (M,) and logits (M, m, m), which can be fed back as
         `mask` where M is 1; for several objects each with a first axis P. M is 3 with multimask, else 1.
         """
         if return_tensors not in ("np", "pt"):
@@ -165,9 +167,10 @@ class HQSamPredictor:
         with self._lock:
             features = encoded.to(self.device).features  # the model may have moved since
             outputs = self.model(image_features=features, **prompts.to(self.device), **options)
+        image_processor = self.processor.image_processor
         count = int(prompts["prompt_counts"][0]) if "prompt_counts" in prompts else 1
         logits, scores = outputs.pred_masks[0, :count].float(), outputs.iou_scores[0, :count].float()
-        sizes = [encoded.original_size], [self.processor.image_processor.reshaped_size(encoded.original_size)]
+        sizes = [output_size or encoded.original_size], [image_processor.reshaped_size(encoded.original_size)]
         masks = self.processor.post_process_masks(logits[None], *sizes, binarize=not return_logits)[0]
         if _names_one_object(points, boxes, mask):
             masks, scores, logits = masks[0], scores[0], logits[0]
