@@ -509,7 +509,8 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
 
 
 DEMO_EPILOG = """\
-examples: hq-sam demo --model syscv-community/sam-hq-vit-base
+examples: hq-sam demo
+          hq-sam demo --model syscv-community/sam-hq-vit-base
           hq-sam demo --model syscv-community/sam-hq-vit-base my-model --port 8000
 """
 
@@ -525,9 +526,10 @@ def add_demo_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--model",
         nargs="+",
-        required=True,
+        default=[str(EMBEDDED)],
         metavar="MODEL",
-        help="folders, Hub repositories or checkpoint files of HQ-SAMs, to choose from on the page",
+        help="folders, Hub repositories or checkpoint files of HQ-SAMs, to choose from on the page; by default the "
+        "small one inside the package",
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen at; by default only this machine can see the page"
