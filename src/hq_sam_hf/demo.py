@@ -95,14 +95,17 @@ def run_demo(
 @contextmanager
 def _uploads_deleted_at_the_end() -> Iterator[None]:
     """Uploads go to a folder of this server, which is deleted also when the process is asked to terminate."""
-    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)), os.environ.get("GRADIO_TEMP_DIR")
     try:
         with tempfile.TemporaryDirectory(prefix="hq-sam-demo-") as folder:
             os.environ["GRADIO_TEMP_DIR"] = folder
             yield
     finally:
-        os.environ.pop("GRADIO_TEMP_DIR", None)
-        signal.signal(signal.SIGTERM, previous)
+        signal.signal(signal.SIGTERM, before[0])
+        if before[1] is None:
+            del os.environ["GRADIO_TEMP_DIR"]
+        else:
+            os.environ["GRADIO_TEMP_DIR"] = before[1]
 
 
 def build_page(
