@@ -22,6 +22,11 @@ def runs_eagerly_on_cpu(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
+def wants_gradients(*tensors: Tensor) -> bool:
+    """Whether what is computed from the tensors is part of an autograd graph."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
 def are_untouched(*layers: nn.Module) -> bool:
     """Whether the weights of layers may be used without calling them.
 
@@ -114,4 +119,5 @@ __all__ = [
     "norm_channels",
     "products",
     "runs_eagerly_on_cpu",
+    "wants_gradients",
 ]

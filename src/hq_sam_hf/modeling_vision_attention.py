@@ -13,7 +13,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.sam.modeling_sam import SamVisionAttention
 
 from .configuration_hq_sam import HQSamVisionConfig
-from .modeling_kernels import HQSamLinear, runs_eagerly_on_cpu
+from .modeling_kernels import HQSamLinear, runs_eagerly_on_cpu, wants_gradients
 
 # Scores held at once: 8 MiB in float32, about what stays in a cache while three kernels pass over it.
 SCORES_AT_ONCE = 2**21
@@ -87,7 +87,7 @@ class HQSamVisionAttention(SamVisionAttention):
         """Attention on grids (B * windows * heads, h, w, C)."""
         number, height, width, channels = query.shape
         row_bias, column_bias = self._position_biases(query)
-        if runs_eagerly_on_cpu(query) and not torch.is_grad_enabled():
+        if runs_eagerly_on_cpu(query) and not wants_gradients(query, key, value, row_bias, column_bias):
             return attend_in_parts(query, key, value, row_bias, column_bias)
         bias = row_bias[..., :, None] + column_bias[..., None, :]
         sequences = (-1, self.num_attention_heads, height * width)
@@ -119,7 +119,7 @@ class HQSamVisionMLP(nn.Module):
 
     def forward(self, hidden_state: Tensor) -> Tensor:
         """On (B, h, w, D); for inference on a CPU some rows at a time, so that the wide layer stays small."""
-        if not runs_eagerly_on_cpu(hidden_state) or torch.is_grad_enabled():
+        if not runs_eagerly_on_cpu(hidden_state) or wants_gradients(hidden_state, *self.parameters()):
             return self.lin2(self.act(self.lin1(hidden_state)))
         rows = max(1, POSITIONS_AT_ONCE // (hidden_state.shape[0] * hidden_state.shape[2]))
         parts = [self.lin2(self.act(self.lin1(part))) for part in hidden_state.split(rows, dim=1)]

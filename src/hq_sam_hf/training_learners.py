@@ -22,6 +22,7 @@ class Learner(nn.Module):
         super().__init__()
         self.model = model.eval()  # SAM has no dropout, and the batch norms of TinyViT stay as they are
         self.learns_encoder = _choose_weights(model, config)
+        self.recomputes = config.gradient_checkpointing
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", 255 * torch.tensor(mean)[:, None, None], persistent=False)
@@ -30,7 +31,7 @@ class Learner(nn.Module):
     def train(self, mode: bool = True) -> "Learner":
         super().train(mode)
         self.model.eval()
-        if self.model.is_gradient_checkpointing:
+        if self.recomputes:
             self.model.vision_encoder.train(mode)  # transformers recomputes only while training
         return self
 

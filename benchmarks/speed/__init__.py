@@ -1,0 +1,1 @@
+"""Timings of this package, the original and transformers' SamHQModel, side by side; see docs/performance.md."""

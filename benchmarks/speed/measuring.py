@@ -1,0 +1,113 @@
+"""Clocks, memory and the machine."""
+
+import contextlib
+import ctypes
+import gc
+import os
+import platform
+import re
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+SHORTEST = 0.05  # seconds: a task that takes less is repeated within one measurement
+
+Task = Callable[[], object]
+
+
+@dataclass
+class Timing:
+    """Seconds: the median and the extremes of the rounds."""
+
+    median: float
+    low: float
+    high: float
+
+
+def alternate(tasks: Mapping[str, Task], rounds: int) -> dict[str, Timing]:
+    """Time tasks in turns, A B C A B C, after one unmeasured turn, so that what disturbs the machine disturbs all."""
+    repeats = {}
+    for name, task in tasks.items():
+        task()
+        start = time.perf_counter()
+        _finish(task)
+        repeats[name] = max(1, int(SHORTEST / max(time.perf_counter() - start, 1e-6)))
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    for _ in range(rounds):
+        for name, task in tasks.items():
+            gc.collect()
+            start = time.perf_counter()
+            for _ in range(repeats[name]):
+                _finish(task)
+            seconds[name].append((time.perf_counter() - start) / repeats[name])
+    return {name: Timing(statistics.median(times), min(times), max(times)) for name, times in seconds.items()}
+
+
+def _finish(task: Task) -> None:
+    task()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def peaks(tasks: Mapping[str, Task], device: str) -> dict[str, int | None]:
+    """Bytes that each task holds at its worst, above what is held before it, its result included."""
+    return {name: _peak_on_gpu(task) if device == "cuda" else _peak_on_cpu(task) for name, task in tasks.items()}
+
+
+def _peak_on_gpu(task: Task) -> int:
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    _finish(task)
+    return torch.cuda.max_memory_allocated() - before
+
+
+def _peak_on_cpu(task: Task) -> int | None:
+    if not Path("/proc/self/clear_refs").exists():
+        return None  # only Linux tells the peak since a moment
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # give back what the allocator keeps, which would hide a peak
+        ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    task()
+    return max(0, _status("VmHWM") - before)
+
+
+def _status(name: str) -> int:
+    match = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return 1024 * int(match[1]) if match else 0
+
+
+def matmul_rate(dtype: torch.dtype, device: str) -> float:
+    """The most floating-point operations per second that a linear layer or 1 x 1 convolution of a ViT-B reaches."""
+    positions = torch.randn(4, 1024, 768, device=device, dtype=dtype)
+    weight = torch.randn(3072, 768, device=device, dtype=dtype)
+    pictures, kernel = positions[:, None].permute(0, 3, 1, 2), weight[:, :, None, None]
+    tasks: dict[str, Task] = {
+        "linear": lambda: torch.nn.functional.linear(positions, weight),
+        "convolution": lambda: torch.nn.functional.conv2d(pictures, kernel),
+    }
+    with torch.no_grad():
+        return 2 * 4096 * 768 * 3072 / min(timing.median for timing in alternate(tasks, 5).values())
+
+
+def machine(device: str) -> str:
+    """What the figures depend on, without names of hosts or people."""
+    import numpy
+    import PIL
+    import transformers
+
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    model = re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE)
+    where = torch.cuda.get_device_name() if device == "cuda" else (model[1] if model else platform.machine())
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return (
+        f"{where}, {os.cpu_count()} CPU cores ({instructions}), {torch.get_num_threads()} threads; "
+        f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}, "
+        f"NumPy {numpy.__version__}, Pillow {PIL.__version__}"
+    )

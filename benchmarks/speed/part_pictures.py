@@ -1,0 +1,54 @@
+"""From a photo of 12 megapixels, a JPEG file, to the model's pixels."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import hq_sam_hf
+from hq_sam_hf import HQSamProcessor
+from hq_sam_hf.original_package import build_original, import_original
+
+from .contenders import Options, configuration, named
+from .measuring import alternate, peaks
+from .report import Row
+
+SAMPLE = Path(hq_sam_hf.__file__).parent / "samples" / "coffee.jpg"
+
+
+def photo(size: tuple[int, int] = (4000, 3000)) -> Image.Image:
+    return Image.open(SAMPLE).convert("RGB").resize(size, Image.Resampling.BICUBIC)
+
+
+def measure(options: Options) -> list[Row]:
+    config = configuration("vit_b")
+    config.vision_config.num_hidden_layers, config.vision_config.global_attn_indexes = (
+        1,
+        [0],
+    )  # only its constants count
+    sam = build_original(config)
+    transform = import_original().SamPredictor(sam).transform
+    processor = HQSamProcessor.from_config(config)
+    from transformers import SamImageProcessor
+
+    theirs = SamImageProcessor()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "photo.jpg"
+        photo().save(path, quality=92)
+
+        def by_original() -> torch.Tensor:
+            image = transform.apply_image(np.array(Image.open(path).convert("RGB")))
+            return sam.preprocess(torch.as_tensor(image).permute(2, 0, 1).contiguous()[None])
+
+        tasks = named(
+            lambda: processor.image_processor.preprocess(path)["pixel_values"],
+            by_original,
+            lambda: theirs(Image.open(path), return_tensors="pt")["pixel_values"],
+        )
+        difference = (tasks["ours"]() - by_original()).abs().max().item()
+        agreement = f"pixels differ by {difference:.1g} where a grey level is 0.017"
+        return [
+            Row("photo of 12 Mpx, JPEG, to pixels", alternate(tasks, options.rounds), peaks(tasks, "cpu"), agreement)
+        ]
