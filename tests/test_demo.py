@@ -447,11 +447,10 @@ def test_a_port_that_is_taken_is_told_in_one_line(tmp_path, capsys):
     assert last.endswith("Choose another with --host and --port.")
 
 
-def test_the_command_serves_and_leaves_no_upload_behind(tmp_path):
-    model = save_base(tmp_path / "model")
+def test_the_command_serves_the_embedded_model_and_leaves_no_upload_behind(tmp_path):
     (tmp_path / "tmp").mkdir()
     environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
-    command = [sys.executable, "-m", "hq_sam_hf.cli", "demo", "--model", str(model)]
+    command = [sys.executable, "-m", "hq_sam_hf.cli", "demo"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:
             for line in process.stderr:
