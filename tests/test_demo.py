@@ -354,9 +354,9 @@ def test_another_model_can_be_chosen(browser, predictors):
     browser.sample()
     browser.click(0.5, 0.35)
     browser.all("#model input")[0].click()
-    options = browser.wait(lambda: browser.all("[role=option]"))
-    assert [option.text.strip().removeprefix("✓").strip() for option in options] == ["first", "second"]
-    browser.settled(options[1].click)
+    # The list fades in, and until then its options have no text to see.
+    browser.wait(lambda: [o.text.strip("✓ \n") for o in browser.all("[role=option]")] == ["first", "second"])
+    browser.settled(browser.all("[role=option]")[1].click)
     assert alike(browser.layer("hq"), expected(predictors, SAMPLE, browser, "second").answer.hq)
     browser.press("clear")
     browser.click(0.3, 0.7)
