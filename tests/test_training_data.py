@@ -32,6 +32,22 @@ def test_workers_do_not_change_the_stream(workers):
         same(first, second)
 
 
+def test_the_number_of_threads_does_not_change_the_stream():
+    samples, batches = samples_of(SceneGenerator(20, size=64)), StepBatches(20, 3, 4, 1, last=5)
+    threads = torch.get_num_threads()
+    try:
+        streams = []
+        for number in (1, 2, 4):
+            torch.set_num_threads(number)
+            streams.append(list(DataLoader(samples, batch_sampler=batches, collate_fn=collate)))
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(threads)
+    for other in streams[1:]:
+        for first, second in zip(streams[0], other):
+            same(first, second)
+
+
 def test_processes_and_accumulation_divide_the_same_images():
     def images(batch_size, accumulation, processes):
         shares = [StepBatches(40, 3, batch_size, accumulation, processes, rank, last=20) for rank in range(processes)]

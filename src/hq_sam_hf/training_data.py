@@ -6,6 +6,7 @@ depend on the number of workers, processes or accumulated passes.
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -83,6 +84,11 @@ class TrainingSamples(torch.utils.data.Dataset):
         self.image_size, self.mask_size = image_size, mask_size
 
     def __getitems__(self, keys: Sequence[SampleKey]) -> list[dict[str, Any]]:
+        # PyTorch rounds a resizing by how many threads share it, and workers have one.
+        with _one_thread():
+            return self._samples(keys)
+
+    def _samples(self, keys: Sequence[SampleKey]) -> list[dict[str, Any]]:
         samples = [self._sample(key) for key in keys]
         kinds = tuple(self.config.prompts)
         if self.config.paper_exact:
@@ -145,6 +151,16 @@ class TrainingSamples(torch.utils.data.Dataset):
         box = mask_to_box(mask)
         assert box is not None, "empty masks have been dropped"
         return {"box": box_noise(box, SAM_BOX_NOISE, self.image_size, rng)}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _kind_of_step(config: TrainingConfig, step: int) -> str:
