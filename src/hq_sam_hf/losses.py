@@ -74,10 +74,18 @@ def mask_loss(
         truth = sample_at_points(masks, points)
     predicted = sample_at_points(logits, points)
     bce = F.binary_cross_entropy_with_logits(predicted, truth)
-    probability = predicted.sigmoid()
-    overlap = (probability * truth).sum(dim=1)
-    dice = (1 - (2 * overlap + 1) / (probability.sum(dim=1) + truth.sum(dim=1) + 1)).mean()
+    dice = dice_losses(predicted, truth, dim=1).mean()
     return bce + dice, bce, dice
 
 
-__all__ = ["choose_points", "mask_loss", "sample_at_points", "uncertain_points"]
+def dice_losses(logits: Tensor, truth: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+    """1 minus the overlap of probabilities and truth in [0, 1] over the mean of their sums, each with 1 / 2 added.
+
+    The sums run over `dim`, which the result lacks.
+    """
+    probability = logits.sigmoid()
+    overlap = (probability * truth).sum(dim=dim)
+    return 1 - (2 * overlap + 1) / (probability.sum(dim=dim) + truth.sum(dim=dim) + 1)
+
+
+__all__ = ["choose_points", "dice_losses", "mask_loss", "sample_at_points", "uncertain_points"]

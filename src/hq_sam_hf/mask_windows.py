@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .masks import mask_extent, run_lengths
 from .regions import drop_small_regions, fill_small_holes
 
 
@@ -20,11 +21,11 @@ class MaskWindow:
     @classmethod
     def of(cls, mask: np.ndarray, x: int = 0, y: int = 0) -> "MaskWindow":
         """From a bool mask (H, W) whose upper left pixel is (x, y) of the picture; empty rows and columns are cut."""
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        if len(rows) == 0:
+        extent = mask_extent(mask)
+        if extent is None:
             return cls(np.zeros(0, dtype=np.uint8), 0, 0, x, y)
-        top, left = int(rows[0]), int(columns[0])
-        inner = mask[top : rows[-1] + 1, left : columns[-1] + 1]
+        left, top, right, bottom = extent
+        inner = mask[top : bottom + 1, left : right + 1]
         return cls(np.packbits(inner), inner.shape[0], inner.shape[1], x + left, y + top)
 
     @property
@@ -54,14 +55,7 @@ class MaskWindow:
 
     def run_lengths(self, size: tuple[int, int]) -> list[int]:
         """COCO's counts for the picture of (height, width) size: runs column by column, the first of background."""
-        columns = np.zeros((self.width, size[0]), dtype=np.int8)
-        columns[:, self.y : self.y + self.height] = self.pixels.T
-        changes = np.flatnonzero(np.diff(columns.ravel(), prepend=np.int8(0), append=np.int8(0)))
-        edges = np.concatenate([[0], changes + self.x * size[0], [size[0] * size[1]]])
-        counts = np.diff(edges).tolist()
-        if len(counts) > 1 and counts[-1] == 0:
-            counts.pop()
-        return counts
+        return run_lengths(self.pixels, self.x, self.y, size)
 
     def without_small_parts(self, size: tuple[int, int], min_area: float) -> tuple["MaskWindow", bool]:
         """Fill holes, then drop regions of less than min_area pixels; also tells whether anything changed.

@@ -23,24 +23,45 @@ def foreground(mask: np.ndarray) -> np.ndarray:
     return mask if mask.dtype == np.bool_ else mask > FOREGROUND
 
 
-def mask_to_box(mask: np.ndarray) -> list[int]:
-    """The tight box of a bool mask (height, width) as COCO's [x, y, width, height] in pixels; zeros if it is empty."""
+def mask_extent(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+    """First and last column and row (x1, y1, x2, y2) of a bool mask (height, width), or None if it is empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if len(rows) == 0:
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
+
+
+def mask_to_box(mask: np.ndarray) -> list[int]:
+    """The tight box of a bool mask (height, width) as COCO's [x, y, width, height] in pixels; zeros if it is empty."""
+    extent = mask_extent(mask)
+    if extent is None:
         return [0, 0, 0, 0]
-    x, y = int(columns[0]), int(rows[0])
-    return [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y]
+    x1, y1, x2, y2 = extent
+    return [x1, y1, x2 + 1 - x1, y2 + 1 - y1]
 
 
 def mask_to_rle(mask: np.ndarray) -> RLE:
     """Encode a bool mask (height, width) as pycocotools does, which reads column by column."""
-    pixels = np.asarray(mask, dtype=bool).ravel(order="F")
-    changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
-    edges = np.concatenate([[0], changes, [pixels.size]])
-    counts = np.diff(edges).tolist()
-    if pixels.size and pixels[0]:
-        counts.insert(0, 0)  # the first run is background, if need be of length 0
-    return {"size": list(mask.shape), "counts": compress_counts(counts)}
+    height, width = mask.shape
+    return {"size": [height, width], "counts": compress_counts(run_lengths(mask, 0, 0, (height, width)))}
+
+
+def run_lengths(pixels: np.ndarray, x: int, y: int, size: tuple[int, int]) -> list[int]:
+    """COCO's counts, column by column and the first of background, of a mask of (height, width) size.
+
+    pixels: bool (h, w), the part of the mask that has its upper left pixel at (x, y); the rest is empty.
+    """
+    height, width = size
+    columns = np.zeros((pixels.shape[1], height), dtype=bool)
+    columns[:, y : y + pixels.shape[0]] = pixels.T
+    flat = columns.ravel()
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    starts, ends = [0] if flat.size and flat[0] else [], [flat.size] if flat.size and flat[-1] else []
+    edges = x * height + np.concatenate([starts, changes, ends]).astype(np.int64)
+    counts = np.diff(np.concatenate([[0], edges, [height * width]])).tolist()
+    if len(counts) > 1 and counts[-1] == 0:
+        counts.pop()
+    return counts
 
 
 def rle_to_mask(rle: RLE) -> np.ndarray:
@@ -146,8 +167,10 @@ __all__ = [
     "RLE",
     "compress_counts",
     "foreground",
+    "mask_extent",
     "mask_to_box",
     "mask_to_rle",
     "polygons_to_mask",
     "rle_to_mask",
+    "run_lengths",
 ]

@@ -20,6 +20,9 @@ from .prompt_batching import nesting_depth
 
 Array = np.ndarray | Tensor
 
+# Where many objects of a picture are asked about, full-size masks exist for so many at a time.
+OBJECTS_AT_ONCE = 16
+
 
 @dataclass
 class EncodedImage:
@@ -293,4 +296,4 @@ def _without_mask_axis(mask: Any) -> Any:
     return mask
 
 
-__all__ = ["EncodedImage", "HQSamPredictor"]
+__all__ = ["OBJECTS_AT_ONCE", "EncodedImage", "HQSamPredictor"]

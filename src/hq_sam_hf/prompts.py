@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from .distances import deepest_pixel
-from .masks import foreground
+from .masks import foreground, mask_extent
 
 PROMPT_KINDS = ("box", "points", "mask")
 NUM_POINTS = 10
@@ -29,11 +29,8 @@ def mask_to_box(mask: np.ndarray) -> np.ndarray | None:
     x2 and y2 are the last column and row of the object, so a single pixel has a box of no extent; unlike
     `masks.mask_to_box`, which measures as COCO does.
     """
-    inside = foreground(mask)
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    if len(rows) == 0:
-        return None
-    return np.array([columns[0], rows[0], columns[-1], rows[-1]], dtype=np.float32)
+    extent = mask_extent(foreground(mask))
+    return None if extent is None else np.array(extent, dtype=np.float32)
 
 
 def box_noise(box: np.ndarray, scale: float, size: int | tuple[int, int], rng: np.random.Generator) -> np.ndarray:

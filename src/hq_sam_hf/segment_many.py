@@ -12,12 +12,9 @@ from PIL import Image
 from .image_processing_hq_sam import binary_mask
 from .many_pictures import COCO_ONLY, Answer, Pictures, Report, Wanted, answer_pictures
 from .masks import mask_to_box, mask_to_rle
-from .predictor import HQSamPredictor
+from .predictor import OBJECTS_AT_ONCE, HQSamPredictor
 from .prompt_files import ObjectPrompt, read_prompts
 from .segment import load_model
-
-# Full-size masks exist for so many objects at a time.
-OBJECTS_AT_ONCE = 16
 
 
 def segment_many(

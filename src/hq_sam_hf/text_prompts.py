@@ -14,11 +14,8 @@ from .box_nms import box_nms
 from .image_processing_hq_sam import ImageLike, read_image
 from .masks import mask_to_box
 from .modeling_hq_sam import HQSamModel
-from .predictor import HQSamPredictor
+from .predictor import OBJECTS_AT_ONCE, HQSamPredictor
 from .processing_hq_sam import HQSamProcessor
-
-# Full-size masks exist for so many objects at a time.
-OBJECTS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)

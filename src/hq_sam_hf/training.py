@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 
 from .files import write_atomically
 from .training_averages import WeightAverage
-from .training_checkpoints import Checkpoints, learned_weights
+from .training_checkpoints import Checkpoints, copy_weights, learned_weights
 from .training_config import FROM_SCRATCH, TrainingConfig
 from .training_data import Batch, StepBatches, TrainingSamples, collate, load_rows
 from .training_export import export_run
@@ -90,8 +90,7 @@ class TrainingRun:
         pictures = self.processor.image_processor
         kind = SamLearner if config.train == FROM_SCRATCH else MaskLearner
         learner = kind(self.model, config, pictures.image_mean, pictures.image_std)
-        learned = [weight for weight in self.model.parameters() if weight.requires_grad]
-        optimizer = _make_optimizer(learned, config)
+        optimizer = _make_optimizer([weight for _, weight in learner.learned_parameters()], config)
         self.learner, self.optimizer = self.accelerator.prepare(learner, optimizer)
         self.average = WeightAverage(self.model, config.ema_decay)
         self.accelerator.register_for_checkpointing(self.average)
@@ -100,6 +99,7 @@ class TrainingRun:
         self.samples = TrainingSamples(
             rows, config, self.model.config.vision_config.image_size, self.model.config.mask_size
         )
+        self.validation = load_rows(config.validation, "validation") if config.validation else None
         self.batches = StepBatches(
             len(rows),
             config.seed,
@@ -136,7 +136,7 @@ class TrainingRun:
                 ends = position.step == self.last
                 if position.step % config.log_steps == 0 or ends:
                     self.report({"learning_rate": rate, **_means(sums)}, progress)
-                if config.validation and (position.step % self.validate_every == 0 or ends):
+                if self.validation is not None and (position.step % self.validate_every == 0 or ends):
                     self.report(self.validate(), progress)
                     ends = ends or (config.patience is not None and position.waited >= config.patience)
                 if position.step % config.save_steps == 0 or ends or stop:
@@ -200,7 +200,7 @@ class TrainingRun:
         """Figures of the validation data, with the averaged weights where there are any; keeps the best weights."""
         folder = self.output / "overlays" / f"step-{self.position.step:08d}"
         with self.average.in_place(self.model):
-            self.figures = validate(self.config, self.model, self.processor, self.accelerator, folder)
+            self.figures = validate(self.config, self.model, self.processor, self.accelerator, self.validation, folder)
             reached = score(self.figures, self.config)
             if self.position.best is None or reached > self.position.best:
                 self.position.best, self.position.waited = reached, 0
@@ -222,9 +222,7 @@ class TrainingRun:
             best = self.output / "best.pt"
             if best.is_file():
                 state = torch.load(best, map_location="cpu", weights_only=True)
-                own = learned_weights(self.model)
-                for name, weight in state["weights"].items():
-                    own[name].copy_(weight)
+                copy_weights(state["weights"], learned_weights(self.model))
                 self._export("best", state["step"], state["figures"])
             self.log.draw_curves()
             if self.config.push_to_hub is not None:
@@ -327,8 +325,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args(argv)
-    overrides = arguments.overrides + (["resume=true"] if arguments.resume else [])
-    train(TrainingConfig.load(arguments.config, overrides))
+    train(TrainingConfig.load(arguments.config, arguments.overrides, arguments.resume))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from .training_checkpoints import learned_weights
+from .training_checkpoints import copy_weights, learned_weights
 
 
 class WeightAverage:
@@ -34,24 +34,18 @@ class WeightAverage:
         """Within the block, the module has the averaged weights."""
         own = learned_weights(module)
         kept = {name: own[name].clone() for name in self.weights}
-        _copy(self.weights, own)
+        copy_weights(self.weights, own)
         try:
             yield
         finally:
-            _copy(kept, own)
+            copy_weights(kept, own)
 
     def state_dict(self) -> dict[str, Tensor | int]:
         return {"steps": self.steps, **self.weights}
 
     def load_state_dict(self, state: dict[str, Tensor | int]) -> None:
         self.steps = int(state["steps"])
-        _copy({name: state[name] for name in self.weights}, self.weights)  # type: ignore[misc]
-
-
-@torch.no_grad()
-def _copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
-    for name, weight in source.items():
-        target[name].copy_(weight)
+        copy_weights({name: state[name] for name in self.weights}, self.weights)  # type: ignore[misc]
 
 
 __all__ = ["WeightAverage"]

@@ -27,7 +27,7 @@ class Checkpoints:
     def __init__(self, accelerator: Accelerator, folder: Path, keep: int) -> None:
         self.accelerator, self.folder, self.keep = accelerator, folder, keep
         accelerator.register_save_state_pre_hook(self._save_learned)
-        accelerator.register_load_state_pre_hook(_load_learned)
+        accelerator.register_load_state_pre_hook(self._load_learned)
 
     def all(self) -> list[Path]:
         """Whole checkpoints, oldest first."""
@@ -72,6 +72,12 @@ class Checkpoints:
             learned = learned_weights(self.accelerator.unwrap_model(models[0]))
             torch.save({name: tensor.cpu() for name, tensor in learned.items()}, Path(folder) / WEIGHTS_FILE)
 
+    def _load_learned(self, models: list[nn.Module], folder: str) -> None:
+        path = Path(folder) / WEIGHTS_FILE
+        if models and path.is_file():
+            module = self.accelerator.unwrap_model(models.pop())
+            copy_weights(torch.load(path, map_location="cpu", weights_only=True), learned_weights(module))
+
     @contextmanager
     def _explained(self, part: Path) -> Iterator[None]:
         try:
@@ -91,19 +97,11 @@ def learned_weights(module: nn.Module) -> dict[str, Tensor]:
     return {name: weight.detach() for name, weight in module.named_parameters() if weight.requires_grad}
 
 
-def _load_learned(models: list[nn.Module], folder: str) -> None:
-    path = Path(folder) / WEIGHTS_FILE
-    if models and path.is_file():
-        module = _unwrapped(models.pop())
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        own = dict(module.named_parameters())
-        with torch.no_grad():
-            for name, tensor in saved.items():
-                own[name].copy_(tensor)
+@torch.no_grad()
+def copy_weights(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
+    """Write the weights of `source` into those of the same names in `target`."""
+    for name, weight in source.items():
+        target[name].copy_(weight)
 
 
-def _unwrapped(module: nn.Module) -> nn.Module:
-    return module.module if isinstance(module, nn.parallel.DistributedDataParallel) else module
-
-
-__all__ = ["Checkpoints", "learned_weights"]
+__all__ = ["Checkpoints", "copy_weights", "learned_weights"]

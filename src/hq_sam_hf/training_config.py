@@ -178,8 +178,11 @@ class TrainingConfig:
         _require(self.lora is None or set(self.lora) <= known, "lora", f"a mapping of {sorted(known)}", self.lora)
 
     @classmethod
-    def load(cls, path: str | Path, overrides: list[str] | None = None) -> "TrainingConfig":
-        """Read a YAML file and apply overrides `key=value`, `outer.inner=value`; values are YAML too."""
+    def load(cls, path: str | Path, overrides: list[str] | None = None, resume: bool = False) -> "TrainingConfig":
+        """Read a YAML file and apply overrides `key=value`, `outer.inner=value`; values are YAML too.
+
+        resume: set that field, whatever the file says.
+        """
         import yaml  # a requirement of transformers
 
         try:
@@ -199,7 +202,7 @@ class TrainingConfig:
                 if not isinstance(place, dict):
                     raise ValueError(f"{override!r}: `{name}` is not a mapping.")
             place[last] = yaml.safe_load(value)
-        return cls.from_dict(fields)
+        return cls.from_dict({**fields, "resume": True} if resume else fields)
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "TrainingConfig":

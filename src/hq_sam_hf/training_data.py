@@ -4,7 +4,6 @@ Every random draw comes from a generator seeded by (seed, epoch, index of the im
 depend on the number of workers, processes or accumulated passes.
 """
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +20,6 @@ from .prompts import box_noise, draw_prompt, mask_to_box, paper_kinds, random_po
 from .raw_pictures import undecoded
 from .samples import read_sample
 from .training_config import FROM_SCRATCH, TrainingConfig
-
-logger = logging.getLogger(__name__)
 
 # Steps of the random sequence below (seed, ...), so that no two uses share numbers.
 _ORDER, _SAMPLE, _KIND = range(3)

@@ -45,9 +45,6 @@ class Learner(nn.Module):
             embeddings, intermediate = self.model.get_image_embeddings(pixels)
         return embeddings, intermediate[:1]
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        raise NotImplementedError
-
 
 class MaskLearner(Learner):
     """One prompt per mask and the loss of the paper, on the HQ mask alone or, as a control, on SAM's own."""

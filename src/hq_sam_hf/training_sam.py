@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .configuration_hq_sam import ABSENT, NEGATIVE, POSITIVE
+from .losses import dice_losses
 from .modeling_hq_sam import HQSamModel
 from .training_config import TrainingConfig
 from .training_data import Batch
@@ -68,9 +69,7 @@ def sam_losses(logits: Tensor, scores: Tensor, truth: Tensor, weights: Tensor) -
     share = weights / weights.sum(dim=(-2, -1), keepdim=True)
     bce = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     bce = (bce * share[:, :, None]).sum(dim=(-2, -1))
-    probability = logits.sigmoid()
-    overlap = (probability * target).sum(dim=(-2, -1))
-    dice = 1 - (2 * overlap + 1) / (probability.sum(dim=(-2, -1)) + target.sum(dim=(-2, -1)) + 1)
+    dice = dice_losses(logits, target, dim=(-2, -1))
     mask = BCE_WEIGHT * bce + DICE_WEIGHT * dice
     best = mask.argmin(dim=-1, keepdim=True)
     score = F.mse_loss(scores, mask_ious(logits.detach(), truth), reduction="none").mean(dim=-1)
@@ -90,26 +89,20 @@ def mask_ious(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def surroundings(truth: Tensor) -> Tensor:
-    """1 in the boxes of masks (B, P, h, w), grown on every side by `SURROUNDINGS`, and `WEIGHT_ELSEWHERE` outside."""
+    """1 in the boxes of square masks (B, P, h, h) grown by `SURROUNDINGS` on every side, else `WEIGHT_ELSEWHERE`."""
     inside = truth > 0.5
+    places = torch.arange(truth.shape[-1], device=truth.device)
 
-    def near(profile: Tensor, reach: Tensor) -> Tensor:
-        places = torch.arange(profile.shape[-1], device=truth.device)
-        far = profile.shape[-1]
-        low = torch.where(profile, places, far).amin(dim=-1, keepdim=True)
-        high = torch.where(profile, places, -1).amax(dim=-1, keepdim=True)
-        return (places >= low - reach) & (places <= high + reach)
+    def span(profile: Tensor) -> tuple[Tensor, Tensor]:
+        low = torch.where(profile, places, len(places)).amin(dim=-1, keepdim=True)
+        return low, torch.where(profile, places, -1).amax(dim=-1, keepdim=True)
 
-    rows, columns = inside.any(dim=-1), inside.any(dim=-2)
-
-    def extent(profile: Tensor) -> Tensor:
-        places = torch.arange(profile.shape[-1], device=truth.device)
-        span = torch.where(profile, places, -1).amax(-1) - torch.where(profile, places, profile.shape[-1]).amin(-1)
-        return span.clamp(min=0)
-
-    reach = 1 + SURROUNDINGS * torch.maximum(extent(rows), extent(columns))[..., None]
-    within = near(rows, reach)[..., :, None] & near(columns, reach)[..., None, :]
-    return torch.where(within, 1.0, WEIGHT_ELSEWHERE)
+    top, bottom = span(inside.any(dim=-1))
+    left, right = span(inside.any(dim=-2))
+    reach = 1 + SURROUNDINGS * torch.maximum(bottom - top, right - left).clamp(min=0)
+    rows = (places >= top - reach) & (places <= bottom + reach)
+    columns = (places >= left - reach) & (places <= right + reach)
+    return torch.where(rows[..., :, None] & columns[..., None, :], 1.0, WEIGHT_ELSEWHERE)
 
 
 def corrective_clicks(logits: Tensor, truth: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:

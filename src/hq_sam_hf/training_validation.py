@@ -1,6 +1,7 @@
 """Validation while training: the evaluation's figures in a line, and pictures to look at."""
 
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 
@@ -10,7 +11,6 @@ from .modeling_hq_sam import HQSamModel
 from .processing_hq_sam import HQSamProcessor
 from .published_figures import AVERAGE
 from .training_config import HQ_TARGETS, TrainingConfig
-from .training_data import load_rows
 
 
 def validate(
@@ -18,6 +18,7 @@ def validate(
     model: HQSamModel,
     processor: HQSamProcessor,
     accelerator: Accelerator,
+    rows: Any,
     folder: Path,
 ) -> dict[str, float]:
     """Evaluate on the validation data; every process gets the figures.
@@ -25,9 +26,9 @@ def validate(
     Figures are val_OUTPUT_miou and val_OUTPUT_mbiou in per cent, means over the sets for the first prompt, and
     val_OUTPUT_mbiou_SET for each of several sets; for further prompts val_PROMPT_OUTPUT_miou and so on. Of a plain SAM
     in training there is the output "sam" alone.
-    folder: gets `eval_overlays` pictures, of the same masks every time.
+    rows: the validation data. folder: gets `eval_overlays` pictures, of the same masks every time.
     """
-    datasets = {"validation": load_rows(config.validation or "", "validation")}
+    datasets = {"validation": rows}
     evaluation = evaluate(
         model,
         processor,
@@ -40,10 +41,10 @@ def validate(
         accelerator=accelerator,
     )
     figures: dict[str, float] = {}
-    rows = evaluation.summary()
-    main = min(config.eval_prompts, key=lambda name: name != rows[0]["prompt"]) if rows else ""
-    several = any(row["set"] == AVERAGE for row in rows)
-    for row in rows:
+    summary = evaluation.summary()
+    main = config.eval_prompts[0]
+    several = any(row["set"] == AVERAGE for row in summary)
+    for row in summary:
         prompt = "" if row["prompt"] == main else f"{row['prompt']}_"
         name = f"val_{prompt}{row['output']}"
         if row["set"] == AVERAGE or not several:
