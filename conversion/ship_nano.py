@@ -12,17 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from hq_sam_hf import HQSamModel, HQSamProcessor
 from hq_sam_hf.files import whole_folder
+from hq_sam_hf.model_cards import card_head
 
 CARD = """\
----
-license: apache-2.0
-library_name: transformers
-pipeline_tag: mask-generation
-tags:
-- hq-sam
-- segment-anything
----
-
+{front}
 # HQ-SAM nano
 
 A small HQ-SAM ("Segment Anything in High Quality", arXiv 2306.01567) that comes inside the package hq-sam-hf, so that
@@ -59,6 +52,7 @@ def main() -> None:
     stored = {name: tensor if "positional_embedding" in name else tensor.half() for name, tensor in weights.items()}
     assert all(torch.isfinite(tensor).all() for tensor in stored.values()), "a weight is too large for half precision"
     card = CARD.format(
+        front=card_head(),
         total=sum(weight.numel() for weight in model.parameters()),
         head=sum(tensor.numel() for tensor in model._hq_head().values()),
         size=vision.image_size,

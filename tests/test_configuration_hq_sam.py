@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from transformers import SamConfig, SamHQConfig
 
 from hq_sam_hf import HQSamConfig, HQSamModel
 
@@ -86,3 +87,12 @@ def test_a_config_edited_into_nonsense_is_refused_by_name(tmp_path, section, fie
     path.write_text(json.dumps(stored))
     with pytest.raises(Exception, match=field):
         HQSamConfig.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("config_class", [SamConfig, SamHQConfig])
+def test_sections_are_taken_by_transformers_also_with_an_integer_where_it_wants_a_float(config_class):
+    config = HQSamConfig(vision_config={"mlp_ratio": 2})
+    theirs = config_class(**config.transformers_sections())
+    assert theirs.vision_config.mlp_ratio == 2.0
+    assert theirs.vision_config.mlp_dim == config.vision_config.mlp_dim == 1536
+    assert theirs.mask_decoder_config.layer_norm_eps == 1e-5

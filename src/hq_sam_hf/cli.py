@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .embedded import EMBEDDED
+
 if TYPE_CHECKING:
     from .many_pictures import Report
     from .text_prompts import Detection
-
-from .embedded import EMBEDDED
 
 SEGMENT_EPILOG = """\
 published models: syscv-community/sam-hq-vit-base, syscv-community/sam-hq-vit-large, syscv-community/sam-hq-vit-huge,
@@ -66,12 +66,12 @@ def numbers(count: int, form: str) -> Callable[[str], list[float]]:
 
 
 def add_segment_command(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
+    parser = _add_command(
+        commands,
         "segment",
         help="masks of objects in a photo, from boxes, points or a mask",
         description="Write masks of the objects that boxes, points or a rough mask point at.",
         epilog=SEGMENT_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("photo", type=Path, nargs="?", help="picture file; it is turned upright by its EXIF tag")
     _add_model_arguments(parser)
@@ -205,12 +205,12 @@ Run it again to go on where it stopped. What it writes is in docs/automatic_mask
 
 
 def add_generate_command(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
+    parser = _add_command(
+        commands,
         "generate",
         help="masks of everything in photos, without prompts",
         description="Find masks of everything in one or many photos, from a grid of points.",
         epilog=GENERATE_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("sources", nargs="+", metavar="PHOTO|FOLDER|PATTERN", help="pictures; folders with subfolders")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="gets coco.json and more")
@@ -246,6 +246,18 @@ def run_generate(arguments: argparse.Namespace) -> None:
     given = {key: value for key, value in vars(arguments).items() if key != "run"}
     wanted = Wanted(given.pop("overlays"), given.pop("label_maps"), given.pop("parquet"))
     _print_report(generate_masks(**given, wanted=wanted), arguments.output)
+
+
+def _add_command(
+    commands: argparse._SubParsersAction, name: str, help: str, description: str, epilog: str
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=help,
+        description=description,
+        epilog=epilog,  # shown as it stands
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -289,12 +301,12 @@ examples: hq-sam convert sam_hq_vit_l.pth hq-sam-vit-l
 
 
 def add_convert_command(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
+    parser = _add_command(
+        commands,
         "convert",
         help="checkpoints between the original layout, transformers' and this package's",
         description="Convert an HQ-SAM checkpoint; its layout and sizes are recognised by its weights.",
         epilog=CONVERT_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source", help="file, folder, Hub repository, or file of one as ORG/NAME/FILE")
     parser.add_argument("--revision", metavar="NAME", help="branch, tag or commit of a source on the Hub")
@@ -330,12 +342,12 @@ def run_convert(arguments: argparse.Namespace) -> None:
 
 
 def add_data_command(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
+    parser = _add_command(
+        commands,
         "data",
         help="download, check and export HQSeg-44K",
         description="Prepare HQSeg-44K and the four validation sets.",
         epilog=DATA_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
 
@@ -397,12 +409,12 @@ examples: hq-sam train config.yaml
 
 
 def add_train_command(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
+    parser = _add_command(
+        commands,
         "train",
         help="train an HQ head on a SAM, or tune an HQ-SAM",
         description="Train as a YAML file says; its fields are those of TrainingConfig, with the paper's defaults.",
         epilog=TRAIN_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("config", type=Path, help="YAML file")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="fields that replace those of the file")
@@ -414,8 +426,7 @@ def run_train(arguments: argparse.Namespace) -> None:
     from .training import train
     from .training_config import TrainingConfig
 
-    overrides = arguments.overrides + (["resume=true"] if arguments.resume else [])
-    print("wrote", train(TrainingConfig.load(arguments.config, overrides)))
+    print("wrote", train(TrainingConfig.load(arguments.config, arguments.overrides, arguments.resume)))
 
 
 EVALUATE_EPILOG = """\
@@ -428,12 +439,12 @@ examples: hq-sam evaluate --model MODEL --data hqseg44k --sets dis,coift,hrsod,t
 
 
 def add_evaluate_command(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
+    parser = _add_command(
+        commands,
         "evaluate",
         help="IoU and boundary IoU of a model on HQSeg-44K's validation sets or on own data",
         description="Compare masks of the plain SAM inside, the HQ mask and their sum with true masks.",
         epilog=EVALUATE_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
     def listed(text: str) -> list[str]:
@@ -516,12 +527,12 @@ examples: hq-sam demo
 
 
 def add_demo_command(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
+    parser = _add_command(
+        commands,
         "demo",
         help="a page in the browser: click on objects, compare SAM with HQ-SAM",
         description="Serve a web page on which one clicks on objects of a photo. It needs no internet.",
         epilog=DEMO_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--model",

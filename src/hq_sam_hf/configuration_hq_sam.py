@@ -347,6 +347,14 @@ class HQSamConfig(PreTrainedConfig):
             config_class = VISION_CONFIGS[model_type]
         return config_class(**fields)
 
+    def transformers_sections(self) -> dict[str, Any]:
+        """The sections as arguments of transformers' SamConfig or SamHQConfig, which have no TinyViT."""
+        stored = self.to_dict()
+        sections = {name: {k: v for k, v in stored[name].items() if k != "model_type"} for name in self.sub_configs}
+        vision = sections["vision_config"]
+        vision["mlp_ratio"] = float(vision["mlp_ratio"])  # transformers takes no integer here
+        return sections
+
     @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Read config.json; that of transformers' SamHQModel or SamModel is mended to the original's model."""

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from huggingface_hub import HfApi, snapshot_download, split_torch_state_dict_into_shards
@@ -21,6 +20,7 @@ from .files import whole_folder, write_atomically
 from .image_processing_hq_sam import IMAGE_MEAN, IMAGE_STD
 from .layouts import SHARED_MATRIX, Checkpoint, derive_config, is_hq_key, read_checkpoint
 from .loading import check_fit
+from .model_cards import card_head
 from .modeling_hq_sam import HQSamModel
 from .original_package import answer_original, build_original, import_original
 from .processing_hq_sam import HQSamProcessor
@@ -43,15 +43,7 @@ PUBLISHED = {
 }
 
 CARD = """\
----
-license: apache-2.0
-library_name: transformers
-pipeline_tag: mask-generation
-tags:
-- hq-sam
-- segment-anything
----
-
+{head}
 # HQ-SAM
 
 {what}. HQ-SAM ("Segment Anything in High Quality", [arXiv 2306.01567](https://arxiv.org/abs/2306.01567)) adds one
@@ -256,11 +248,7 @@ def _write_own_config(folder: Path, config: HQSamConfig) -> None:
 def _write_transformers_config(folder: Path, config: HQSamConfig) -> None:
     from transformers import SamHQConfig
 
-    stored = config.to_dict()
-    sections: dict[str, Any] = {
-        name: {key: value for key, value in stored[name].items() if key != "model_type"} for name in config.sub_configs
-    }
-    theirs = SamHQConfig(**sections)
+    theirs = SamHQConfig(**config.transformers_sections())
     theirs.architectures = ["SamHQModel"]
     theirs.dtype = config.dtype
     theirs.save_pretrained(folder)
@@ -290,7 +278,9 @@ def _write_original(target: Path, weights: dict[str, Tensor]) -> None:
 def _card(source: str | os.PathLike, target: Path, checkpoint: Checkpoint, published: str | None) -> str:
     origin = Path(source).name if os.path.exists(source) else str(source)  # a path tells of somebody's machine
     equal_to = f" ({published}, sha256 agrees)" if published else ""
-    return CARD.format(what=checkpoint.describe(), name=target.name, source=origin, published=equal_to)
+    return CARD.format(
+        head=card_head(), what=checkpoint.describe(), name=target.name, source=origin, published=equal_to
+    )
 
 
 def _require_original() -> None:

@@ -9,20 +9,13 @@ from torch import Tensor
 
 from .files import whole_folder
 from .layouts import is_hq_key
+from .model_cards import card_head
 from .modeling_hq_sam import HQSamModel
 from .processing_hq_sam import HQSamProcessor
 from .training_config import FROM_SCRATCH, HQ_TARGETS, TrainingConfig
 
 CARD = """\
----
-license: apache-2.0
-library_name: transformers
-pipeline_tag: mask-generation
-tags:
-- {tag}
-- segment-anything
-{base_line}---
-
+{head}
 # {title}
 
 {what}
@@ -86,15 +79,8 @@ def export_run(
 def _save_plain_sam(model: HQSamModel, folder: Path) -> None:
     from transformers import SamConfig, SamModel
 
-    config = model.config.to_dict()
-    sections = {name: config[name] for name in ("vision_config", "prompt_encoder_config", "mask_decoder_config")}
-    for section in sections.values():
-        section.pop("model_type", None)
-    vision = sections["vision_config"]
-    vision["mlp_ratio"] = float(vision["mlp_ratio"])  # transformers takes no integer here
-    plain_config = SamConfig(**sections)
     with torch.device("meta"):
-        plain = SamModel(plain_config)
+        plain = SamModel(SamConfig(**model.config.transformers_sections()))
     weights: dict[str, Tensor] = {name: tensor for name, tensor in model.state_dict().items() if not is_hq_key(name)}
     plain.save_pretrained(folder, state_dict={name: tensor.contiguous() for name, tensor in weights.items()})
 
@@ -109,8 +95,7 @@ def _card(folder: Path, config: TrainingConfig, facts: dict[str, Any], figures: 
     data = config.data if isinstance(config.data, str) else ", ".join(f"{k}: {v}" for k, v in config.data.items())
     public = facts["base"] if "/" in facts["base"] and not facts["base"].startswith((".", "/")) else None
     return CARD.format(
-        tag="sam" if plain else "hq-sam",
-        base_line=f"base_model: {public}\n" if public else "",
+        head=card_head("sam" if plain else "hq-sam", public),
         title="A plain SAM" if plain else "HQ-SAM",
         what=(
             "A Segment Anything model, trained from random weights with hq-sam-hf."
