@@ -246,17 +246,8 @@ def test_two_processes_share_the_pictures_and_write_what_one_does(model_folder, 
     (photos / "broken.png").write_bytes(b"")
     flags = ["--model", str(model_folder), *FLAGS, "--parquet"]
     alone = subprocess.run(command("photos", "-o", "alone", *flags), capture_output=True, text=True)
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-    ]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "29577", "-m"]
+    # Not `accelerate launch --cpu`, which starts a single process. Of two that did not share, both would report.
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "-m"]
     shared = subprocess.run(
         [*launch, *command("photos", "-o", "shared", *flags)[2:]],
         capture_output=True,

@@ -122,7 +122,8 @@ def answer_pictures(
     from tqdm.auto import tqdm
 
     folder = Path(output)
-    state = PartialState(timeout=PATIENCE)
+    # Launched processes without a GPU find each other only where accelerate is told that they have none.
+    state = PartialState(cpu=not torch.accelerator.is_available(), timeout=PATIENCE)
     if state.is_main_process:
         _prepare_folder(folder, {**options, "root": str(pictures.root)})
     state.wait_for_everyone()
