@@ -2,11 +2,12 @@
 
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
 
-from hq_sam_hf import HQSamConfig, HQSamModel
+from hq_sam_hf import HQSamConfig, HQSamModel, HQSamProcessor
 from hq_sam_hf.checkpoints import keys_from_original
 from hq_sam_hf.original_package import answer_original
 from hq_sam_hf.original_package import build_original as build_from_config
@@ -155,3 +156,10 @@ def lively_pair(arch: Architecture | str) -> tuple[nn.Module, HQSamModel]:
     """As `pair`, with answers that depend on the prompt."""
     sam = build_lively_original(arch)
     return sam, port(sam, arch)
+
+
+def save_folder(model: HQSamModel, folder: Path | str) -> Path | str:
+    """Write a model and its processor; gives the folder."""
+    model.save_pretrained(folder)
+    HQSamProcessor.from_config(model.config).save_pretrained(folder)
+    return folder

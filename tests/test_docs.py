@@ -6,7 +6,7 @@ from pathlib import Path
 
 import datasets
 import pytest
-from oracle import SMALL, pair
+from oracle import SMALL, pair, save_folder
 from small_detectors import save_grounding_dino
 from small_hqseg44k import small_files, write_folders
 
@@ -28,9 +28,7 @@ def workplace(tmp_path, monkeypatch, photo, page):
     """A folder with the photo, the files that a page shows, and small models where the docs name published ones."""
     monkeypatch.chdir(tmp_path)
     photo.save("photo.jpg")
-    model = pair(SMALL)[1]
-    model.save_pretrained(PUBLISHED)
-    HQSamProcessor.from_config(model.config).save_pretrained(PUBLISHED)
+    save_folder(pair(SMALL)[1], PUBLISHED)
     if page.stem == "text_prompts":
         save_grounding_dino(DETECTOR)
     for table in blocks(page, "csv"):

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from oracle import SMALL, pair
+from oracle import SMALL, pair, save_folder
 from PIL import Image
 from small_hqseg44k import FOLDERS, jpeg, small_files, write_folders
 
@@ -17,11 +17,7 @@ from hq_sam_hf.scenes import scene_dataset
 
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    model = pair(SMALL)[1]
-    model.save_pretrained(folder)
-    HQSamProcessor.from_config(model.config).save_pretrained(folder)
-    return folder
+    return save_folder(pair(SMALL)[1], tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

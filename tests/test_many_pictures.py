@@ -10,7 +10,7 @@ import time
 import datasets
 import numpy as np
 import pytest
-from oracle import SMALL, lively_pair
+from oracle import SMALL, lively_pair, save_folder
 from pictures import picture
 from PIL import Image
 
@@ -29,11 +29,7 @@ FLAGS = [part for name, value in OPTIONS.items() for part in (f"--{name.replace(
 
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    model = lively_pair(SMALL)[1]
-    model.save_pretrained(folder)
-    HQSamProcessor.from_config(model.config).save_pretrained(folder)
-    return folder
+    return save_folder(lively_pair(SMALL)[1], tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture

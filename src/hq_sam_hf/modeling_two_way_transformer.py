@@ -21,13 +21,14 @@ class HQSamTokenAttention(SamAttention):
 
     def forward(self, query: Tensor, value: Tensor, hide: Tensor | None) -> Tensor:
         """Queries, which are also the keys, and values (B, P, T, C); hide (B, P, T) is added to the scores of keys."""
+        # Images and prompts in one dimension: PyTorch 2.13 cannot compile this attention in five.
         queries, keys, values = (
-            projection(tokens).unflatten(-1, (self.num_attention_heads, -1)).transpose(2, 3)
+            projection(tokens).flatten(0, 1).unflatten(-1, (self.num_attention_heads, -1)).transpose(1, 2)
             for projection, tokens in ((self.q_proj, query), (self.k_proj, query), (self.v_proj, value))
         )
-        mask = None if hide is None else hide[:, :, None, None]
+        mask = None if hide is None else hide.flatten(0, 1)[:, None, None]
         attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-        return self.out_proj(attended.transpose(2, 3).flatten(-2))
+        return self.out_proj(attended.transpose(1, 2).flatten(-2)).view_as(query)
 
 
 class HQSamCrossAttention(SamAttention):
