@@ -15,11 +15,13 @@ from small_runs import ARCHITECTURE, save_base, small_run
 
 from hq_sam_hf import HQSamConfig, HQSamModel, HQSamProcessor
 from hq_sam_hf.checkpoints import keys_to_original
+from hq_sam_hf.cli import main
 from hq_sam_hf.data_sources import load_rows
 from hq_sam_hf.evaluation import evaluate
 from hq_sam_hf.layouts import is_hq_key
 from hq_sam_hf.scenes import SceneGenerator
 from hq_sam_hf.training import TrainingRun, learning_rate, train
+from hq_sam_hf.training import main as training_main
 
 FINAL = "final/model.safetensors"
 
@@ -306,6 +308,30 @@ def test_a_tiny_vit_is_not_trained_as_a_plain_sam(tmp_path):
     with pytest.raises(ValueError, match="`train: sam` saves a plain SAM .* which has no TinyViT"):
         train(small_run(tmp_path / "mobile_sam.pt", tmp_path / "run", train="sam"))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", [["train"], None], ids=["hq-sam train", "python -m hq_sam_hf.training"])
+def test_overrides_and_resume_come_in_any_order(tmp_path, monkeypatch, command, capsys):
+    seen = []
+    monkeypatch.setattr("hq_sam_hf.training.train", lambda config: seen.append(config) or tmp_path)
+    (tmp_path / "run.yaml").write_text("model: base\ndata: x\noutput_dir: y\n")
+    run = training_main if command is None else lambda arguments: main([*command, *arguments])
+    file = str(tmp_path / "run.yaml")
+    for arguments in ([file, "epochs=3", "--resume"], [file, "--resume", "epochs=3"], ["--resume", file, "epochs=3"]):
+        run(arguments)
+        assert (seen[-1].epochs, seen[-1].resume) == (3, True)
+    with pytest.raises(SystemExit) as ended:
+        run([file, "epochs=3", "--resum", "--fast"])
+    assert ended.value.code == 2
+    with pytest.raises(SystemExit) as ended:
+        main(["convert", "a", "b", "c=3"])
+    assert "unrecognized arguments: c=3" in capsys.readouterr().err
+
+
+def test_a_launched_run_that_cannot_start_is_one_line(tmp_path):
+    (tmp_path / "run.yaml").write_text("model: base\ndata: x\noutput_dir: y\nepoch: 3\n")
+    with pytest.raises(SystemExit, match="hq_sam_hf.training: `epoch` is no field .* Did you mean `epochs`"):
+        training_main([str(tmp_path / "run.yaml")])
 
 
 def test_rates_of_the_schedules():

@@ -383,7 +383,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--resume", action="store_true")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     try:
         train(TrainingConfig.load(arguments.config, arguments.overrides, arguments.resume))
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
