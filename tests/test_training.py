@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from small_hqseg44k import small_files, write_folders
 from small_runs import ARCHITECTURE, save_base, small_run
 
 from hq_sam_hf import HQSamConfig, HQSamModel, HQSamProcessor
@@ -22,6 +23,7 @@ from hq_sam_hf.layouts import is_hq_key
 from hq_sam_hf.scenes import SceneGenerator
 from hq_sam_hf.training import TrainingRun, learning_rate, train
 from hq_sam_hf.training import main as training_main
+from hq_sam_hf.training_validation import first_of_each_set
 
 FINAL = "final/model.safetensors"
 
@@ -287,6 +289,14 @@ def test_sharded_training_is_refused(base, tmp_path, monkeypatch, variable, name
         ({"data": "no/such/root"}, "'no/such/root' is not a folder"),
         ({"validation": {"kind": "scenes", "count": 0, "size": 64}}, "validation data .* hold no images"),
         ({"eval_prompts": ["box", "oval"]}, "A prompt must be one of box"),
+        (
+            {"model": None, "architecture": {"vision_config": {"hidden": 3}}, "train": "sam"},
+            "got 'hidden' in vision_config. Known are .*hidden_size",
+        ),
+        (
+            {"model": None, "architecture": {"encoder": {}}, "train": "sam"},
+            "fields of HQSamConfig, got 'encoder'. Known are vision_config, ",
+        ),
         ({"trackers": ["comet_ml"]}, "`trackers` names comet_ml, which is not installed"),
         ({"trackers": ["tensorbord"]}, "tensorbord. Choose between"),
         ({"precision": "fp16"}, "`precision: fp16` needs a GPU"),
@@ -392,6 +402,18 @@ def test_validation_gives_figures_pictures_curves_and_the_best_weights(base, tmp
     average = [row for row in again.summary() if row["set"] == "average"][0]
     assert average["mbiou"] == pytest.approx(best["val_hq_mbiou"], abs=1e-3)
     assert (tmp_path / "run" / "curves.png").stat().st_size > 5000
+
+
+def test_validation_takes_the_first_images_of_each_set(tmp_path):
+    rows = load_rows(str(write_folders(tmp_path / "hq", small_files(("a", "b", "c")))), "validation")
+    few = first_of_each_set(rows, 2)
+    assert [(row["set"], row["name"]) for row in few] == [
+        (name, item) for name in ("dis", "coift", "hrsod", "thin") for item in "ab"
+    ]
+    assert len(first_of_each_set(rows, None)) == 12
+    scenes = SceneGenerator(5, size=64)
+    assert [row["name"] for row in first_of_each_set(scenes, 3)] == [scenes[i]["name"] for i in range(3)]
+    assert len(first_of_each_set(scenes, 9)) == 5
 
 
 def test_training_stops_early_without_progress(base, tmp_path, monkeypatch):
