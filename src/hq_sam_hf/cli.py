@@ -297,6 +297,7 @@ examples: hq-sam convert sam_hq_vit_l.pth hq-sam-vit-l
           hq-sam convert lkeab/hq-sam/sam_hq_vit_tiny.pth light-hq-sam
           hq-sam convert my-model my_model.pth
           hq-sam convert my-model my-model-samhq --layout transformers
+          hq-sam convert my-model plain-sam --layout sam
 """
 
 
@@ -312,7 +313,9 @@ def add_convert_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--revision", metavar="NAME", help="branch, tag or commit of a source on the Hub")
     parser.add_argument("destination", help="folder to write, or a .pth file for the original layout")
     parser.add_argument(
-        "--layout", choices=("hq_sam", "transformers", "original"), help="by default by the destination"
+        "--layout",
+        choices=("hq_sam", "transformers", "sam", "original"),
+        help="by default by the destination; sam is the plain SAM inside, without the HQ head",
     )
     parser.add_argument("--base", metavar="SOURCE", help="the SAM that a mask decoder or HQ head alone was trained on")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="by default as in the source")

@@ -205,8 +205,21 @@ def collate(samples: Sequence[dict[str, Any]]) -> Batch:
     )
 
 
+class Deliveries(torch.utils.data.Dataset):
+    """Batches by the keys of their samples, or the error in place of one: raised in a worker, it loses its words."""
+
+    def __init__(self, samples: TrainingSamples) -> None:
+        self.samples = samples
+
+    def __getitem__(self, keys: Sequence[SampleKey]) -> Batch | Exception:
+        try:
+            return collate(self.samples.__getitems__(keys))
+        except (ValueError, OSError) as error:
+            return error
+
+
 class StepBatches:
-    """A batch sampler: the samples of this process from step `first` to `last`, one list per forward pass.
+    """A sampler of batches: the samples of this process from step `first` to `last`, one list per forward pass.
 
     The images of a step are the same however they are divided among processes and accumulated passes.
     """
@@ -292,4 +305,4 @@ def _scenes(split: str, families: Any = None, **arguments: Any) -> Any:
     return SceneGenerator(**{"split": split, "families": families, **arguments})
 
 
-__all__ = ["Batch", "SampleKey", "StepBatches", "TrainingSamples", "collate", "load_rows"]
+__all__ = ["Batch", "Deliveries", "SampleKey", "StepBatches", "TrainingSamples", "collate", "load_rows"]
