@@ -28,6 +28,8 @@ def workplace(tmp_path, monkeypatch, photo, page):
     """A folder with the photo, the files that a page shows, and small models where the docs name published ones."""
     monkeypatch.chdir(tmp_path)
     photo.save("photo.jpg")
+    (tmp_path / "photos").mkdir()
+    photo.save("photos/photo.jpg")
     save_folder(pair(SMALL)[1], PUBLISHED)
     if page.stem == "text_prompts":
         save_grounding_dino(DETECTOR)
@@ -54,7 +56,7 @@ WRITTEN = {
     "checkpoints": {"sam_hq_vit_b.pth", "my-model", "my-samhq-model", "half-model", "plain-sam"},
     "predictor": {"masks/overlays/photo.jpg.jpg", "masks/coco.json"},
     "automatic_masks": {"masks/coco.json", "masks/overlays/photo.jpg.jpg", "masks/label_maps/photo.jpg.png"},
-    "text_prompts": {"found.json", "found.jpg"},
+    "text_prompts": {"found.json", "found.jpg", "found/coco.json", "found/overlays/photo.jpg.jpg"},
 }
 
 
