@@ -15,11 +15,11 @@ from small_runs import ARCHITECTURE, save_base, small_run
 
 from hq_sam_hf import HQSamConfig, HQSamModel, HQSamProcessor
 from hq_sam_hf.checkpoints import keys_to_original
+from hq_sam_hf.data_sources import load_rows
 from hq_sam_hf.evaluation import evaluate
 from hq_sam_hf.layouts import is_hq_key
 from hq_sam_hf.scenes import SceneGenerator
 from hq_sam_hf.training import TrainingRun, learning_rate, train
-from hq_sam_hf.training_data import load_rows
 
 FINAL = "final/model.safetensors"
 

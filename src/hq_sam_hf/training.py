@@ -25,12 +25,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from .data_sources import load_rows
 from .evaluation_prompts import parse_prompt
 from .files import write_atomically
 from .training_averages import WeightAverage
 from .training_checkpoints import Checkpoints, copy_weights, learned_weights
 from .training_config import FROM_SCRATCH, TrainingConfig
-from .training_data import Batch, Deliveries, StepBatches, TrainingSamples, load_rows
+from .training_data import Batch, Deliveries, StepBatches, TrainingSamples
 from .training_export import export_run
 from .training_learners import MaskLearner
 from .training_lora import merged_adapters

@@ -44,7 +44,7 @@ class TrainingConfig:
             SAM's own mask on the same data and prompts; "sam", all weights of a plain SAM with iterative clicks.
         lora: for low-rank adapters beside it, such as {rank: 8, encoder: true, decoder: false, alpha: 16}; needs peft.
     Data
-        data: root of HQSeg-44K, or a mapping with `kind`; see `training_data.load_rows`.
+        data: root of HQSeg-44K, or a mapping with `kind`; see `data_sources.load_source`.
         validation: likewise, or null for none.
         masks_per_image: at most so many masks of an image are trained at once, over one run of the encoder; for "sam"
             just so many prompts, several for one mask if need be.
