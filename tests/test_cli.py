@@ -82,7 +82,8 @@ def test_many_boxes_and_all_outputs(segment, photo, tmp_path):
         assert np.array_equal(read(tmp_path / f"m_{i + 1}.png"), masks[i])
         cutout = np.asarray(Image.open(tmp_path / f"cut_{i + 1}.png"))
         assert np.array_equal(cutout[..., 3] > 0, masks[i])
-        assert np.array_equal(cutout[..., :3], np.asarray(photo))
+        assert np.array_equal(cutout[masks[i], :3], np.asarray(photo)[masks[i]])
+        assert not cutout[~masks[i]].any()  # what was cut away is not in the file
         assert np.array_equal(coco.decode(record["segmentation"]), masks[i])
         assert record["prompt"]["box"] == boxes[i]
         assert record["area"] == masks[i].sum()

@@ -28,6 +28,8 @@ def workplace(tmp_path, monkeypatch, photo, page):
     """A folder with the photo, the files that a page shows, and small models where the docs name published ones."""
     monkeypatch.chdir(tmp_path)
     photo.save("photo.jpg")
+    (tmp_path / "photos").mkdir()
+    photo.save("photos/photo.jpg")
     save_folder(pair(SMALL)[1], PUBLISHED)
     if page.stem == "text_prompts":
         save_grounding_dino(DETECTOR)
@@ -54,7 +56,7 @@ WRITTEN = {
     "checkpoints": {"sam_hq_vit_b.pth", "my-model", "my-samhq-model", "half-model", "plain-sam"},
     "predictor": {"masks/overlays/photo.jpg.jpg", "masks/coco.json"},
     "automatic_masks": {"masks/coco.json", "masks/overlays/photo.jpg.jpg", "masks/label_maps/photo.jpg.png"},
-    "text_prompts": {"found.json", "found.jpg"},
+    "text_prompts": {"found.json", "found.jpg", "found/coco.json", "found/overlays/photo.jpg.jpg"},
 }
 
 
@@ -83,7 +85,7 @@ def test_links_lead_to_files():
 
 
 def test_ci_runs_the_commands_of_the_readme():
-    try_it, *_, tests = blocks(ROOT / "README.md", "bash")
+    try_it, *_, tests, tests_of_the_demo = blocks(ROOT / "README.md", "bash")
     script = (ROOT / ".ci" / "run").read_text()
-    assert try_it.strip() in script
-    assert tests.strip() in script
+    for command in (try_it, tests, tests_of_the_demo):
+        assert command.strip() in script

@@ -348,7 +348,12 @@ def test_only_pictures_with_other_prompts_are_answered_again(segment, tmp_path, 
             "--box, --json goes with a single",
         ),
         (["--prompts", "p.csv"], "--prompts writes to a folder"),
-        (["photos/a.png", "--overlays"], "--overlays goes with --prompts only"),
+        (["photos/a.png", "--overlays"], "--overlays goes with --prompts or many photos only"),
+        (
+            ["photos/a.png", "photos/b.png", "--box", "1,2,3,4"],
+            "many photos go with --text; boxes and points for many",
+        ),
+        (["photos", "--box", "1,2,3,4"], "many photos go with --text"),
     ],
 )
 def test_flags_that_do_not_go_together_are_wrong_use(segment, arguments, message, capsys):

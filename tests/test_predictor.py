@@ -72,12 +72,17 @@ def ask_original(original, prompts, mask, options, **more):
     )
 
 
+# Of the largest logit of an answer: nearer to zero than this, the original's own logit is rounding noise, and neither
+# side of the outline is wrong.
+NOISE = 1e-5
+
+
 def check_sequences(arch, number: int, at_least: int) -> None:
     """Both predictors on the same conversations, with at_least masks that have an inside and an outside."""
     sam, model = lively_pair(arch)
     original, ours = import_original().SamPredictor(sam), make_predictor(model)
     names = ours.set_images([picture(size) for size in SIZES])
-    compared = different_pixels = 0
+    compared = 0
     for name, size in zip(names, SIZES):
         original.set_image(picture(size))
         for seed in range(number // len(SIZES)):
@@ -89,26 +94,24 @@ def check_sequences(arch, number: int, at_least: int) -> None:
                 masks, scores, logits = ours.predict(
                     prompts["points"], prompts["labels"], prompts["box"], mask=mine, image=name, **options
                 )
-                rounding = 1e-4 * np.abs(theirs_next).max()
-                np.testing.assert_allclose(logits[:1], theirs_next, atol=rounding, rtol=0)
+                largest = np.abs(theirs_next).max()
+                np.testing.assert_allclose(logits[:1], theirs_next, atol=1e-4 * largest, rtol=0)
                 np.testing.assert_allclose(scores[:1], score, atol=1e-5, rtol=0)
                 different = masks[:1] != expected
-                if different.any():  # only where the original's own logit is rounding noise around zero
+                if different.any():
                     full, _, _ = ask_original(original, prompts, theirs, options, return_logits=True)
-                    assert np.abs(full[different]).max() < rounding
-                different_pixels += different.sum()
+                    assert np.abs(full[different]).max() < NOISE * largest
                 compared += bool(0.01 < expected.mean() < 0.99)
                 theirs, mine = theirs_next, logits[:1]
     assert compared >= at_least
-    assert different_pixels <= 5  # of millions
 
 
 def test_200_random_sequences_with_refinement_give_the_masks_of_the_original_predictor():
-    check_sequences(SMALL, 200, at_least=500)
+    check_sequences(NARROW, 200, at_least=500)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("arch", "number"), [(NARROW, 200), (TINY, 20)], ids=["narrow", "tiny"])
+@pytest.mark.parametrize(("arch", "number"), [(SMALL, 200), (TINY, 20)], ids=["small", "tiny"])
 def test_other_architectures_too(arch, number):
     check_sequences(arch, number, at_least=2 * number)
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from oracle import SMALL, lively_pair
+from oracle import SMALL, lively_pair, save_folder
 from pictures import picture
 from PIL import Image
 from small_detectors import save_grounding_dino, save_owlvit
@@ -191,6 +191,66 @@ def test_the_command_finds_and_segments(family, segment, detectors, tmp_path, ca
 def test_the_command_tells_when_nothing_is_found(segment, capsys):
     assert segment("--text", "cup", "--box-threshold", "1") == 1
     assert "Nothing in 'photo.png' was found by 'cup'. Try --box-threshold." in capsys.readouterr().err
+
+
+@pytest.fixture
+def many(detectors, model, processor, tmp_path, monkeypatch):
+    """Run `hq-sam segment` in a folder with three pictures below `my photos` and a broken one; gives the exit code."""
+    monkeypatch.chdir(tmp_path)
+    save_folder(model, "model")
+    (tmp_path / "my photos" / "früh").mkdir(parents=True)
+    for seed, name in enumerate(NAMES):
+        Image.fromarray(picture((60 + seed, 90), seed)).save(tmp_path / "my photos" / name)
+    (tmp_path / "my photos" / "broken.png").write_bytes(b"")
+    flags = ["--model", "model", "--detector", str(detectors / "owlvit"), "-o", "out", "--box-threshold", "0.2"]
+
+    def run(*arguments: str) -> int:
+        return main(["segment", *arguments, *flags])
+
+    return run
+
+
+NAMES = ["a.png", "b.png", "früh/a.png"]
+
+
+def test_the_command_finds_objects_in_many_pictures_and_goes_on(many, detectors, model, processor, tmp_path, capsys):
+    assert many("my photos", "--text", "cup. spoon.", "--overlays") == 1
+    printed = capsys.readouterr()
+    assert "pictures: 3 done, 0 done before, 1 left out; in out" in printed.out
+    assert "left out broken.png" in printed.err
+    detector = ZeroShotDetector.from_pretrained(detectors / "owlvit", box_threshold=0.2)
+    predictor = HQSamTextPredictor(model, processor, detector)
+    content = json.loads((tmp_path / "out" / "coco.json").read_text())
+    labels = {category["id"]: category["name"] for category in content["categories"]}
+    assert [image["file_name"] for image in content["images"]] == NAMES
+    for image in content["images"]:
+        entries = [entry for entry in content["annotations"] if entry["image_id"] == image["id"]]
+        records = predictor.predict(tmp_path / "my photos" / image["file_name"], ["cup", "spoon"])
+        assert len(entries) == len(records) > 0
+        for entry, record in zip(entries, records):
+            assert np.array_equal(rle_to_mask(entry["segmentation"]), record["segmentation"])
+            assert labels[entry["category_id"]] == record["label"]
+            assert (entry["score"], entry["box"]) == (record["score"], record["box"])
+    assert len(list((tmp_path / "out" / "overlays").rglob("*.jpg"))) == 3
+
+    (tmp_path / "my photos" / "broken.png").unlink()
+    assert many("my photos/**/a.png", "my photos/b.png", "--text", "cup. spoon.") == 0
+    assert "pictures: 0 done, 3 done before, 0 left out" in capsys.readouterr().out
+    assert many("my photos", "--text", "cup") == 1
+    assert "text was ['cup', 'spoon'] and is ['cup']. Use another folder." in capsys.readouterr().err
+
+
+def test_many_pictures_need_a_folder_and_take_no_files_of_one(detectors, many, capsys):
+    for arguments, message in (
+        (["my photos", "--text", "cup", "--json", "found.json"], "--json goes with a single PHOTO only"),
+        (["my photos"], "--detector, --box-threshold goes with --text only"),
+    ):
+        with pytest.raises(SystemExit):
+            many(*arguments)
+        assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["segment", "my photos", "--text", "cup", "--detector", str(detectors / "owlvit")])
+    assert "masks of many photos go to a folder; name it with -o" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

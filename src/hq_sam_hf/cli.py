@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
+from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ published models: syscv-community/sam-hq-vit-base, syscv-community/sam-hq-vit-la
 detectors:        IDEA-Research/grounding-dino-tiny, google/owlvit-base-patch32, google/owlv2-base-patch16-ensemble
 examples:         hq-sam segment coffee.jpg --model MODEL --box 165,15,415,310 --overlay coffee_overlay.png
                   hq-sam segment coffee.jpg --model MODEL --text "cup. spoon." --detector DETECTOR --json found.json
+                  hq-sam segment photos --model MODEL --text "cup. spoon." --detector DETECTOR -o masks --overlays
                   hq-sam segment --prompts objects.csv --model MODEL -o masks --overlays
 """
 
@@ -79,7 +81,12 @@ def add_segment_command(commands: argparse._SubParsersAction) -> None:
         description="Write masks of the objects that boxes, points or a rough mask point at.",
         epilog=SEGMENT_EPILOG,
     )
-    parser.add_argument("photo", type=Path, nargs="?", help="picture file; it is turned upright by its EXIF tag")
+    parser.add_argument(
+        "photo",
+        nargs="*",
+        metavar="PHOTO",
+        help="picture file; it is turned upright by its EXIF tag. With --text also several, folders and patterns",
+    )
     _add_model_arguments(parser)
     prompts = parser.add_argument_group("what to segment, in pixels of the photo")
     xyxy, xy = numbers(4, "x1,y1,x2,y2"), numbers(2, "x,y")
@@ -106,7 +113,7 @@ def add_segment_command(commands: argparse._SubParsersAction) -> None:
         "--output",
         type=Path,
         metavar="PNG",
-        help="the mask; numbered for several objects. A folder for --prompts",
+        help="the mask; numbered for several objects. A folder for --prompts and for many photos",
     )
     outputs.add_argument("--overlay", type=Path, metavar="FILE", help="the photo with masks and prompts drawn on it")
     outputs.add_argument("--cutout", type=Path, metavar="PNG", help="the object on a transparent background")
@@ -129,30 +136,40 @@ def run_segment(arguments: argparse.Namespace) -> None:
     if arguments.prompts is not None:
         run_segment_many(arguments)
         return
-    if arguments.photo is None:
+    if not arguments.photo:
         arguments.wrong_use("give a PHOTO, or --prompts with a file that names photos")
-    _refuse_flags(arguments, ("overlays", "label_maps", "parquet"), "--prompts")
     if arguments.text is None:
         _refuse_flags(arguments, ("detector", "box_threshold", "text_threshold", "nms_threshold"), "--text")
     elif arguments.detector is None or arguments.box or arguments.point or arguments.negative_point or arguments.mask:
         arguments.wrong_use("--text needs --detector, and no other prompts")
+    if _names_many(arguments.photo):
+        run_segment_by_text(arguments)
+    else:
+        run_segment_one(arguments, Path(arguments.photo[0]))
+
+
+def _names_many(photos: list[str]) -> bool:
+    """Whether these are several pictures, or a folder or pattern, which may be."""
+    return len(photos) > 1 or Path(photos[0]).is_dir() or (has_magic(photos[0]) and not Path(photos[0]).is_file())
+
+
+def run_segment_one(arguments: argparse.Namespace, photo: Path) -> None:
     from .segment import Outputs, Prompts, load_model, segment_photo
 
+    _refuse_flags(arguments, ("overlays", "label_maps", "parquet"), "--prompts or many photos")
     labels = [1] * len(arguments.point) + [0] * len(arguments.negative_point)
     prompts = Prompts(arguments.box, arguments.point + arguments.negative_point, labels, arguments.mask)
     outputs = Outputs(arguments.output, arguments.overlay, arguments.cutout, arguments.json)
     if outputs == Outputs():
-        outputs = Outputs(mask=Path(f"{arguments.photo.stem}_mask.png"))
+        outputs = Outputs(mask=Path(f"{photo.stem}_mask.png"))
     _quiet()
     model, processor = load_model(arguments.model, arguments.device, arguments.dtype, arguments.image_size)
     if arguments.text is not None:
-        found = _detect(arguments, str(model.device))
+        found = _detect(arguments, photo, str(model.device))
         prompts = Prompts(
             [list(one.box) for one in found], found=[{"label": o.label, "score": o.score} for o in found]
         )
-    records = segment_photo(
-        arguments.photo, prompts, outputs, model, processor, arguments.multimask, arguments.hq_token_only
-    )
+    records = segment_photo(photo, prompts, outputs, model, processor, arguments.multimask, arguments.hq_token_only)
     for i, record in enumerate(records, start=1):
         label = f"{record['prompt']['label']} ({record['prompt']['score']:.3f}), " if arguments.text else ""
         print(
@@ -161,24 +178,56 @@ def run_segment(arguments: argparse.Namespace) -> None:
     print("wrote", ", ".join(str(path) for path in vars(outputs).values() if path is not None))
 
 
-def _detect(arguments: argparse.Namespace, device: str) -> "list[Detection]":
+def _detect(arguments: argparse.Namespace, photo: Path, device: str) -> "list[Detection]":
     from .text_prompts import ZeroShotDetector
 
-    thresholds = {name: getattr(arguments, name) for name in ("box_threshold", "text_threshold", "nms_threshold")}
-    given = {name: value for name, value in thresholds.items() if value is not None}
-    detector = ZeroShotDetector.from_pretrained(arguments.detector, device, **given)
-    found = detector.detect(arguments.photo, arguments.text)
+    detector = ZeroShotDetector.from_pretrained(arguments.detector, device, **_thresholds(arguments))
+    found = detector.detect(photo, arguments.text)
     if not found:
-        raise ValueError(f"Nothing in {str(arguments.photo)!r} was found by {arguments.text!r}. Try --box-threshold.")
+        raise ValueError(f"Nothing in {str(photo)!r} was found by {arguments.text!r}. Try --box-threshold.")
     return found
+
+
+def _thresholds(arguments: argparse.Namespace) -> dict[str, float]:
+    thresholds = {name: getattr(arguments, name) for name in ("box_threshold", "text_threshold", "nms_threshold")}
+    return {name: value for name, value in thresholds.items() if value is not None}
+
+
+OF_ONE_PHOTO = ("box", "point", "negative_point", "mask", "overlay", "cutout", "json")
+
+
+def run_segment_by_text(arguments: argparse.Namespace) -> None:
+    from .many_pictures import Wanted
+    from .text_many import segment_by_text
+
+    if arguments.text is None:
+        arguments.wrong_use("many photos go with --text; boxes and points for many are read with --prompts")
+    _refuse_flags(arguments, OF_ONE_PHOTO, "a single PHOTO")
+    if arguments.output is None:
+        arguments.wrong_use("masks of many photos go to a folder; name it with -o")
+    _quiet()
+    report = segment_by_text(
+        arguments.photo,
+        arguments.output,
+        arguments.model,
+        arguments.text,
+        arguments.detector,
+        arguments.device,
+        arguments.dtype,
+        arguments.image_size,
+        Wanted(arguments.overlays, arguments.label_maps, arguments.parquet),
+        arguments.multimask,
+        arguments.hq_token_only,
+        **_thresholds(arguments),
+    )
+    _print_report(report, arguments.output)
 
 
 def run_segment_many(arguments: argparse.Namespace) -> None:
     from .many_pictures import Wanted
     from .segment_many import segment_many
 
-    one_photo = ("photo", "text", "detector", "box", "point", "negative_point", "mask", "overlay", "cutout", "json")
-    _refuse_flags(arguments, one_photo, "a single PHOTO")
+    _refuse_flags(arguments, ("photo", "text", "detector", *OF_ONE_PHOTO), "a single PHOTO")
     if arguments.output is None:
         arguments.wrong_use("--prompts writes to a folder; name it with -o")
     _quiet()

@@ -94,9 +94,14 @@ def side_by_side(pictures: Sequence[Image.Image], captions: Sequence[str], heigh
 
 
 def cutout(image: np.ndarray, mask: np.ndarray) -> Image.Image:
-    """The RGB image (H, W, 3) as RGBA, transparent outside the bool mask (H, W)."""
+    """What of the RGB image (H, W, 3) lies inside the bool mask (H, W), as RGBA; outside it is transparent and black.
+
+    Were the background's colours kept, any program could show them again, and the file would be as large as the photo.
+    """
     alpha = mask.astype(np.uint8) * 255
-    return Image.fromarray(np.dstack([image, alpha]))
+    picture = np.dstack([image, alpha])
+    picture[~mask] = 0
+    return Image.fromarray(picture)
 
 
 __all__ = ["cutout", "layer", "overlay", "side_by_side"]

@@ -1,0 +1,76 @@
+"""A picture for the docs: automatic masks of real photos and of generated scenes that training did not see.
+
+example: python benchmarks/automatic_sheet.py -o docs/automatic_masks.jpg
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hq_sam_hf import HQSamMaskGenerator, HQSamModel, HQSamProcessor, load_image
+from hq_sam_hf.demo_session import AUTOMATIC_OPTIONS
+from hq_sam_hf.embedded import EMBEDDED
+from hq_sam_hf.files import write_atomically
+from hq_sam_hf.mask_files import label_map
+from hq_sam_hf.rendering import layer, side_by_side
+from hq_sam_hf.scenes import SceneGenerator
+
+PHOTOS = Path(__file__).parent.parent / "tests" / "photos" / "images"
+SCENES, SEED = 3, 20261124  # as many generated pictures; training used the seeds 1 to 4
+HEIGHT = 210  # of a panel, in pixels
+GAP = 6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default=EMBEDDED)
+    parser.add_argument("--photos", type=Path, default=PHOTOS, help="folder of pictures")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the picture to write, a .jpg")
+    arguments = parser.parse_args()
+    model = HQSamModel.from_pretrained(arguments.model)
+    generator = HQSamMaskGenerator(model, HQSamProcessor.from_pretrained(arguments.model), **AUTOMATIC_OPTIONS)
+    pairs = []
+    for name, picture in pictures(arguments.photos, model.config.vision_config.image_size):
+        records = generator.generate(picture)
+        print(f"{name}: {len(records)} masks")
+        pairs.append(side_by_side([picture, tinted(picture, records)], [name, f"{len(records)} masks"], HEIGHT))
+    page = sheet(pairs)
+    write_atomically(arguments.output, lambda file: page.save(file, format="JPEG", quality=82, optimize=True))
+
+
+def pictures(photos: Path, side: int) -> Iterator[tuple[str, Image.Image]]:
+    for path in sorted(photos.iterdir()):
+        yield path.stem, load_image(path)
+    for split in ("validation", "held_out"):
+        for number, row in enumerate(SceneGenerator(SCENES, SEED, side, split), start=1):
+            yield f"generated, {split} {number}", row["image"]
+
+
+def tinted(picture: Image.Image, records: Sequence[dict]) -> Image.Image:
+    """The masks laid over the picture, small ones over large ones."""
+    labels = label_map(records, (picture.height, picture.width))
+    return Image.alpha_composite(picture.convert("RGBA"), layer(np.asarray(labels)).convert("RGBA")).convert("RGB")
+
+
+def sheet(pairs: Sequence[Image.Image], width: int = 1600) -> Image.Image:
+    """Pictures of one height from left to right, in as many rows as they need."""
+    rows: list[list[Image.Image]] = [[]]
+    for pair in pairs:
+        if rows[-1] and sum(other.width + 3 * GAP for other in rows[-1]) + pair.width > width:
+            rows.append([])
+        rows[-1].append(pair)
+    height = pairs[0].height + GAP
+    canvas = Image.new("RGB", (width, height * len(rows) - GAP), "white")
+    for number, row in enumerate(rows):
+        x = 0
+        for pair in row:
+            canvas.paste(pair, (x, number * height))
+            x += pair.width + 3 * GAP
+    return canvas
+
+
+if __name__ == "__main__":
+    main()
