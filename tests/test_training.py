@@ -123,7 +123,9 @@ def test_a_run_is_resumed_on_as_many_processes_as_before(base, tmp_path):
     train(small_run(base, tmp_path / "run", max_steps=1))
     position = tmp_path / "run" / "checkpoints" / "step-00000001" / "position.json"
     position.write_text(position.read_text().replace('"images_per_step": 4', '"images_per_step": 8'))
-    with pytest.raises(ValueError, match="started with 8 images a step, and on 1 process it would be 4. Resume it on as many"):
+    with pytest.raises(
+        ValueError, match="started with 8 images a step, and on 1 process it would be 4. Resume it on as many"
+    ):
         train(small_run(base, tmp_path / "run", resume=True))
 
 
