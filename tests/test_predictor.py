@@ -313,6 +313,17 @@ def test_an_embedding_reloads_where_the_weights_are_the_same(ready, tmp_path):
         other.load_embedding(path)
 
 
+def test_an_embedding_of_another_input_size_is_refused_also_where_no_weight_depends_on_it(tmp_path):
+    model = port(build_original(TINY), TINY)
+    model.resize_image(256)
+    small = make_predictor(model)
+    small.set_image(picture((60, 90)))
+    small.save_embedding(tmp_path / "picture.safetensors")
+    model.resize_image(512)
+    with pytest.raises(ValueError, match="other weights or another input size"):
+        make_predictor(model).load_embedding(tmp_path / "picture.safetensors")
+
+
 def test_files_that_are_no_embedding_are_refused(ready, tmp_path):
     path = tmp_path / "picture.safetensors"
     ready.save_embedding(path)
