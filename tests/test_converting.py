@@ -13,11 +13,12 @@ import torch
 from oracle import FINE, SMALL, TINY, WIDE, Architecture, build_original, config_of, pair
 from safetensors import safe_open
 from test_loading import assert_same_weights, decoder_alone, plain_sam
-from transformers import SamHQModel
+from transformers import SamHQModel, SamModel, SamProcessor
 
 from hq_sam_hf import HQSamConfig, HQSamModel, HQSamProcessor, converting
 from hq_sam_hf.cli import main
 from hq_sam_hf.converting import convert
+from hq_sam_hf.layouts import is_hq_key
 from hq_sam_hf.original_package import answer_original, import_original
 from hq_sam_hf.original_package import build_original as build_from_config
 
@@ -92,6 +93,7 @@ def test_real_dimensions_give_the_masks_of_the_original(name, tmp_path):
 PEAK = """
 import re, sys
 from hq_sam_hf.converting import convert
+from hq_sam_hf.layouts import is_hq_key
 convert(sys.argv[1], sys.argv[2])
 print(1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]))
 """  # not getrusage: what it gives for a child begins with the parent's memory
@@ -174,12 +176,37 @@ def test_the_processor_of_transformers_reads_what_we_write(work, photo):
 
 def test_tiny_vit_has_no_place_in_transformers(tmp_path):
     torch.save(pair(TINY)[0].state_dict(), tmp_path / "x.pth")
-    with pytest.raises(ValueError, match="no TinyViT encoder. Choose the layout hq_sam or original"):
-        convert(tmp_path / "x.pth", tmp_path / "samhq", layout="transformers")
+    for layout in ("transformers", "sam"):
+        with pytest.raises(ValueError, match="no TinyViT encoder. Choose the layout hq_sam or original"):
+            convert(tmp_path / "x.pth", tmp_path / "samhq", layout=layout)
     assert [path.name for path in tmp_path.iterdir()] == ["x.pth"]
 
 
 # Parts
+
+
+def test_the_plain_sam_inside_is_that_of_transformers(work, photo):
+    assert main(["convert", "hq.pth", "plain", "--layout", "sam"]) == 0
+    theirs, info = SamModel.from_pretrained("plain", output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    processor = SamProcessor.from_pretrained("plain")
+    assert processor.image_processor.size == {"longest_edge": SMALL.image}
+    pixels, box = torch.randn(1, 3, SMALL.image, SMALL.image), torch.tensor([[[20.0, 30.0, 90.0, 80.0]]])
+    ours = pair(SMALL)[1]
+    with torch.no_grad():
+        expected = ours(pixels, input_boxes=box, sam_only=True, multimask_output=False)
+        answer = theirs(pixels, input_boxes=box, multimask_output=False)
+    torch.testing.assert_close(answer.pred_masks, expected.pred_masks, atol=1e-4, rtol=0)
+    torch.testing.assert_close(answer.iou_scores, expected.iou_scores, atol=1e-5, rtol=0)
+    card = (work / "plain" / "README.md").read_text()
+    assert "The plain SAM inside an HQ-SAM" in card
+    # And a fresh head starts on it.
+    again, weights = HQSamModel.from_sam_pretrained("plain"), ours.state_dict()
+    assert all(
+        torch.equal(weight, weights[name]) for name, weight in again.state_dict().items() if not is_hq_key(name)
+    )
+    assert not torch.equal(again.mask_decoder.hq_token.weight, ours.mask_decoder.hq_token.weight)
 
 
 @pytest.mark.parametrize("part", ["epoch_11.pth", "head/hq_head.safetensors"])
@@ -300,6 +327,7 @@ def test_an_existing_destination_is_kept_unless_told(work):
 DESTINATIONS = {
     "an unknown layout": ({"destination": "x", "layout": "onnx"}, "The layout must be one of hq_sam, transformers"),
     "a folder in the original layout": ({"destination": "x", "layout": "original"}, "a single file; name it .pth"),
+    "masks of a plain SAM": ({"destination": "x", "layout": "sam", "verify": True}, "compares HQ masks, which"),
     "a file in our layout": ({"destination": "x.pth", "layout": "hq_sam"}, "is a folder, got the file name 'x.pth'"),
     "a safetensors file": ({"destination": "x.safetensors"}, "is a folder, got the file name"),
     "no folder around it": ({"destination": "a/b/c"}, "'.*a/b' is not a folder"),

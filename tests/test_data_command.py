@@ -1,5 +1,8 @@
 """`hq-sam data` as a user runs it: tables, exit codes, and one line for what went wrong."""
 
+import json
+import re
+
 import datasets
 import huggingface_hub
 import numpy as np
@@ -9,8 +12,10 @@ from small_hqseg44k import OBJECT, jpeg, png, small_files, write_archives, write
 
 from hq_sam_hf import hqseg44k
 from hq_sam_hf.cli import main
+from hq_sam_hf.data_sources import load_rows
 from hq_sam_hf.hqseg44k import PublishedSet, load_hqseg44k
 from hq_sam_hf.parquet_shards import find_shards
+from hq_sam_hf.samples import read_sample
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +118,86 @@ class TestExport:
         assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Two pictures as folders, and as COCO instances; an image of the folders has no mask."""
+    monkeypatch.chdir(tmp_path)
+    write_folders(tmp_path, {f"photos/{name}.jpg": jpeg() for name in "abc"})
+    write_folders(tmp_path, {"masks/a.png": png(), "masks/b.png": png(np.zeros_like(OBJECT))})
+    height, width = OBJECT.shape
+    square = {"iscrowd": 0, "segmentation": [[1, 1, 4, 1, 4, 4, 1, 4]]}
+    content = {
+        "images": [
+            {"id": i, "file_name": f"{name}.jpg", "height": height, "width": width} for i, name in enumerate("ab")
+        ],
+        "annotations": [{"id": i, "image_id": i // 2, **square} for i in range(4)] + [{"id": 4, "image_id": 0}],
+    }
+    write_folders(tmp_path, {"cups.json": json.dumps(content).encode()})
+    return {
+        "folders": "{kind: folders, images: photos, masks: masks}",
+        "coco": "{kind: coco, annotations: cups.json, images: photos}",
+        "columns": "{kind: columns, source: parquet, mask_column: masks}",
+    }
+
+
+class TestOwnData:
+    def test_check_names_what_is_wrong(self, own, tmp_path, capsys):
+        assert run("check", own["folders"]) == 1
+        printed = capsys.readouterr()
+        assert printed.out.splitlines()[1].split() == ["-", tmp_path.name, "2", "0", "1", "6x8", "6x8", "2"]
+        assert "1 images without mask, such as 'c'." in printed.out
+        assert "/b: the mask is empty." in printed.out
+        assert "2 problems in kind: folders, images: photos, masks: masks, listed above" in printed.err
+        assert run("check", own["coco"]) == 1
+        assert "1 instances without a usable segmentation, such as 4." in capsys.readouterr().out
+
+    def test_coco_instances_are_exported_read_again_and_evaluated(self, own, capsys):
+        assert run("export", own["coco"], "-o", "parquet") == 0
+        assert "cups (train): 2 rows" in capsys.readouterr().out
+        assert run("check", own["columns"]) == 0
+        assert capsys.readouterr().out.splitlines()[1].split() == ["-", "cups", "2", "0", "0", "6x8", "6x8", "0"]
+        rows = load_rows({"kind": "columns", "source": "parquet", "mask_column": "masks"}, "train")
+        assert [read_sample(row).masks.sum() for row in rows] == [18, 18]
+        assert main(["evaluate", "--data", own["coco"], "--device", "cpu"]) == 0
+        assert "| cups | 4 | " in capsys.readouterr().out
+
+    def test_a_hub_data_set_has_the_split_that_it_is_read_for(self, own):
+        run("export", own["coco"], "-o", "parquet")
+        data = {"kind": "columns", "source": "parquet", "mask_column": "masks"}
+        assert len(load_rows(data, "train")) == 2
+        with pytest.raises(ValueError, match="validation"):  # and never silently that of training
+            load_rows(data, "validation")
+        assert len(load_rows({**data, "split": "train"}, "validation")) == 2
+
+    @pytest.mark.parametrize(
+        ("data", "message"),
+        [
+            ("{kind: films}", "`kind` of data must be hqseg44k, folders, columns, coco or scenes, got 'films'"),
+            ("{kind: folders, images: photos}", "do not fit their kind: .*masks"),
+            ("{kind: columns, source: nothing}", "nothing"),
+        ],
+    )
+    def test_what_is_no_data_is_one_line(self, own, data, message, capsys):
+        for action in (["check"], ["export", "-o", "out"]):
+            assert run(action[0], data, *action[1:]) == 1
+            error = capsys.readouterr().err.splitlines()
+            assert re.search(message, error[-1])
+
+    def test_sets_are_of_hqseg44k(self, own, capsys):
+        assert run("check", own["folders"], "--sets", "dis") == 1
+        assert "Sets can be chosen of HQSeg-44K alone" in capsys.readouterr().err
+
+    def test_scenes_are_checked_but_not_exported(self, capsys):
+        assert run("check", "{kind: scenes, count: 3, size: 64}") == 0
+        assert run("export", "{kind: scenes, count: 3, size: 64}", "-o", "out") == 1
+        assert "are not exported" in capsys.readouterr().err
+
+    def test_text_that_is_no_mapping_is_wrong_use(self):
+        with pytest.raises(SystemExit) as exit_info:
+            run("check", "{kind: folders")
+        assert exit_info.value.code == 2
+
+
 class TestDownload:
     def test_the_three_archives_are_fetched_to_where_they_are_looked_for(self, tmp_path, monkeypatch, capsys):
         asked = []
@@ -192,4 +277,4 @@ def test_help_shows_an_example(capsys):
     with pytest.raises(SystemExit) as exit_info:
         run("--help")
     assert exit_info.value.code == 0
-    assert "example: hq-sam data download hqseg44k" in capsys.readouterr().out
+    assert "examples: hq-sam data download hqseg44k" in capsys.readouterr().out

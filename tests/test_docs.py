@@ -53,7 +53,7 @@ def test_python_blocks_run_in_order(page, workplace):
 WRITTEN = {
     "README": {"mask_1.png", "mask_2.png", "overlay.jpg", "cup.png", "cup.json"},
     "evaluation": {"report"},
-    "checkpoints": {"sam_hq_vit_b.pth", "my-model", "my-samhq-model", "half-model"},
+    "checkpoints": {"sam_hq_vit_b.pth", "my-model", "my-samhq-model", "half-model", "plain-sam"},
     "predictor": {"masks/overlays/photo.jpg.jpg", "masks/coco.json"},
     "automatic_masks": {"masks/coco.json", "masks/overlays/photo.jpg.jpg", "masks/label_maps/photo.jpg.png"},
     "text_prompts": {"found.json", "found.jpg", "found/coco.json", "found/overlays/photo.jpg.jpg"},

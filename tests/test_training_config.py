@@ -44,6 +44,13 @@ def test_a_file_with_overrides(tmp_path):
         ({"model": None, "architecture": {"a": 1}}, "`train` must be 'sam'"),
         ({"data": ""}, "`data` must be the root of HQSeg-44K"),
         ({"lora": {"r": 8}}, "`lora` must be a mapping of"),
+        ({"lora": {"rank": 8}, "train": "sam"}, "`lora` must be null for `train: sam`"),
+        ({"lora": {"decoder": True}, "train": "sam_decoder"}, "`lora.decoder` must be false for `train: sam_decoder`"),
+        ({"eval_prompts": []}, "`eval_prompts` must be at least one prompt"),
+        (
+            {"model": None, "architecture": {"vision_config": {"model_type": "hq_sam_tiny_vit"}}, "train": "sam"},
+            "`train: sam` saves a plain SAM in transformers' layout, which has no TinyViT",
+        ),
         ({"resume": 1}, "`resume` must be bool, got 1"),
         ({"ema_decay": 1.0}, r"`ema_decay` must be in \[0, 1\)"),
     ],
@@ -65,13 +72,23 @@ def test_files_that_are_no_mapping(tmp_path, text, message):
 
 
 @pytest.mark.parametrize(
-    ("override", "message"), [("epochs", "must read key=value"), ("model.name=3", "`model` is not a mapping")]
+    ("override", "message"),
+    [
+        ("epochs", "must read key=value"),
+        ("model.name=3", "`model` is not a mapping"),
+        ("data.sets=[dis", r"value of the override 'data.sets=\[dis' is no YAML"),
+    ],
 )
 def test_bad_overrides(tmp_path, override, message):
     file = tmp_path / "run.yaml"
     file.write_text("model: base\ndata: x\noutput_dir: y\n")
     with pytest.raises(ValueError, match=message):
         TrainingConfig.load(file, [override])
+
+
+def test_paths_may_be_path_objects():
+    config = TrainingConfig(model=Path("base"), data={"root": Path("a/b")}, output_dir=Path("out"))
+    assert (config.model, config.data, config.output_dir) == ("base", {"root": "a/b"}, "out")
 
 
 def test_a_resumed_run_may_be_longer_but_not_another():
@@ -112,6 +129,14 @@ def test_the_page_on_training_shows_configurations_that_load():
     )
     for line in blocks[1].splitlines():
         TrainingConfig.from_dict({**LEAST, **yaml.safe_load(line)})
+
+
+def test_the_page_on_training_overrides_fields_as_shown(tmp_path):
+    (tmp_path / "run.yaml").write_text(re.search(r"^```yaml\n(.*?)^```", DOCS.read_text(), re.M | re.S)[1])
+    command = next(line for line in DOCS.read_text().splitlines() if line.startswith("hq-sam train run.yaml learning"))
+    config = TrainingConfig.load(tmp_path / "run.yaml", command.split()[3:])
+    assert (config.learning_rate, config.output_dir) == (3e-4, "runs/other")
+    assert config.data == {"kind": "hqseg44k", "root": "hqseg44k", "sets": ["dis", "thin"]}
 
 
 def test_the_page_on_training_lists_every_target():

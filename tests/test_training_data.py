@@ -5,8 +5,9 @@ from PIL import Image
 from small_runs import small_run
 from torch.utils.data import DataLoader
 
+from hq_sam_hf.data_sources import load_rows
 from hq_sam_hf.scenes import SceneGenerator
-from hq_sam_hf.training_data import SampleKey, StepBatches, TrainingSamples, collate, load_rows
+from hq_sam_hf.training_data import SampleKey, StepBatches, TrainingSamples, collate
 
 
 def samples_of(rows, **fields):

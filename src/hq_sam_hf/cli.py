@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from glob import has_magic
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .embedded import EMBEDDED
 
@@ -25,7 +25,9 @@ examples:         hq-sam segment coffee.jpg --model MODEL --box 165,15,415,310 -
 
 
 DATA_EPILOG = """\
-example: hq-sam data download hqseg44k && hq-sam data check hqseg44k && hq-sam data export hqseg44k -o parquet
+examples: hq-sam data download hqseg44k && hq-sam data check hqseg44k && hq-sam data export hqseg44k -o parquet
+          hq-sam data check '{kind: folders, images: photos, masks: masks}'
+          hq-sam data export '{kind: coco, annotations: instances.json, images: photos}' -o parquet
 """
 
 
@@ -346,6 +348,7 @@ examples: hq-sam convert sam_hq_vit_l.pth hq-sam-vit-l
           hq-sam convert lkeab/hq-sam/sam_hq_vit_tiny.pth light-hq-sam
           hq-sam convert my-model my_model.pth
           hq-sam convert my-model my-model-samhq --layout transformers
+          hq-sam convert my-model plain-sam --layout sam
 """
 
 
@@ -361,7 +364,9 @@ def add_convert_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--revision", metavar="NAME", help="branch, tag or commit of a source on the Hub")
     parser.add_argument("destination", help="folder to write, or a .pth file for the original layout")
     parser.add_argument(
-        "--layout", choices=("hq_sam", "transformers", "original"), help="by default by the destination"
+        "--layout",
+        choices=("hq_sam", "transformers", "sam", "original"),
+        help="by default by the destination; sam is the plain SAM inside, without the HQ head",
     )
     parser.add_argument("--base", metavar="SOURCE", help="the SAM that a mask decoder or HQ head alone was trained on")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="by default as in the source")
@@ -394,8 +399,8 @@ def add_data_command(commands: argparse._SubParsersAction) -> None:
     parser = _add_command(
         commands,
         "data",
-        help="download, check and export HQSeg-44K",
-        description="Prepare HQSeg-44K and the four validation sets.",
+        help="download, check and export HQSeg-44K, or own data",
+        description="Prepare HQSeg-44K and the four validation sets, or own data.",
         epilog=DATA_EPILOG,
     )
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
@@ -417,11 +422,26 @@ def add_data_command(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_choice_of_sets(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("root", type=Path, help="folder with the data sets, unpacked, as zip archives or as Parquet")
-    parser.add_argument("--split", choices=("train", "validation"), help="by default both")
+    parser.add_argument(
+        "root",
+        type=_data_source,
+        help="folder with the data sets, unpacked, as zip archives or as Parquet; or own data, described as by `data` "
+        "of a training configuration",
+    )
+    parser.add_argument("--split", choices=("train", "validation"), help="by default both; of own data, train")
     parser.add_argument(
         "--sets", type=lambda text: text.split(","), metavar="A,B", help="such as dis,thin; by default all"
     )
+
+
+def _data_source(text: str) -> Any:
+    """An argparse type: the root of HQSeg-44K, or a mapping that describes own data."""
+    from .data_sources import parse_source
+
+    try:
+        return parse_source(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def run_data_download(arguments: argparse.Namespace) -> None:
@@ -437,7 +457,9 @@ def run_data_check(arguments: argparse.Namespace) -> None:
     print(format_reports(reports))
     problems = sum(len(report.problems) for report in reports)
     if problems:
-        raise ValueError(f"{problems} problem{'s' if problems > 1 else ''} in {arguments.root}, listed above.")
+        root = arguments.root
+        name = ", ".join(f"{key}: {value}" for key, value in root.items()) if isinstance(root, dict) else root
+        raise ValueError(f"{problems} problem{'s' if problems > 1 else ''} in {name}, listed above.")
 
 
 def run_data_export(arguments: argparse.Namespace) -> None:
@@ -482,6 +504,7 @@ EVALUATE_EPILOG = """\
 examples: hq-sam evaluate --model MODEL --data hqseg44k --sets dis,coift,hrsod,thin -o report
           hq-sam evaluate --model MODEL --data hqseg44k --prompts box,box-noise-0.2,centre,points-5+5,clicks-3
           hq-sam evaluate --model MODEL --images photos --masks masks --protocol aspect
+          hq-sam evaluate --model MODEL --data '{kind: coco, annotations: instances.json, images: photos}'
           hq-sam evaluate --scenes 20
           accelerate launch -m hq_sam_hf.cli evaluate --model MODEL --data hqseg44k -o report
 """
@@ -501,7 +524,7 @@ def add_evaluate_command(commands: argparse._SubParsersAction) -> None:
 
     _add_model_arguments(parser)
     data = parser.add_argument_group("data, one of")
-    data.add_argument("--data", type=Path, metavar="ROOT", help="HQSeg-44K, as of `hq-sam data`")
+    data.add_argument("--data", type=_data_source, metavar="ROOT", help="HQSeg-44K or own data, as of `hq-sam data`")
     data.add_argument("--images", type=Path, metavar="DIR", help="own pictures, with --masks")
     data.add_argument("--masks", type=Path, metavar="DIR", help="masks with the names of --images")
     data.add_argument("--scenes", type=int, metavar="COUNT", help="generated pictures, which need no download")

@@ -26,7 +26,13 @@ from .original_package import answer_original, build_original, import_original
 from .processing_hq_sam import HQSamProcessor
 from .weights import WEIGHT_SUFFIXES, find_file, read_weights
 
-LAYOUTS = ("hq_sam", "transformers", "original")
+LAYOUTS = ("hq_sam", "transformers", "sam", "original")
+
+# What transformers calls configuration, model, image processor and processor of the layouts that are its own.
+THEIR_CLASSES = {
+    "transformers": ("SamHQConfig", "SamHQModel", "SamImageProcessor", "SamHQProcessor"),
+    "sam": ("SamConfig", "SamModel", "SamImageProcessor", "SamProcessor"),
+}
 
 # Largest difference of mask logits, of about 1, to the original that rounding in float32 explains.
 VERIFY_TOLERANCE = 1e-4
@@ -59,6 +65,21 @@ masks = processor.post_process_masks(model(**inputs, multimask_output=False), in
 ```
 
 Converted from `{source}`{published}.
+"""
+
+SAM_CARD = """\
+{head}
+# SAM
+
+The plain SAM inside an {what}, without its HQ head, in the layout of transformers' SamModel.
+
+```python
+from hq_sam_hf import HQSamModel
+
+model = HQSamModel.from_sam_pretrained("{name}")  # with a fresh, untrained HQ head
+```
+
+Taken from `{source}`{published}.
 """
 
 
@@ -99,8 +120,9 @@ def convert(
     source: a file, a folder, a Hub repository, or a file of one as "organisation/name/file.pth".
     destination: a folder, or a .pth file for the original layout. It is whole or not there: everything is written
         beside it first and then renamed.
-    layout: "hq_sam" (this package), "transformers" (SamHQModel) or "original"; by default "original" for a .pth or .pt
-        destination and "hq_sam" for a folder.
+    layout: "hq_sam" (this package), "transformers" (SamHQModel), "sam" (transformers' SamModel: the plain SAM inside,
+        without the HQ head) or "original"; by default "original" for a .pth or .pt destination and "hq_sam" for a
+        folder.
     base: for a mask decoder or HQ head alone, the SAM or HQ-SAM that supplies the rest.
     dtype: cast the weights; the positional matrix stays float32. By default they are kept as they are.
     verify: compare masks of the source in the original implementation with those of the result.
@@ -115,6 +137,8 @@ def convert(
     dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     _check_destination(target, layout, overwrite, push_to)
     if verify:
+        if layout == "sam":
+            raise ValueError("Verifying compares HQ masks, which the layout sam does not have.")
         _require_original()
     read = _read(source, revision, report)
     config, checkpoint = _whole_model(read, None if base is None else _read(base, None, report))
@@ -122,14 +146,19 @@ def convert(
     if layout == "original":
         _write_original(target, weights)
     else:
-        write_config = _write_transformers_config if layout == "transformers" else _write_own_config
-        if layout == "transformers" and isinstance(config.vision_config, HQSamTinyViTConfig):
-            raise ValueError("transformers' SamHQModel has no TinyViT encoder. Choose the layout hq_sam or original.")
+        if layout in THEIR_CLASSES and isinstance(config.vision_config, HQSamTinyViTConfig):
+            theirs = THEIR_CLASSES[layout][1]
+            raise ValueError(f"transformers' {theirs} has no TinyViT encoder. Choose the layout hq_sam or original.")
         config.dtype = weights["mask_decoder.hq_token.weight"].dtype
+        if layout == "sam":
+            weights = {name: tensor for name, tensor in weights.items() if not is_hq_key(name)}
         with whole_folder(target) as folder:
             _write_weights(folder, weights, max_shard_size)
-            write_config(folder, config)
-            (folder / "README.md").write_text(_card(source, target, checkpoint, read.published))
+            if layout in THEIR_CLASSES:
+                _write_transformers_config(folder, config, *THEIR_CLASSES[layout])
+            else:
+                _write_own_config(folder, config)
+            (folder / "README.md").write_text(_card(source, target, checkpoint, read.published, layout))
     report(f"wrote {target} ({layout} layout)")
     if verify:
         report(f"verified against segment-anything-hq: {_verify(read, checkpoint, target)}")
@@ -245,17 +274,22 @@ def _write_own_config(folder: Path, config: HQSamConfig) -> None:
     HQSamProcessor.from_config(config).save_pretrained(folder)
 
 
-def _write_transformers_config(folder: Path, config: HQSamConfig) -> None:
-    from transformers import SamHQConfig
+def _write_transformers_config(
+    folder: Path, config: HQSamConfig, config_class: str, model_class: str, image_processor: str, processor: str
+) -> None:
+    import transformers
 
-    theirs = SamHQConfig(**config.transformers_sections())
-    theirs.architectures = ["SamHQModel"]
+    sections = config.transformers_sections()
+    if config_class == "SamConfig":
+        del sections["mask_decoder_config"]["vit_dim"]
+    theirs = getattr(transformers, config_class)(**sections)
+    theirs.architectures = [model_class]
     theirs.dtype = config.dtype
     theirs.save_pretrained(folder)
     size, mask_size = config.vision_config.image_size, config.mask_size
     settings = {
-        "image_processor_type": "SamImageProcessor",
-        "processor_class": "SamHQProcessor",
+        "image_processor_type": image_processor,
+        "processor_class": processor,
         "size": {"longest_edge": size},
         "pad_size": {"height": size, "width": size},
         "mask_size": {"longest_edge": mask_size},
@@ -275,11 +309,16 @@ def _write_original(target: Path, weights: dict[str, Tensor]) -> None:
         raise OSError(f"Cannot write {str(target)!r} ({str(error).splitlines()[0]}).") from error
 
 
-def _card(source: str | os.PathLike, target: Path, checkpoint: Checkpoint, published: str | None) -> str:
+def _card(source: str | os.PathLike, target: Path, checkpoint: Checkpoint, published: str | None, layout: str) -> str:
     origin = Path(source).name if os.path.exists(source) else str(source)  # a path tells of somebody's machine
     equal_to = f" ({published}, sha256 agrees)" if published else ""
-    return CARD.format(
-        head=card_head(), what=checkpoint.describe(), name=target.name, source=origin, published=equal_to
+    plain = layout == "sam"
+    return (SAM_CARD if plain else CARD).format(
+        head=card_head("sam" if plain else "hq-sam"),
+        what=checkpoint.describe(),
+        name=target.name,
+        source=origin,
+        published=equal_to,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .data_sources import load_rows
 from .evaluation import evaluate, launched_accelerator
 from .evaluation_pictures import save_worst_cases
 from .evaluation_results import Evaluation
@@ -19,11 +20,12 @@ from .segment import load_model
 class EvaluationData:
     """Exactly one of three kinds of data.
 
-    root: folder of HQSeg-44K, of which `split` and `sets` are taken. images, masks: folders with files of equal names.
+    root: folder of HQSeg-44K, of which `split` and `sets` are taken, or own data as `data_sources` describes them.
+    images, masks: folders with files of equal names.
     scenes: number of generated pictures, of `split` "validation" or "held_out", with the model's side.
     """
 
-    root: Path | None = None
+    root: Path | str | dict[str, Any] | None = None
     split: str = "validation"
     sets: Sequence[str] | None = None
     images: Path | None = None
@@ -35,12 +37,19 @@ class EvaluationData:
         if sum(kinds) != 1 or (self.images is None) != (self.masks is None):
             raise ValueError("Name the data by exactly one of --data ROOT, --images and --masks, or --scenes COUNT.")
 
+        if isinstance(self.root, dict) and self.sets is not None:
+            raise ValueError("Sets can be chosen of HQSeg-44K alone.")
+
     def __str__(self) -> str:
+        if isinstance(self.root, dict):
+            return ", ".join(f"{key}: {value}" for key, value in self.root.items())
         if self.root is not None:
             return f"{self.root} ({self.split}: {', '.join(self.sets) if self.sets else 'all sets'})"
         return f"{self.scenes} scenes ({self.split})" if self.images is None else f"{self.images} and {self.masks}"
 
     def load(self, image_size: int) -> Any:
+        if isinstance(self.root, dict):
+            return load_rows(self.root, self.split)
         if self.root is not None:
             return load_hqseg44k(self.root, self.split, self.sets)
         if self.images is not None and self.masks is not None:

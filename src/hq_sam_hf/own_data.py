@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .raw_pictures import is_list_of_pictures, list_of, undecoded
+from .raw_pictures import is_list_of_pictures, is_list_of_text, list_of, undecoded
 
 if TYPE_CHECKING:
     from .raw_pictures import AnyDataset
@@ -70,7 +70,7 @@ def load_named_columns(
 
     source: a data set, or what `datasets.load_dataset` takes: a Hub repository, a folder of pictures with
         metadata, a folder written by `export_parquet`. `options` go to `load_dataset`.
-    mask_column: a picture, or a list of pictures, which becomes the column `masks`.
+    mask_column: a picture, or a list of pictures or of COCO segmentations as text, which becomes the column `masks`.
     set_name: the value of the column `set`; by default the name of the source.
 
     Columns `set` and `name` of the source are kept; without `name` rows are numbered. Other columns are dropped.
@@ -88,7 +88,8 @@ def load_named_columns(
     for argument, column in (("image_column", image_column), ("mask_column", mask_column)):
         if column not in columns:
             raise ValueError(f"`{argument}` is {column!r}, but the data set has {', '.join(columns)}.")
-    several = is_list_of_pictures(columns[mask_column])
+    are_text = is_list_of_text(columns[mask_column])
+    several = are_text or is_list_of_pictures(columns[mask_column])
     if not isinstance(columns[image_column], datasets.Image):
         raise ValueError(f"The column {image_column!r} must hold pictures, got {columns[image_column]}.")
     if not several and not isinstance(columns[mask_column], datasets.Image):
@@ -107,7 +108,7 @@ def load_named_columns(
         return dataset
     picture = datasets.Image()
     dataset = dataset.cast_column("image", picture)
-    return dataset.cast_column(mask_name, list_of(picture) if several else picture)
+    return dataset if are_text else dataset.cast_column(mask_name, list_of(picture) if several else picture)
 
 
 def _with_names(dataset: "AnyDataset", set_name: str) -> "AnyDataset":

@@ -1,12 +1,16 @@
-"""Download, check and export HQSeg-44K: the work behind `hq-sam data`."""
+"""Download HQSeg-44K, check and export it or own data: the work behind `hq-sam data`."""
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from .hqseg44k import SETS, FoundSet, find_sets, load_found, load_hqseg44k
+from .data_sources import load_rows, load_source
+from .hqseg44k import SETS, find_sets, load_found, load_hqseg44k
 from .parquet_shards import export_parquet
 from .raw_pictures import undecoded
 from .samples import read_sample
@@ -46,22 +50,68 @@ def download_data(root: str | os.PathLike) -> list[Path]:
 
 
 def check_data(
-    root: str | os.PathLike, split: str | None = None, sets: Sequence[str] | None = None, threads: int | None = None
+    source: str | os.PathLike | dict[str, Any],
+    split: str | None = None,
+    sets: Sequence[str] | None = None,
+    threads: int | None = None,
 ) -> list[SetReport]:
-    """Read every image and mask of the chosen sets; by default of both splits, absent sets being problems."""
+    """Read every image and mask.
+
+    source: the root of HQSeg-44K, of which `split` and `sets` are chosen, by default all, absent ones being problems;
+        or own data, as `data_sources.load_source` describes them.
+    """
+    threads = threads or min(8, os.cpu_count() or 1)
+    if isinstance(source, dict):
+        return _check_own(source, split, sets, threads)
     reports = []
     for one_split, name in _chosen(split, sets):
         report = SetReport(name, one_split)
         reports.append(report)
         try:
-            found = find_sets(root, one_split, [name])[0]
+            found = find_sets(source, one_split, [name])[0]
         except ValueError as error:
-            if not Path(root).is_dir():
+            if not Path(source).is_dir():
                 raise
             report.problems.append(str(error))
             continue
-        _check_set(found, report, threads or min(8, os.cpu_count() or 1))
+        report.problems += found.problems
+        report.skipped = len(found.skipped)
+        _examine(undecoded(load_found([found], found.split)), {name: report}, one_split, threads)
     return reports
+
+
+def _check_own(source: dict[str, Any], split: str | None, sets: Sequence[str] | None, threads: int) -> list[SetReport]:
+    _refuse_sets(sets)
+    with _collected_warnings() as warnings:
+        rows = load_rows(source, split or "train")
+    reports: dict[str, SetReport] = {}
+    _examine(rows, reports, split or "-", threads)
+    if not reports:
+        raise ValueError(f"The data {source!r} have no rows.")
+    if warnings:  # files without partner and the like, which are of no set in particular
+        next(iter(reports.values())).problems[:0] = warnings
+    return list(reports.values())
+
+
+def _refuse_sets(sets: Sequence[str] | None) -> None:
+    if sets is not None:
+        raise ValueError(f"Sets can be chosen of HQSeg-44K alone, got {', '.join(sets)} for own data.")
+
+
+@contextmanager
+def _collected_warnings() -> Iterator[list[str]]:
+    """What the loaders of own data warn about within the block."""
+    found: list[str] = []
+    collector = logging.Handler()
+    collector.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
+    loaders = logging.getLogger("hq_sam_hf.own_data")
+    propagates, loaders.propagate = loaders.propagate, False
+    loaders.addHandler(collector)
+    try:
+        yield found
+    finally:
+        loaders.removeHandler(collector)
+        loaders.propagate = propagates
 
 
 def _chosen(split: str | None, sets: Sequence[str] | None) -> list[tuple[str, str]]:
@@ -74,36 +124,35 @@ def _chosen(split: str | None, sets: Sequence[str] | None) -> list[tuple[str, st
     return [(one, name) for one, names in chosen for name in names]
 
 
-def _check_set(found: FoundSet, report: SetReport, threads: int) -> None:
+def _examine(dataset: Any, reports: dict[str, SetReport], split: str, threads: int) -> None:
+    """Read every row and note it in the report of its set; a set without one gets it."""
     from tqdm import tqdm
 
-    report.problems += found.problems
-    report.skipped = len(found.skipped)
-    dataset = undecoded(load_found([found], found.split))
-
-    def examine(i: int) -> tuple[str, tuple[int, int], bool] | str:
-        """Name and size of an item and whether its mask is empty, or what is wrong with it."""
+    def examine(i: int) -> tuple[str, tuple[int, int] | None, list[str], list[str]]:
+        """Of a row: set, size, and sentences about its empty masks and about what else is wrong."""
+        row = dataset[i]
         try:
-            sample = read_sample(dataset[i])
+            sample = read_sample(row)
         except ValueError as error:
-            return str(error)
+            return row["set"], None, [], [str(error)]
+        item, number = f"{sample.set}/{sample.name}", len(sample.masks)
+        names = ["the mask"] if number == 1 else [f"mask {k}" for k in range(number)]
+        empty = [f"{item}: {name} is empty." for name, mask in zip(names, sample.masks) if not mask.any()]
         height, width = sample.image.shape[:2]
-        return sample.name, (height, width), not sample.masks.any()
+        return row["set"], (height, width), empty, [] if number else [f"{item}: there is no mask."]
 
     pool = ThreadPoolExecutor(threads)
     try:
         examined = pool.map(examine, range(len(dataset)))
-        for result in tqdm(examined, total=len(dataset), desc=f"{found.name} ({found.split})", disable=None):
-            if isinstance(result, str):
-                report.problems.append(result)
-                continue
-            name, size, empty = result
-            report.read += 1
-            report.smallest = min(report.smallest or size, size, key=_area)
-            report.largest = max(report.largest or size, size, key=_area)
-            if empty:
-                report.empty += 1
-                report.problems.append(f"{found.name}/{name}: the mask is empty.")
+        title = f"{', '.join(reports) or 'rows'} ({split})"
+        for name, size, empty, problems in tqdm(examined, total=len(dataset), desc=title, disable=None):
+            report = reports.setdefault(name, SetReport(name, split))
+            report.problems += [*empty, *problems]
+            report.empty += len(empty)
+            if size is not None:
+                report.read += 1
+                report.smallest = min(report.smallest or size, size, key=_area)
+                report.largest = max(report.largest or size, size, key=_area)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -127,22 +176,33 @@ def format_reports(reports: Sequence[SetReport]) -> str:
 
 
 def export_data(
-    root: str | os.PathLike,
+    source: str | os.PathLike | dict[str, Any],
     folder: str | os.PathLike,
     split: str | None = None,
     sets: Sequence[str] | None = None,
     shard_megabytes: int = 500,
 ) -> dict[tuple[str, str], int]:
-    """Export the chosen sets to sharded Parquet, by default all of both splits; gives rows by (split, set)."""
+    """Export to sharded Parquet; gives rows by (split, set).
+
+    source: as of `check_data`. Own data become one split, "train" by default.
+    """
     rows = {}
+    if isinstance(source, dict):
+        _refuse_sets(sets)
+        split = split or "train"
+        dataset = load_source(source, split)
+        if not hasattr(dataset, "features"):
+            raise ValueError("Generated scenes are drawn anew whenever they are read, and are not exported.")
+        counts = export_parquet(dataset, folder, split, shard_megabytes)
+        return {(split, name): count for name, count in counts.items()}
     by_split: dict[str, list[str]] = {}
     for one_split, name in _chosen(split, sets):
         by_split.setdefault(one_split, []).append(name)
     # All must be there before hours of writing.
     for one_split, names in by_split.items():
-        find_sets(root, one_split, names)
+        find_sets(source, one_split, names)
     for one_split, names in by_split.items():
-        dataset = load_hqseg44k(root, one_split, names)
+        dataset = load_hqseg44k(source, one_split, names)
         counts = export_parquet(dataset, folder, one_split, shard_megabytes)
         rows.update({(one_split, name): count for name, count in counts.items()})
     return rows

@@ -38,9 +38,17 @@ def is_list_of_pictures(feature: Any) -> bool:
     """Whether a feature of `datasets` is a list of pictures."""
     import datasets
 
-    # A Python list before `datasets` 4, an object with `feature` since.
-    inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
-    return isinstance(inner, datasets.Image)
+    return isinstance(_inner(feature), datasets.Image)
+
+
+def is_list_of_text(feature: Any) -> bool:
+    """Whether a feature of `datasets` is a list of strings."""
+    return getattr(_inner(feature), "dtype", None) in ("string", "large_string")
+
+
+def _inner(feature: Any) -> Any:
+    """What a feature is a list of: it is a Python list before `datasets` 4, an object with `feature` since."""
+    return feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
 
 
 def list_of(feature: Any) -> Any:
@@ -89,4 +97,13 @@ def _open_archive(archive: str, process_id: int) -> zipfile.ZipFile:
         raise ValueError(f"{archive!r} is not a whole zip archive ({error}). Download it again.") from error
 
 
-__all__ = ["file_name", "is_list_of_pictures", "list_members", "list_of", "member_path", "read_bytes", "undecoded"]
+__all__ = [
+    "file_name",
+    "is_list_of_pictures",
+    "is_list_of_text",
+    "list_members",
+    "list_of",
+    "member_path",
+    "read_bytes",
+    "undecoded",
+]

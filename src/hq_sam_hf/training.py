@@ -12,22 +12,26 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType, set_seed
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import LoggerType, parse_flag_from_env, set_seed
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from .data_sources import load_rows
+from .evaluation_prompts import parse_prompt
 from .files import write_atomically
 from .training_averages import WeightAverage
 from .training_checkpoints import Checkpoints, copy_weights, learned_weights
 from .training_config import FROM_SCRATCH, TrainingConfig
-from .training_data import Batch, StepBatches, TrainingSamples, collate, load_rows
+from .training_data import Batch, Deliveries, StepBatches, TrainingSamples
 from .training_export import export_run
 from .training_learners import MaskLearner
 from .training_lora import merged_adapters
@@ -38,17 +42,24 @@ from .training_validation import score, validate
 
 logger = logging.getLogger(__name__)
 
-SHARDING = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+# How `accelerate launch` tells what its configuration asks for. On a CPU, Accelerate itself would pass over them.
+SHARDING = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+}
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 @dataclass
 class Position:
-    """Where a run is: steps done, the best validation score so far, and validations since."""
+    """Where a run is: steps done, the best validation score so far, validations since, and figures of the last one."""
 
     step: int = 0
+    images_per_step: int = 0
     best: float | None = None
     waited: int = 0
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 def train(config: TrainingConfig) -> Path:
@@ -69,6 +80,7 @@ class TrainingRun:
 
     def __init__(self, config: TrainingConfig) -> None:
         self.config, self.output = config, Path(config.output_dir)
+        _refuse_what_cannot_run(config)
         self.accelerator = Accelerator(
             mixed_precision=PRECISIONS[config.precision],
             log_with=config.trackers or None,
@@ -76,14 +88,11 @@ class TrainingRun:
             # A step from scratch may use only some weights: a box asks for one mask, a point for three.
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=config.train == FROM_SCRATCH)],
         )
-        if self.accelerator.distributed_type in SHARDING:
-            raise ValueError(
-                f"Training runs on one process or with DDP, got {self.accelerator.distributed_type.value}. Choose "
-                "multi-GPU in `accelerate config`: the trained part is small, so there is nothing to shard."
-            )
+        if config.precision == "fp16" and self.accelerator.device.type == "cpu":  # Accelerate would take fp32
+            raise ValueError("`precision: fp16` needs a GPU. On a CPU choose bf16 or fp32.")
         self.is_main = self.accelerator.is_main_process
         if self.is_main:
-            _claim_folder(self.output, config)
+            _refuse_another_run(self.output, config)
         self.accelerator.wait_for_everyone()
         set_seed(config.seed)  # for the weights that start at random
         self.model, self.processor = load_base(config)
@@ -100,6 +109,10 @@ class TrainingRun:
             rows, config, self.model.config.vision_config.image_size, self.model.config.mask_size
         )
         self.validation = load_rows(config.validation, "validation") if config.validation else None
+        if self.validation is not None and len(self.validation) == 0:
+            raise ValueError(
+                f"The validation data {config.validation!r} hold no images. Name others, or null for none."
+            )
         self.batches = StepBatches(
             len(rows),
             config.seed,
@@ -113,20 +126,44 @@ class TrainingRun:
         self.validate_every = config.eval_steps or self.batches.steps_per_epoch
         self.checkpoints = Checkpoints(self.accelerator, self.output / "checkpoints", config.keep_checkpoints)
         self.log = RunLog(self.output)
-        self.figures: dict[str, float] = {}
-        found = self.checkpoints.load_newest() if config.resume else None
-        self.position = Position(**(found or {}))
+        self.position = Position(images_per_step=self.batches.images_per_step)
+        if config.resume:
+            self._resume()
         if self.is_main:
+            _claim_folder(self.output, config)
             self.log.forget_after(self.position.step)
+        self.accelerator.wait_for_everyone()
         self.accelerator.init_trackers("hq_sam_hf", config={key: str(value) for key, value in asdict(config).items()})
+
+    def _resume(self) -> None:
+        """Put the newest checkpoint in place, if there is any."""
+        found = self.checkpoints.newest_position()
+        if found is None:
+            if self.is_main:
+                logger.warning("there is no checkpoint in %s to resume, so the run starts", self.checkpoints.folder)
+            return
+        images = self.batches.images_per_step
+        if found.get("images_per_step", images) != images:
+            raise ValueError(
+                f"The run in {self.output} was started with {found['images_per_step']} images a step, and on "
+                f"{self.accelerator.num_processes} processes it would be {images}. Resume it on as many as before."
+            )
+        self.checkpoints.load_newest()
+        self.position = Position(**{"images_per_step": images, **found})
+
+    @property
+    def is_over(self) -> bool:
+        """After the last step, or where validations have not become better for too long."""
+        patience = self.config.patience
+        return self.position.step >= self.last or (patience is not None and self.position.waited >= patience)
 
     def run(self) -> Path:
         config, position, batches = self.config, self.position, self.batches
         batches.first, batches.last = position.step, self.last
-        stream = iter(_loader(self.samples, batches, config.num_workers))
+        stream = _batches(self.samples, batches, config.num_workers)
         sums: dict[str, float] = defaultdict(float)
         with _progress(batches, position.step, self.last, self.is_main) as progress, _watching_sigterm() as told:
-            while position.step < self.last:
+            while not self.is_over:
                 passes = [next(stream).to(self.accelerator.device) for _ in range(config.accumulation)]
                 rate = learning_rate(config, position.step, self.last, batches.steps_per_epoch)
                 stop = self.take_step(passes, rate, sums, told.is_set)
@@ -138,12 +175,9 @@ class TrainingRun:
                     self.report({"learning_rate": rate, **_means(sums)}, progress)
                 if self.validation is not None and (position.step % self.validate_every == 0 or ends):
                     self.report(self.validate(), progress)
-                    ends = ends or (config.patience is not None and position.waited >= config.patience)
-                if position.step % config.save_steps == 0 or ends or stop:
+                if position.step % config.save_steps == 0 or self.is_over or stop:
                     self.checkpoints.save(asdict(position))
-                if ends:
-                    break
-                if stop:
+                if stop and not self.is_over:
                     logger.warning("told to stop: step %d is saved, go on with --resume", position.step)
                     raise SystemExit(0)
         self.finish()
@@ -200,25 +234,28 @@ class TrainingRun:
         """Figures of the validation data, with the averaged weights where there are any; keeps the best weights."""
         folder = self.output / "overlays" / f"step-{self.position.step:08d}"
         with self.average.in_place(self.model):
-            self.figures = validate(self.config, self.model, self.processor, self.accelerator, self.validation, folder)
-            reached = score(self.figures, self.config)
+            figures = validate(self.config, self.model, self.processor, self.accelerator, self.validation, folder)
+            reached = score(figures, self.config)
+            if reached is None:
+                return {}
+            self.position.figures = figures
             if self.position.best is None or reached > self.position.best:
                 self.position.best, self.position.waited = reached, 0
                 if self.is_main:
                     best = {name: weight.cpu() for name, weight in learned_weights(self.model).items()}
-                    state = {"weights": best, "figures": self.figures, "step": self.position.step}
+                    state = {"weights": best, "figures": figures, "step": self.position.step}
                     write_atomically(self.output / "best.pt", lambda file: torch.save(state, file))
             else:
                 self.position.waited += 1
         if self.is_main:
             self.log.draw_curves()
-        return self.figures
+        return figures
 
     def finish(self) -> None:
         """Write `final/`, the last weights, and `best/`, those of the best validation."""
         if self.is_main:
             with self.average.in_place(self.model):
-                self._export("final", self.position.step, self.figures)
+                self._export("final", self.position.step, self.position.figures)
             best = self.output / "best.pt"
             if best.is_file():
                 state = torch.load(best, map_location="cpu", weights_only=True)
@@ -235,7 +272,6 @@ class TrainingRun:
     def _export(self, name: str, steps: int, figures: dict[str, float]) -> None:
         weights = list(self.model.parameters())
         facts = {
-            "base": self.config.model or "random weights",
             "trained": sum(weight.numel() for weight in weights if weight.requires_grad),
             "total": sum(weight.numel() for weight in weights),
             "steps": steps,
@@ -255,8 +291,21 @@ def learning_rate(config: TrainingConfig, step: int, last: int, steps_per_epoch:
     return rate
 
 
-def _claim_folder(output: Path, config: TrainingConfig) -> None:
-    """Make the folder and note the configuration in it; refuse one that holds another run."""
+def _refuse_what_cannot_run(config: TrainingConfig) -> None:
+    for variable, name in SHARDING.items():
+        if parse_flag_from_env(variable):
+            raise ValueError(
+                f"Training runs on one process or with DDP, got {name}. Choose multi-GPU in `accelerate config`: the "
+                "trained part is small, so there is nothing to shard."
+            )
+    for name in config.eval_prompts:
+        parse_prompt(name)
+    absent = set(config.trackers) & set(LoggerType.list()) - {str(one) for one in [*get_available_trackers(), "all"]}
+    if absent:  # Accelerate would go on without
+        raise ValueError(f"`trackers` names {', '.join(sorted(absent))}, which is not installed: pip install it.")
+
+
+def _refuse_another_run(output: Path, config: TrainingConfig) -> None:
     import yaml
 
     file = output / "config.yaml"
@@ -264,11 +313,17 @@ def _claim_folder(output: Path, config: TrainingConfig) -> None:
         if not config.resume:
             raise ValueError(f"{output} holds a run already. Pass --resume to go on with it, or another output_dir.")
         config.refuse_changes(yaml.safe_load(file.read_text()))
+
+
+def _claim_folder(output: Path, config: TrainingConfig) -> None:
+    """Make the folder and note the configuration in it. Done last, so that what cannot start leaves nothing behind."""
+    import yaml
+
     output.mkdir(parents=True, exist_ok=True)
     for part in (output / "checkpoints").glob(".step-*.part"):  # a kill while saving left it
         shutil.rmtree(part)
     text = yaml.safe_dump({**config.to_dict(), "resume": False}, sort_keys=False)
-    write_atomically(file, lambda stream: stream.write(text.encode()))
+    write_atomically(output / "config.yaml", lambda stream: stream.write(text.encode()))
 
 
 def _make_optimizer(weights: list[torch.nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
@@ -276,14 +331,18 @@ def _make_optimizer(weights: list[torch.nn.Parameter], config: TrainingConfig) -
     return kind(weights, lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
-def _loader(samples: TrainingSamples, batches: StepBatches, num_workers: int) -> DataLoader:
-    return DataLoader(
-        samples,
-        batch_sampler=batches,
-        collate_fn=collate,
+def _batches(samples: TrainingSamples, batches: StepBatches, num_workers: int) -> Iterator[Batch]:
+    loader: Any = DataLoader(
+        Deliveries(samples),
+        sampler=batches,
+        batch_size=None,
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
     )
+    for delivered in loader:
+        if isinstance(delivered, Exception):
+            raise delivered
+        yield delivered
 
 
 def _progress(batches: StepBatches, first: int, last: int, shown: bool) -> tqdm:
@@ -325,7 +384,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args(argv)
-    train(TrainingConfig.load(arguments.config, arguments.overrides, arguments.resume))
+    try:
+        train(TrainingConfig.load(arguments.config, arguments.overrides, arguments.resume))
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+        raise SystemExit(f"hq_sam_hf.training: {' '.join(str(error).split())}") from None
 
 
 if __name__ == "__main__":

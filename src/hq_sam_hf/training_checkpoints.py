@@ -58,13 +58,14 @@ class Checkpoints:
             self.accelerator.wait_for_everyone()
         return target
 
-    def load_newest(self) -> dict[str, Any] | None:
-        """Put the newest state in place and give its position; None where there is none."""
+    def newest_position(self) -> dict[str, Any] | None:
+        """The position of the newest state; None where there is none."""
         found = self.all()
-        if not found:
-            return None
-        self.accelerator.load_state(str(found[-1]))
-        return json.loads((found[-1] / POSITION_FILE).read_text())
+        return json.loads((found[-1] / POSITION_FILE).read_text()) if found else None
+
+    def load_newest(self) -> None:
+        """Put the newest state in place."""
+        self.accelerator.load_state(str(self.all()[-1]))
 
     def _save_learned(self, models: list[nn.Module], weights: list[dict[str, Tensor]], folder: str) -> None:
         weights.clear()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ HQ_TARGETS = ("hq_head", "hq_head_and_decoder")
 SAM_TARGETS = ("sam_mask_token", "sam_decoder")
 FROM_SCRATCH = "sam"
 TARGETS = (*HQ_TARGETS, *SAM_TARGETS, FROM_SCRATCH)
+TRAIN_DECODER = ("hq_head_and_decoder", "sam_decoder")
+TINY_VIT = "hq_sam_tiny_vit"  # the model_type of its configuration
 
 # Fields that may differ when a run is resumed: they change how long or where it runs, not what it computes.
 FREE_ON_RESUME = {
@@ -41,7 +44,7 @@ class TrainingConfig:
             SAM's own mask on the same data and prompts; "sam", all weights of a plain SAM with iterative clicks.
         lora: for low-rank adapters beside it, such as {rank: 8, encoder: true, decoder: false, alpha: 16}; needs peft.
     Data
-        data: root of HQSeg-44K, or a mapping with `kind`; see `training_data.load_rows`.
+        data: root of HQSeg-44K, or a mapping with `kind`; see `data_sources.load_source`.
         validation: likewise, or null for none.
         masks_per_image: at most so many masks of an image are trained at once, over one run of the encoder; for "sam"
             just so many prompts, several for one mask if need be.
@@ -138,6 +141,9 @@ class TrainingConfig:
             f"{FROM_SCRATCH!r} with random weights: other targets need a trained `model`",
             self.train,
         )
+        vision = (self.architecture or {}).get("vision_config")
+        if isinstance(vision, dict):
+            self.refuse_encoder(vision.get("model_type"))
         kinds = {"box", "point"} if self.train == FROM_SCRATCH else {"box", "points", "mask"}
         if self.train == FROM_SCRATCH and self.prompts == ["box", "points", "mask"]:
             self.prompts = ["box", "point"]
@@ -174,8 +180,30 @@ class TrainingConfig:
         _require(0 <= self.flip <= 1, "flip", "in [0, 1]", self.flip)
         ordered = self.scales is None or (len(self.scales) == 2 and 0 < self.scales[0] <= self.scales[1])
         _require(ordered, "scales", "[low, high] with 0 < low <= high, or null", self.scales)
+        _require(bool(self.eval_prompts), "eval_prompts", "at least one prompt", self.eval_prompts)
+        if self.lora is not None:
+            self._check_lora(self.lora)
+
+    def _check_lora(self, lora: dict[str, Any]) -> None:
         known = {"rank", "alpha", "encoder", "decoder"}
-        _require(self.lora is None or set(self.lora) <= known, "lora", f"a mapping of {sorted(known)}", self.lora)
+        _require(set(lora) <= known, "lora", f"a mapping of {sorted(known)}", lora)
+        _require(
+            self.train != FROM_SCRATCH, "lora", f"null for `train: {FROM_SCRATCH}`, which trains all weights", lora
+        )
+        _require(
+            not (lora.get("decoder") and self.train in TRAIN_DECODER),
+            "lora.decoder",
+            f"false for `train: {self.train}`, which trains the decoder itself",
+            lora.get("decoder"),
+        )
+
+    def refuse_encoder(self, model_type: str | None) -> None:
+        """Raise ValueError for an encoder that this run could train but not save."""
+        if self.train == FROM_SCRATCH and model_type == TINY_VIT:
+            raise ValueError(
+                f"`train: {FROM_SCRATCH}` saves a plain SAM in transformers' layout, which has no TinyViT, got "
+                f"vision_config.model_type {model_type!r}. Choose a ViT, or train an HQ head on a TinyViT's SAM."
+            )
 
     @classmethod
     def load(cls, path: str | Path, overrides: list[str] | None = None, resume: bool = False) -> "TrainingConfig":
@@ -198,10 +226,15 @@ class TrainingConfig:
             place = fields
             *outer, last = key.split(".")
             for name in outer:
+                if name in ("data", "validation") and isinstance(place.get(name), str):
+                    place[name] = {"kind": "hqseg44k", "root": place[name]}  # what a string alone stands for
                 place = place.setdefault(name, {})
                 if not isinstance(place, dict):
                     raise ValueError(f"{override!r}: `{name}` is not a mapping.")
-            place[last] = yaml.safe_load(value)
+            try:
+                place[last] = yaml.safe_load(value)
+            except yaml.YAMLError as error:
+                raise ValueError(f"The value of the override {override!r} is no YAML: {error}") from error
         return cls.from_dict({**fields, "resume": True} if resume else fields)
 
     @classmethod
@@ -247,6 +280,7 @@ def _one_of(config: TrainingConfig, name: str, allowed: tuple[str, ...]) -> None
 def _as_type(name: str, kind: Any, value: Any) -> Any:
     """Check a value against a field's annotation; integers may stand for floats, and 1e-3 is text to YAML."""
     options = str(kind.__name__ if isinstance(kind, type) else kind)
+    value = _with_text_paths(value)
     if value is None:
         _require("None" in options, name, options, value)
         return value
@@ -269,6 +303,15 @@ def _as_type(name: str, kind: Any, value: Any) -> Any:
     if "list[str]" in options:
         return [_as_type(name, str, entry) for entry in value]
     return value
+
+
+def _with_text_paths(value: Any) -> Any:
+    """Path objects as text, which YAML can hold."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, dict):
+        return {key: _with_text_paths(entry) for key, entry in value.items()}
+    return [_with_text_paths(entry) for entry in value] if isinstance(value, list) else value
 
 
 __all__ = ["FREE_ON_RESUME", "FROM_SCRATCH", "HQ_TARGETS", "SAM_TARGETS", "TARGETS", "TrainingConfig"]

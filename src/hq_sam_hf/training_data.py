@@ -17,7 +17,6 @@ from .augmentation import augment
 from .configuration_hq_sam import ABSENT
 from .masks import foreground
 from .prompts import box_noise, draw_prompt, mask_to_box, paper_kinds, random_points
-from .raw_pictures import undecoded
 from .samples import read_sample
 from .training_config import FROM_SCRATCH, TrainingConfig
 
@@ -205,8 +204,21 @@ def collate(samples: Sequence[dict[str, Any]]) -> Batch:
     )
 
 
+class Deliveries(torch.utils.data.Dataset):
+    """Batches by the keys of their samples, or the error in place of one: raised in a worker, it loses its words."""
+
+    def __init__(self, samples: TrainingSamples) -> None:
+        self.samples = samples
+
+    def __getitem__(self, keys: Sequence[SampleKey]) -> Batch | Exception:
+        try:
+            return collate(self.samples.__getitems__(keys))
+        except (ValueError, OSError) as error:
+            return error
+
+
 class StepBatches:
-    """A batch sampler: the samples of this process from step `first` to `last`, one list per forward pass.
+    """A sampler of batches: the samples of this process from step `first` to `last`, one list per forward pass.
 
     The images of a step are the same however they are divided among processes and accumulated passes.
     """
@@ -248,48 +260,4 @@ class StepBatches:
                 yield [SampleKey(epoch, step, int(index)) for index in order[place : place + self.batch_size]]
 
 
-def load_rows(data: str | dict[str, Any], split: str) -> Any:
-    """The rows that a configuration's `data` (split "train") or `validation` (split "validation") names.
-
-    A string is the root of HQSeg-44K. A mapping has `kind` and the arguments of the function it stands for:
-        hqseg44k    root, sets                              `load_hqseg44k`
-        folders     images, masks                           `load_paired_folders`
-        columns     source, image_column, mask_column, ...  `load_named_columns`
-        coco        annotations, images                     `load_coco`
-        scenes      count, seed, size, labels, families     `scenes.SceneGenerator`; families may be "solid" or "thin"
-    """
-    arguments = {"kind": "hqseg44k", "root": data} if isinstance(data, str) else dict(data)
-    kind = arguments.pop("kind", None)
-    try:
-        if kind == "scenes":
-            return _scenes(split, **arguments)
-        if kind == "hqseg44k":
-            from .hqseg44k import load_hqseg44k
-
-            return undecoded(load_hqseg44k(**{"split": split, **arguments}))
-        from . import own_data
-
-        loaders: dict[Any, Any] = {
-            "folders": own_data.load_paired_folders,
-            "columns": own_data.load_named_columns,
-            "coco": own_data.load_coco,
-        }
-        if kind not in loaders:
-            raise ValueError(
-                f"`kind` of data must be hqseg44k, folders, columns, coco or scenes, got {kind!r}. A string alone is "
-                "the root of HQSeg-44K."
-            )
-        return undecoded(loaders[kind](**arguments))
-    except TypeError as error:
-        raise ValueError(f"The data {data!r} do not fit their kind: {error}") from error
-
-
-def _scenes(split: str, families: Any = None, **arguments: Any) -> Any:
-    from .scenes import GROUPS, SceneGenerator, trained_families
-
-    if families in ("solid", "thin"):
-        families = [family for family in trained_families() if GROUPS[family] == families]
-    return SceneGenerator(**{"split": split, "families": families, **arguments})
-
-
-__all__ = ["Batch", "SampleKey", "StepBatches", "TrainingSamples", "collate", "load_rows"]
+__all__ = ["Batch", "Deliveries", "SampleKey", "StepBatches", "TrainingSamples", "collate"]

@@ -1,6 +1,7 @@
 """The result of a training run as folders that load: a whole model, the trained head alone, and a card."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def export_run(
     """Write a folder with the model, its processor, a card and, where the HQ head was trained, the head alone.
 
     A run from scratch gives a plain SAM in transformers' layout.
-    facts: base, trained, total, steps, images_per_step, for the card. figures: the last validation, by name.
+    facts: trained, total, steps, images_per_step, for the card. figures: the last validation, by name.
     """
     with whole_folder(folder) as part:
         if config.train == FROM_SCRATCH:
@@ -92,10 +93,13 @@ def _card(folder: Path, config: TrainingConfig, facts: dict[str, Any], figures: 
     plain = config.train == FROM_SCRATCH
     table = "\n".join(["", "| validation | |", "|---|---|", *(f"| {key} | {figures[key]:.2f} |" for key in figures)])
     option = ", hq_token_only=True" if config.train in HQ_TARGETS else ", sam_only=True"
-    data = config.data if isinstance(config.data, str) else ", ".join(f"{k}: {v}" for k, v in config.data.items())
-    public = facts["base"] if "/" in facts["base"] and not facts["base"].startswith((".", "/")) else None
+    fields = without_folders(config.to_dict())
+    data = fields["data"]
+    data = data if isinstance(data, str) else ", ".join(f"{key}: {value}" for key, value in data.items())
+    base = fields["model"]
     return CARD.format(
-        head=card_head("sam" if plain else "hq-sam", public),
+        # A base that has kept its "/" is on the Hub: a repository, or a file of one.
+        head=card_head("sam" if plain else "hq-sam", "/".join(base.split("/")[:2]) if base and "/" in base else None),
         title="A plain SAM" if plain else "HQ-SAM",
         what=(
             "A Segment Anything model, trained from random weights with hq-sam-hf."
@@ -106,14 +110,26 @@ def _card(folder: Path, config: TrainingConfig, facts: dict[str, Any], figures: 
             else "A SAM whose own mask was tuned with hq-sam-hf, to compare an HQ head with."
         ),
         code=(USE_SAM if plain else USE_HQ).format(name=name, option=option),
+        base=base or "random weights",
         percent=100 * facts["trained"] / facts["total"],
         data=data,
         precision=config.precision,
         seed=config.seed,
         figures=table + "\n" if figures else "",
-        fields=yaml.safe_dump(config.to_dict(), sort_keys=False),
+        fields=yaml.safe_dump(fields, sort_keys=False),
         **facts,
     )
 
 
-__all__ = ["export_run"]
+def without_folders(value: Any) -> Any:
+    """Fields of a configuration with the last part of every path in them: folders tell of somebody's machine."""
+    if isinstance(value, dict):
+        return {key: without_folders(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [without_folders(entry) for entry in value]
+    if isinstance(value, str | os.PathLike) and (os.path.isabs(value) or os.path.exists(value)):
+        return Path(os.path.abspath(value)).name
+    return value
+
+
+__all__ = ["export_run", "without_folders"]

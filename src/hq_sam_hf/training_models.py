@@ -25,6 +25,7 @@ def load_base(config: TrainingConfig) -> tuple[HQSamModel, HQSamProcessor]:
     else:
         load: Any = HQSamModel.from_pretrained if _has_hq_head(str(config.model)) else HQSamModel.from_sam_pretrained
         model = load(config.model, image_size=config.image_size, dtype="float32")
+        config.refuse_encoder(model.config.vision_config.model_type)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model, HQSamProcessor.from_config(model.config)
@@ -34,14 +35,18 @@ def _has_hq_head(name: str) -> bool:
     file = find_file(name)
     if file is not None:
         return read_checkpoint(file).has_hq
-    if os.path.isdir(name):
-        path = Path(name) / "config.json"
-    else:
+    expected = f"`model` must be a model folder with config.json, a file or a Hub repository, got {name!r}"
+    path = Path(name) / "config.json"
+    if not os.path.isdir(name):
         from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HFValidationError
 
-        path = Path(hf_hub_download(name, "config.json"))
+        try:
+            path = Path(hf_hub_download(name, "config.json"))
+        except (OSError, HFValidationError) as error:
+            raise ValueError(f"{expected} ({error})") from error
     if not path.is_file():
-        raise ValueError(f"`model` must be a model folder with config.json, a file or a Hub repository, got {name!r}.")
+        raise ValueError(f"{expected}.")
     return json.loads(path.read_text()).get("model_type") != "sam"
 
 

@@ -1,5 +1,6 @@
 """Validation while training: the evaluation's figures in a line, and pictures to look at."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from .modeling_hq_sam import HQSamModel
 from .processing_hq_sam import HQSamProcessor
 from .published_figures import AVERAGE
 from .training_config import HQ_TARGETS, TrainingConfig
+
+logger = logging.getLogger(__name__)
 
 
 def validate(
@@ -25,7 +28,8 @@ def validate(
 
     Figures are val_OUTPUT_miou and val_OUTPUT_mbiou in per cent, means over the sets for the first prompt, and
     val_OUTPUT_mbiou_SET for each of several sets; for further prompts val_PROMPT_OUTPUT_miou and so on. Of a plain SAM
-    in training there is the output "sam" alone.
+    in training there is the output "sam" alone. Pictures that cannot be read are warned about; where none can, there
+    are no figures.
     rows: the validation data. folder: gets `eval_overlays` pictures, of the same masks every time.
     """
     datasets = {"validation": rows}
@@ -40,6 +44,11 @@ def validate(
         limit=config.eval_samples,
         accelerator=accelerator,
     )
+    if accelerator.is_main_process:
+        for one in evaluation.failures:
+            logger.warning("left out of the validation: %s", one["reason"])
+        if not evaluation.records:
+            logger.warning("no mask of the validation data could be measured")
     figures: dict[str, float] = {}
     summary = evaluation.summary()
     main = config.eval_prompts[0]
@@ -59,9 +68,9 @@ def validate(
     return figures
 
 
-def score(figures: dict[str, float], config: TrainingConfig) -> float:
-    """What `best` is chosen by: mBIoU of the mask that is trained."""
-    return figures["val_hq_mbiou" if config.train in HQ_TARGETS else "val_sam_mbiou"]
+def score(figures: dict[str, float], config: TrainingConfig) -> float | None:
+    """What `best` is chosen by: mBIoU of the mask that is trained. None where there are no figures."""
+    return figures.get("val_hq_mbiou" if config.train in HQ_TARGETS else "val_sam_mbiou")
 
 
 __all__ = ["score", "validate"]
