@@ -154,6 +154,12 @@ def test_a_threshold_that_a_detector_does_not_have_is_refused(detectors):
         ZeroShotDetector.from_pretrained(detectors / "owlvit", text_threshold=0.3)
 
 
+def test_thresholds_are_shares():
+    for name, value in (("box_threshold", float("nan")), ("nms_threshold", 50), ("box_threshold", -0.1)):
+        with pytest.raises(ValueError, match=f"`{name}` must be from 0 to 1, got {value}"):
+            ZeroShotDetector(Written([]), Written([]), **{name: value})
+
+
 @pytest.fixture
 def segment(detectors, model, processor, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

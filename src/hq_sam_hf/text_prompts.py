@@ -51,6 +51,9 @@ class ZeroShotDetector:
                 f"`text_threshold` means nothing to a {type(processor).__name__}, which scores whole labels. Leave it "
                 "out, or set `box_threshold`."
             )
+        for name, value in (("box", box_threshold), ("text", text_threshold), ("nms", nms_threshold)):
+            if value is not None and not 0 <= value <= 1:  # also catches NaN
+                raise ValueError(f"`{name}_threshold` must be from 0 to 1, got {value!r}.")
         thresholds = {"threshold": box_threshold, "text_threshold": text_threshold}
         self.thresholds = {name: value for name, value in thresholds.items() if value is not None}
         self.model = model.eval()
