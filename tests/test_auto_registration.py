@@ -70,6 +70,7 @@ print(type(model).__module__, int(masks[0].sum()))
 """
 
 
+@pytest.mark.slow  # starts a process that imports torch and transformers
 def test_a_pushed_folder_loads_with_remote_code_in_a_fresh_process(tmp_path, photo_path):
     model = port(build_original(SMALL), SMALL)
     processor = HQSamProcessor.from_config(model.config)

@@ -296,6 +296,7 @@ def test_verify_notices_a_wrong_table(work, monkeypatch):
         convert("hq.pth", "ours", verify=True)
 
 
+@pytest.mark.slow  # starts processes that import torch and transformers
 def test_the_script_is_the_command(work):
     from pathlib import Path
 
@@ -397,6 +398,7 @@ converting.convert(*sys.argv[1:3], max_shard_size="200KB", overwrite=True)
 """
 
 
+@pytest.mark.slow  # starts processes that import torch and transformers
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT], ids=["kill", "ctrl-c"])
 def test_a_killed_converter_leaves_the_destination_as_it_was(sent, work):
     convert("hq.pth", "ours")
@@ -418,6 +420,7 @@ def test_a_killed_converter_leaves_the_destination_as_it_was(sent, work):
         assert not [path.name for path in work.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.slow  # starts processes that import torch and transformers
 def test_a_full_disk_leaves_nothing(work):
     """The file-size limit of the process stands for a full disk."""
     code = (

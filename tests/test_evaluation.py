@@ -244,6 +244,7 @@ def test_backbones_are_known_by_their_sizes(model):
     assert backbone_name(HQSamConfig.from_preset("vit_l", image_size=512)) == "vit_l"
 
 
+@pytest.mark.slow  # starts processes that import torch and transformers
 def test_two_processes_share_the_pictures_and_count_every_mask_once(model, processor, tmp_path):
     script = Path(__file__).with_name("evaluate_on_two_processes.py")
     subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, timeout=300)

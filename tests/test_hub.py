@@ -1,15 +1,19 @@
 """The Hub, with the real huggingface_hub client in fresh processes against a server on a loopback address."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 import torch
+import yaml
 from hub_server import TOKEN, Hub, Repository
 from oracle import SMALL, TINY, build_original, pair, port
+from small_hqseg44k import small_files, write_archives
+from small_runs import save_base, small_run
 
-from hq_sam_hf import HQSamProcessor
+from hq_sam_hf import HQSamModel, HQSamProcessor
 
 pytestmark = pytest.mark.slow  # every test starts processes that import torch and transformers
 
@@ -57,6 +61,7 @@ def client(tmp_path):
             "HF_HUB_DISABLE_XET": "1",  # its large files would go to another server than the Hub
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
             "NO_PROXY": "127.0.0.1",
         }
         result = subprocess.run(
@@ -189,3 +194,50 @@ result["no token"] = main(["convert", "x.pth", "again", "--push-to-hub", "org/ag
     back = torch.load(tmp_path / "back.pth", weights_only=True)
     for key, tensor in pair(SMALL)[0].state_dict().items():
         assert torch.equal(back[key], tensor)
+
+
+def test_a_trained_model_is_uploaded_and_what_cannot_be_is_not_lost(client, tmp_path):
+    repositories = {"org/base": Repository({"main": files_of(save_base(tmp_path / "base"))})}
+    run = small_run("org/base", "run", max_steps=2, push_to_hub="org/trained")
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run.to_dict()))
+    with Hub(repositories) as hub:
+        result = client(
+            f"""
+import os
+from hq_sam_hf.cli import main
+result["no token"] = main(["train", "run.yaml"])
+os.environ["HF_TOKEN"] = {TOKEN!r}
+result["resumed"] = main(["train", "run.yaml", "--resume"])
+result["pushed"] = digest(HQSamModel.from_pretrained("org/trained"))
+""",
+            hub.address,
+        )
+    assert result["no token"] == 1
+    assert result["resumed"] == 0
+    trained = HQSamModel.from_pretrained(tmp_path / "run" / "final")
+    assert result["pushed"] == digest(trained)
+    assert result["pushed"] != digest(HQSamModel.from_pretrained(tmp_path / "base"))
+    card = hub.repositories["org/trained"].revisions["main"]["README.md"].decode()
+    assert "base_model: org/base" in card
+    assert 'from_pretrained("org/trained")' in card
+
+
+def test_the_archives_of_hqseg44k_are_fetched_and_a_broken_download_goes_on(client, tmp_path):
+    large = {"DIS5K/terms.pdf": bytes(30_000_000)}  # the client writes 10 MB at a time
+    archives = write_archives(tmp_path / "archives", {**small_files(), **large})
+    files = {f"data/{path.name}": path.read_bytes() for path in archives.iterdir()}
+    repositories = {"sam-hq-team/sam-hq-training": Repository({"main": files})}
+    with Hub(repositories, break_off={"data/DIS5K.zip"}) as hub:
+        result = client(
+            """
+from hq_sam_hf.cli import main
+result["download"] = main(["data", "download", "root"])
+result["check"] = main(["data", "check", "root", "--split", "validation"])
+""",
+            hub.address,
+        )
+        assert ranges_asked(hub, "DIS5K.zip")  # from where it broke off
+    assert result["download"] == 0
+    assert result["check"] == 1  # since two pairs are not 470
+    for name, content in files.items():
+        assert (tmp_path / "root" / name).read_bytes() == content

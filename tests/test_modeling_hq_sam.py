@@ -290,6 +290,7 @@ class DecoderOnly(torch.nn.Module):
         return output.pred_masks, output.iou_scores
 
 
+@pytest.mark.slow  # tracing is slow; the embedded model is exported in the fast part
 def test_encoder_and_decoder_export(model, pixels):
     with torch.no_grad():
         encoder = torch.export.export(model.vision_encoder, (pixels,))

@@ -195,6 +195,7 @@ def test_masks_of_no_higher_score_are_empty_and_the_others_the_same(model, featu
     assert (none.pred_masks == float("-inf")).all()
 
 
+@pytest.mark.slow  # tracing is slow
 def test_a_traced_graph_empties_the_same_masks(model, features):
     limit = answer(model, features, "box").iou_scores.mean().item()
     expected = answer(model, features, "box", min_iou_score=limit).pred_masks

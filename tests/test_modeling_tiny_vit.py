@@ -153,6 +153,7 @@ def test_half_precision_is_close(dtype, tmp_path):
     assert (rough.float() - exact).norm() / exact.norm() < 0.05
 
 
+@pytest.mark.slow  # tracing is slow; the ViT's graph is traced in the fast part
 def test_one_graph_and_export():
     model = small_model().eval()
     pixels = torch.randn(2, 3, 128, 128)

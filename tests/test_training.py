@@ -11,15 +11,19 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from small_hqseg44k import small_files, write_folders
 from small_runs import ARCHITECTURE, save_base, small_run
 
 from hq_sam_hf import HQSamConfig, HQSamModel, HQSamProcessor
 from hq_sam_hf.checkpoints import keys_to_original
+from hq_sam_hf.cli import main
 from hq_sam_hf.data_sources import load_rows
 from hq_sam_hf.evaluation import evaluate
 from hq_sam_hf.layouts import is_hq_key
 from hq_sam_hf.scenes import SceneGenerator
 from hq_sam_hf.training import TrainingRun, learning_rate, train
+from hq_sam_hf.training import main as training_main
+from hq_sam_hf.training_validation import first_of_each_set
 
 FINAL = "final/model.safetensors"
 
@@ -285,6 +289,14 @@ def test_sharded_training_is_refused(base, tmp_path, monkeypatch, variable, name
         ({"data": "no/such/root"}, "'no/such/root' is not a folder"),
         ({"validation": {"kind": "scenes", "count": 0, "size": 64}}, "validation data .* hold no images"),
         ({"eval_prompts": ["box", "oval"]}, "A prompt must be one of box"),
+        (
+            {"model": None, "architecture": {"vision_config": {"hidden": 3}}, "train": "sam"},
+            "got 'hidden' in vision_config. Known are .*hidden_size",
+        ),
+        (
+            {"model": None, "architecture": {"encoder": {}}, "train": "sam"},
+            "fields of HQSamConfig, got 'encoder'. Known are vision_config, ",
+        ),
         ({"trackers": ["comet_ml"]}, "`trackers` names comet_ml, which is not installed"),
         ({"trackers": ["tensorbord"]}, "tensorbord. Choose between"),
         ({"precision": "fp16"}, "`precision: fp16` needs a GPU"),
@@ -306,6 +318,30 @@ def test_a_tiny_vit_is_not_trained_as_a_plain_sam(tmp_path):
     with pytest.raises(ValueError, match="`train: sam` saves a plain SAM .* which has no TinyViT"):
         train(small_run(tmp_path / "mobile_sam.pt", tmp_path / "run", train="sam"))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", [["train"], None], ids=["hq-sam train", "python -m hq_sam_hf.training"])
+def test_overrides_and_resume_come_in_any_order(tmp_path, monkeypatch, command, capsys):
+    seen = []
+    monkeypatch.setattr("hq_sam_hf.training.train", lambda config: seen.append(config) or tmp_path)
+    (tmp_path / "run.yaml").write_text("model: base\ndata: x\noutput_dir: y\n")
+    run = training_main if command is None else lambda arguments: main([*command, *arguments])
+    file = str(tmp_path / "run.yaml")
+    for arguments in ([file, "epochs=3", "--resume"], [file, "--resume", "epochs=3"], ["--resume", file, "epochs=3"]):
+        run(arguments)
+        assert (seen[-1].epochs, seen[-1].resume) == (3, True)
+    with pytest.raises(SystemExit) as ended:
+        run([file, "epochs=3", "--resum", "--fast"])
+    assert ended.value.code == 2
+    with pytest.raises(SystemExit) as ended:
+        main(["convert", "a", "b", "c=3"])
+    assert "unrecognized arguments: c=3" in capsys.readouterr().err
+
+
+def test_a_launched_run_that_cannot_start_is_one_line(tmp_path):
+    (tmp_path / "run.yaml").write_text("model: base\ndata: x\noutput_dir: y\nepoch: 3\n")
+    with pytest.raises(SystemExit, match="hq_sam_hf.training: `epoch` is no field .* Did you mean `epochs`"):
+        training_main([str(tmp_path / "run.yaml")])
 
 
 def test_rates_of_the_schedules():
@@ -366,6 +402,18 @@ def test_validation_gives_figures_pictures_curves_and_the_best_weights(base, tmp
     average = [row for row in again.summary() if row["set"] == "average"][0]
     assert average["mbiou"] == pytest.approx(best["val_hq_mbiou"], abs=1e-3)
     assert (tmp_path / "run" / "curves.png").stat().st_size > 5000
+
+
+def test_validation_takes_the_first_images_of_each_set(tmp_path):
+    rows = load_rows(str(write_folders(tmp_path / "hq", small_files(("a", "b", "c")))), "validation")
+    few = first_of_each_set(rows, 2)
+    assert [(row["set"], row["name"]) for row in few] == [
+        (name, item) for name in ("dis", "coift", "hrsod", "thin") for item in "ab"
+    ]
+    assert len(first_of_each_set(rows, None)) == 12
+    scenes = SceneGenerator(5, size=64)
+    assert [row["name"] for row in first_of_each_set(scenes, 3)] == [scenes[i]["name"] for i in range(3)]
+    assert len(first_of_each_set(scenes, 9)) == 5
 
 
 def test_training_stops_early_without_progress(base, tmp_path, monkeypatch):

@@ -42,7 +42,11 @@ def main(argv: list[str] | None = None) -> int:
     add_train_command(commands)
     add_evaluate_command(commands)
     add_demo_command(commands)
-    arguments = parser.parse_args(argv)
+    arguments, further = parser.parse_known_args(argv)
+    if further and hasattr(arguments, "overrides") and not any(text.startswith("-") for text in further):
+        arguments.overrides += further  # argparse takes none after an option
+    elif further:
+        parser.error(f"unrecognized arguments: {' '.join(further)}")
     try:
         arguments.run(arguments)
     except (ValueError, TypeError, OSError, FloatingPointError) as error:

@@ -38,7 +38,7 @@ from .training_lora import merged_adapters
 from .training_models import load_base
 from .training_reports import RunLog
 from .training_sam import SamLearner
-from .training_validation import score, validate
+from .training_validation import first_of_each_set, score, validate
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +113,8 @@ class TrainingRun:
             raise ValueError(
                 f"The validation data {config.validation!r} hold no images. Name others, or null for none."
             )
+        if self.validation is not None:
+            self.validation = first_of_each_set(self.validation, config.eval_samples)
         self.batches = StepBatches(
             len(rows),
             config.seed,
@@ -383,7 +385,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--resume", action="store_true")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     try:
         train(TrainingConfig.load(arguments.config, arguments.overrides, arguments.resume))
     except (ValueError, TypeError, OSError, FloatingPointError) as error:

@@ -73,7 +73,7 @@ class TrainingConfig:
         save_steps, keep_checkpoints: how often a checkpoint is written, and how many are kept.
         log_steps: how often losses are written.
         eval_steps: how often to validate; by default after each epoch.
-        eval_samples: validate on the first so many images of each set; by default on all.
+        eval_samples: validate on the first so many images of each set, of generated scenes in all; by default on all.
         eval_prompts: as in `evaluation_prompts`; the first counts for `best`.
         eval_overlays: so many pictures of validation images with truth, SAM and HQ.
         patience: stop after so many validations without a better mBIoU; null for never.
@@ -187,6 +187,11 @@ class TrainingConfig:
     def _check_lora(self, lora: dict[str, Any]) -> None:
         known = {"rank", "alpha", "encoder", "decoder"}
         _require(set(lora) <= known, "lora", f"a mapping of {sorted(known)}", lora)
+        rank, alpha = lora.get("rank", 1), lora.get("alpha", 1)
+        _require(type(rank) is int and rank > 0, "lora.rank", "a positive integer", rank)
+        _require(type(alpha) in (int, float) and alpha > 0, "lora.alpha", "a positive number", alpha)
+        for name in ("encoder", "decoder"):
+            _require(type(lora.get(name, True)) is bool, f"lora.{name}", "true or false", lora.get(name))
         _require(
             self.train != FROM_SCRATCH, "lora", f"null for `train: {FROM_SCRATCH}`, which trains all weights", lora
         )

@@ -16,6 +16,7 @@ from .weights import find_file
 def load_base(config: TrainingConfig) -> tuple[HQSamModel, HQSamProcessor]:
     """A model to train, in float32, and its processor: of random weights, on a plain SAM, or an HQ-SAM."""
     if config.architecture is not None:
+        _refuse_unknown_fields(config.architecture)
         try:
             model = HQSamModel(HQSamConfig(**config.architecture))
         except TypeError as error:
@@ -29,6 +30,22 @@ def load_base(config: TrainingConfig) -> tuple[HQSamModel, HQSamProcessor]:
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model, HQSamProcessor.from_config(model.config)
+
+
+def _refuse_unknown_fields(architecture: dict[str, Any]) -> None:
+    """transformers' configurations take any field, and a misspelt one would leave a model of the published size."""
+    known = HQSamConfig().to_dict()
+    for section, fields in architecture.items():
+        expected: Any = list(HQSamConfig.sub_configs)
+        unknown = [] if section in expected else [section]
+        if not unknown and isinstance(fields, dict):
+            expected = sorted(known[section])
+            unknown = [name for name in fields if name not in expected]
+        if unknown:
+            raise ValueError(
+                f"`architecture` must hold fields of HQSamConfig, got {unknown[0]!r}"
+                f"{'' if unknown[0] == section else f' in {section}'}. Known are {', '.join(expected)}."
+            )
 
 
 def _has_hq_head(name: str) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from torch.utils.data import Subset
 
 from .evaluation import evaluate
 from .evaluation_pictures import save_cases
@@ -41,7 +42,6 @@ def validate(
         outputs=("sam", "hq", "sum") if config.train in HQ_TARGETS else ("sam",),
         batch_size=config.batch_size,
         seed=config.seed,
-        limit=config.eval_samples,
         accelerator=accelerator,
     )
     if accelerator.is_main_process:
@@ -68,9 +68,21 @@ def validate(
     return figures
 
 
+def first_of_each_set(rows: Any, count: int | None) -> Any:
+    """The first rows of each set, all for None; of generated scenes, whose sets show when they are drawn, of all."""
+    if count is None:
+        return rows
+    if not hasattr(rows, "features"):
+        return Subset(rows, range(min(count, len(rows))))
+    places: dict[str, list[int]] = {}
+    for i, name in enumerate(rows["set"]):
+        places.setdefault(name, []).append(i)
+    return rows.select(sorted(i for of_set in places.values() for i in of_set[:count]))
+
+
 def score(figures: dict[str, float], config: TrainingConfig) -> float | None:
     """What `best` is chosen by: mBIoU of the mask that is trained. None where there are no figures."""
     return figures.get("val_hq_mbiou" if config.train in HQ_TARGETS else "val_sam_mbiou")
 
 
-__all__ = ["score", "validate"]
+__all__ = ["first_of_each_set", "score", "validate"]
