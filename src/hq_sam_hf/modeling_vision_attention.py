@@ -20,7 +20,7 @@ SCORES_AT_ONCE = 2**21
 # Rows of numbers of half precision up to this long take less time to add as a product of matrices, with equal results.
 SHORT = 32
 # Positions that pass through an MLP at once.
-POSITIONS_AT_ONCE = 1024
+POSITIONS_AT_ONCE = 2048
 
 
 def attend_in_parts(query: Tensor, key: Tensor, value: Tensor, row_bias: Tensor, column_bias: Tensor) -> Tensor:
