@@ -26,6 +26,7 @@ class Options:
     original_train: str | None = None
     points_per_side: int = 32
     large_masks: int = 24
+    patience: float = 0
 
     @property
     def torch_dtype(self) -> torch.dtype:
