@@ -194,6 +194,11 @@ def test_the_command_finds_and_segments(family, segment, detectors, tmp_path, ca
         assert f"mask {i}: {detection.label} ({detection.score:.3f}), {record['area']} pixels" in printed
 
 
+def test_a_detector_that_is_not_there_is_told(segment, capsys):
+    assert segment("--text", "cup", family="none") == 1
+    assert "/none' is no folder or file that exists" in capsys.readouterr().err
+
+
 def test_the_command_tells_when_nothing_is_found(segment, capsys):
     assert segment("--text", "cup", "--box-threshold", "1") == 1
     assert "Nothing in 'photo.png' was found by 'cup'. Try --box-threshold." in capsys.readouterr().err

@@ -283,7 +283,7 @@ def _check_at_least(name: str, value: Any, least: int) -> None:
 
 
 def _check_number(name: str, value: Any, least: float = -math.inf, most: float = math.inf) -> None:
-    if not isinstance(value, Real) or not math.isfinite(value) or not least <= value <= most:
+    if not isinstance(value, Real) or not math.isfinite(value) or not least <= float(value) <= most:
         bounds = (
             "" if least == -math.inf else f" of at least {least}" if most == math.inf else f" from {least} to {most}"
         )

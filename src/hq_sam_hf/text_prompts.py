@@ -16,6 +16,7 @@ from .masks import mask_to_box
 from .modeling_hq_sam import HQSamModel
 from .predictor import OBJECTS_AT_ONCE, HQSamPredictor
 from .processing_hq_sam import HQSamProcessor
+from .segment import check_source
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class ZeroShotDetector:
         """Load a detector from a folder or Hub repository; options as of the class."""
         from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
+        check_source("detector", name)
         model = AutoModelForZeroShotObjectDetection.from_pretrained(name)
         return cls(model.to(device or "cpu"), AutoProcessor.from_pretrained(name), **options)
 
