@@ -123,7 +123,7 @@ def test_a_run_is_resumed_on_as_many_processes_as_before(base, tmp_path):
     train(small_run(base, tmp_path / "run", max_steps=1))
     position = tmp_path / "run" / "checkpoints" / "step-00000001" / "position.json"
     position.write_text(position.read_text().replace('"images_per_step": 4', '"images_per_step": 8'))
-    with pytest.raises(ValueError, match="started with 8 images a step, and on 1 processes it would be 4"):
+    with pytest.raises(ValueError, match="started with 8 images a step, and on 1 process it would be 4. Resume it on as many"):
         train(small_run(base, tmp_path / "run", resume=True))
 
 
@@ -174,6 +174,8 @@ def test_two_processes_divide_a_step(base, whole, tmp_path):
     assert [line["loss"] for line in log_of(tmp_path / "run")] == pytest.approx(
         [line["loss"] for line in log_of(whole)], rel=1e-5
     )
+    with pytest.raises(ValueError, match="started with 4 images a step, and on 1 process it would be 2"):
+        train(small_run(base, tmp_path / "run", batch_size=2, resume=True))
 
 
 @pytest.mark.slow

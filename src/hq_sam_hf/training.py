@@ -144,11 +144,11 @@ class TrainingRun:
             if self.is_main:
                 logger.warning("there is no checkpoint in %s to resume, so the run starts", self.checkpoints.folder)
             return
-        images = self.batches.images_per_step
+        images, processes = self.batches.images_per_step, self.accelerator.num_processes
         if found.get("images_per_step", images) != images:
             raise ValueError(
                 f"The run in {self.output} was started with {found['images_per_step']} images a step, and on "
-                f"{self.accelerator.num_processes} processes it would be {images}. Resume it on as many as before."
+                f"{processes} process{'es' if processes > 1 else ''} it would be {images}. Resume it on as many."
             )
         self.checkpoints.load_newest()
         self.position = Position(**{"images_per_step": images, **found})
