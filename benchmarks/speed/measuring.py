@@ -15,9 +15,10 @@ from pathlib import Path
 import torch
 
 SHORTEST = 0.2  # seconds: a task that takes less is repeated within one measurement
-DISTURBED = 0.05  # share of the CPU time that other processes may take before a measurement is made again
+DISTURBED = 0.05  # share of the CPU time that other processes may take without being mentioned
 
 Task = Callable[[], object]
+Clock = Callable[[], float]
 
 
 @dataclass
@@ -30,17 +31,17 @@ class Timing:
     others: float = 0.0
 
 
-def alternate(tasks: Mapping[str, Task], rounds: int, patience: float = 0) -> dict[str, Timing]:
+def alternate(tasks: Mapping[str, Task], rounds: int, clock: Clock = time.perf_counter) -> dict[str, Timing]:
     """Time tasks in turns, A B C A B C, after one unmeasured turn, so that what disturbs the machine disturbs all.
 
-    patience: seconds to spend at most, for each number, on waiting for other processes to rest and measuring again.
+    clock: time.process_time counts CPU time, which other processes hardly change if there is one thread.
     """
     repeats = {}
     for name, task in tasks.items():
         for _ in range(2):  # the first time it may take longer
-            start = time.perf_counter()
+            start = clock()
             _finish(task)
-            taken = time.perf_counter() - start
+            taken = clock() - start
             if taken > SHORTEST:
                 break
         repeats[name] = max(1, int(SHORTEST / max(taken, 1e-6)))
@@ -48,11 +49,7 @@ def alternate(tasks: Mapping[str, Task], rounds: int, patience: float = 0) -> di
     others: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(rounds):
         for name, task in tasks.items():
-            start = time.perf_counter()
-            taken, share = _time(task, repeats[name])
-            while share > DISTURBED and time.perf_counter() - start < patience:
-                _wait_for_rest(patience)
-                taken, share = min((taken, share), _time(task, repeats[name]), key=lambda measured: measured[1])
+            taken, share = _time(task, repeats[name], clock)
             seconds[name].append(taken / repeats[name])
             others[name].append(share)
     return {
@@ -61,14 +58,14 @@ def alternate(tasks: Mapping[str, Task], rounds: int, patience: float = 0) -> di
     }
 
 
-def _time(task: Task, repeats: int) -> tuple[float, float]:
+def _time(task: Task, repeats: int, clock: Clock) -> tuple[float, float]:
     """Seconds for so many repeats, and the share of the machine's CPU time that other processes took meanwhile."""
     gc.collect()
-    busy, start = _others(), time.perf_counter()
+    busy, begin, start = _others(), time.perf_counter(), clock()
     for _ in range(repeats):
         _finish(task)
-    taken = time.perf_counter() - start
-    return taken, max(0.0, _others() - busy) / (taken * (os.cpu_count() or 1))
+    taken = clock() - start
+    return taken, max(0.0, _others() - busy) / ((time.perf_counter() - begin) * (os.cpu_count() or 1))
 
 
 def _others() -> float:
@@ -78,16 +75,6 @@ def _others() -> float:
         return 0.0
     user, nice, system, _, _, *interrupts = map(int, statistics_of_cpus.read_text().split(maxsplit=9)[1:9])
     return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK") - time.process_time()
-
-
-def _wait_for_rest(patience: float) -> None:
-    """Return when other processes rest for a second, or after so many seconds."""
-    start = time.perf_counter()
-    while time.perf_counter() - start < patience:
-        busy = _others()
-        time.sleep(1)
-        if _others() - busy < DISTURBED * (os.cpu_count() or 1):
-            return
 
 
 def _finish(task: Task) -> None:
@@ -126,7 +113,7 @@ def _status(name: str) -> int:
     return 1024 * int(match[1]) if match else 0
 
 
-def matmul_rate(dtype: torch.dtype, device: str, patience: float) -> float:
+def matmul_rate(dtype: torch.dtype, device: str, clock: Clock) -> float:
     """The most floating-point operations per second that a linear layer or 1 x 1 convolution of a ViT-B reaches."""
     positions = torch.randn(4, 1024, 768, device=device, dtype=dtype)
     weight = torch.randn(3072, 768, device=device, dtype=dtype)
@@ -136,7 +123,7 @@ def matmul_rate(dtype: torch.dtype, device: str, patience: float) -> float:
         "convolution": lambda: torch.nn.functional.conv2d(pictures, kernel),
     }
     with torch.no_grad():
-        return 2 * 4096 * 768 * 3072 / min(timing.median for timing in alternate(tasks, 5, patience).values())
+        return 2 * 4096 * 768 * 3072 / min(timing.median for timing in alternate(tasks, 5, clock).values())
 
 
 def machine(device: str) -> str:

@@ -51,7 +51,7 @@ def measure(options: Options) -> list[Row]:
     return [
         Row(
             work,
-            alternate(tasks, max(1, options.rounds // 2), options.patience),
+            alternate(tasks, max(1, options.rounds // 2), options.clock),
             peaks(tasks, options.device),
             agreement,
         )

@@ -46,7 +46,7 @@ def measure(options: Options) -> list[Row]:
         return [
             Row(
                 work,
-                alternate(tasks, options.rounds, options.patience),
+                alternate(tasks, options.rounds, options.clock),
                 peaks(tasks, "cpu"),
                 "equal weights" if equal else "NO",
             )

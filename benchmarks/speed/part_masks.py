@@ -66,7 +66,7 @@ def _post_process(
     rounds = 4 * options.rounds if len(logits) == 1 else options.rounds
     differing = int((tasks["ours"]() != tasks["original"]()).sum())
     work = f"{len(logits)} {kind} masks to {size[0]} x {size[1]}"
-    return Row(work, alternate(tasks, rounds, options.patience), peaks(tasks, "cpu"), f"{differing} pixels differ")
+    return Row(work, alternate(tasks, rounds, options.clock), peaks(tasks, "cpu"), f"{differing} pixels differ")
 
 
 def _records(processor: HQSamImageProcessor, logits: Tensor, kind: str, options: Options) -> Row:
@@ -92,7 +92,7 @@ def _records(processor: HQSamImageProcessor, logits: Tensor, kind: str, options:
     work = f"stability, box and run lengths of 64 {kind} masks, 1024 x 1024"
     return Row(
         work,
-        alternate(tasks, options.rounds, options.patience),
+        alternate(tasks, options.rounds, options.clock),
         peaks(tasks, "cpu"),
         "equal" if equal else "NOT EQUAL",
     )

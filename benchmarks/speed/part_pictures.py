@@ -52,7 +52,7 @@ def measure(options: Options) -> list[Row]:
         return [
             Row(
                 "photo of 12 Mpx, JPEG, to pixels",
-                alternate(tasks, options.rounds, options.patience),
+                alternate(tasks, options.rounds, options.clock),
                 peaks(tasks, "cpu"),
                 agreement,
             )

@@ -84,14 +84,14 @@ def measure(options: Options) -> list[Row]:
         ("64 points on a cached picture", encoded.tasks(points=points), max(2, options.rounds // 2)),
     ):
         rows.append(
-            Row(work, alternate(tasks, rounds, options.patience), peaks(tasks, options.device), _agreement(tasks))
+            Row(work, alternate(tasks, rounds, options.clock), peaks(tasks, options.device), _agreement(tasks))
         )
     rows.append(_first_click(encoded, points[:1], options))
     if options.dtype == "float32" and options.device == "cpu":
         rows.append(_click_on_photo(contenders, options))
     thousand = {"ours": encoded.tasks(boxes=corners)["ours"]}
     rows.append(
-        Row("1000 boxes on one picture", alternate(thousand, 1, options.patience), peaks(thousand, options.device))
+        Row("1000 boxes on one picture", alternate(thousand, 1, options.clock), peaks(thousand, options.device))
     )
     return rows
 
@@ -119,7 +119,7 @@ def _first_click(encoded: Encoded, points: Tensor, options: Options) -> Row:
     tasks = {**encoded.tasks(points=points), "ours": first}
     return Row(
         "first click on a fresh embedding",
-        alternate(tasks, 2 * options.rounds, options.patience),
+        alternate(tasks, 2 * options.rounds, options.clock),
         peaks(tasks, options.device),
     )
 
@@ -140,7 +140,7 @@ def _click_on_photo(contenders: Contenders, options: Options) -> Row:
     agreement = f"{differing} of 12,000,000 pixels differ"
     return Row(
         "one click, to the mask of a photo of 12 Mpx",
-        alternate(tasks, 2 * options.rounds, options.patience),
+        alternate(tasks, 2 * options.rounds, options.clock),
         peaks(tasks, "cpu"),
         agreement,
     )
