@@ -184,6 +184,9 @@ def test_a_folder_of_other_things_is_not_written_to(generate, tmp_path, capsys):
     (tmp_path / "out" / ".thesis.part").write_text("mine too")
     assert generate() == 1
     assert "'out' is not empty and not of an earlier run" in capsys.readouterr().err
+    (tmp_path / "file").write_text("mine")
+    assert generate("-o", "file") == 1
+    assert "The output must be a folder, and 'file' is a file. Name another." in capsys.readouterr().err
     assert files(tmp_path / "out") == {"thesis.txt", ".thesis.part"}
 
 

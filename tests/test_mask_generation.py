@@ -321,6 +321,14 @@ ERRORS = {
         {"points_per_side": 4, "crop_n_layers": 3, "crop_n_points_downscale_factor": 2},
         "Crops of layer 3 would have no points",
     ),
+    "a score that is none": ({"pred_iou_thresh": float("nan")}, "`pred_iou_thresh` must be a finite number, got nan"),
+    "text": ({"stability_score_thresh": "0.9"}, "`stability_score_thresh` must be a finite number, got '0.9'"),
+    "an offset the other way": ({"stability_score_offset": -1}, "must be a finite number of at least 0, got -1"),
+    "duplicates by no overlap": ({"box_nms_thresh": -0.1}, "`box_nms_thresh` must be a finite number from 0 to 1"),
+    "duplicates in per cent": (
+        {"crop_nms_thresh": 70},
+        "`crop_nms_thresh` must be a finite number from 0 to 1, got 70",
+    ),
     "an overlap of all": ({"crop_overlap_ratio": 1.0}, "`crop_overlap_ratio` must be from 0 to below 1"),
 }
 

@@ -9,7 +9,7 @@ from transformers.models.sam.modeling_sam import SamVisionLayer
 
 from hq_sam_hf import modeling_vision_attention
 from hq_sam_hf.modeling_kernels import HQSamLinear
-from hq_sam_hf.modeling_vision_attention import HQSamVisionLayer, attend_in_parts
+from hq_sam_hf.modeling_vision_attention import HQSamVisionLayer, _write_biases, attend_in_parts
 
 
 def attend_in_full(query, key, value, row_bias, column_bias):
@@ -83,6 +83,15 @@ def test_scores_are_never_held_in_full():
         attend_in_parts(query, key, value, bias, bias)
     largest = max(event.cpu_memory_usage for event in profile.events())
     assert largest <= 4 * modeling_vision_attention.SCORES_AT_ONCE + 2**20
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("width", [5, 40])
+def test_biases_of_scores_are_sums_in_every_precision(dtype, width):
+    row_bias, column_bias = torch.randn(3, 2, width, 7).to(dtype), torch.randn(3, 2, width, width).to(dtype)
+    scores = torch.empty(3, 2, width, 7, width, dtype=dtype)
+    _write_biases(row_bias, column_bias, scores)
+    assert torch.equal(scores, row_bias[..., :, None] + column_bias[..., None, :])
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -46,7 +46,7 @@ class Sequence:
         self.box = corners.ravel() if self.random.random() < 0.5 else None
         self.points = np.zeros((0, 2))
         self.labels = np.zeros(0, dtype=int)
-        self.steps = int(self.random.integers(2, 5))
+        self.steps = int(self.random.integers(2, 4))
 
     def prompts(self) -> dict:
         """The box and the points so far; a new point on every step, except that a box may begin alone."""
@@ -107,7 +107,7 @@ def check_sequences(arch, number: int, at_least: int) -> None:
 
 
 def test_200_random_sequences_with_refinement_give_the_masks_of_the_original_predictor():
-    check_sequences(NARROW, 200, at_least=500)
+    check_sequences(NARROW, 200, at_least=400)
 
 
 @pytest.mark.slow
@@ -311,6 +311,17 @@ def test_an_embedding_reloads_where_the_weights_are_the_same(ready, tmp_path):
         other.model.mask_decoder.compress_vit_conv2.bias += 0.1
     with pytest.raises(ValueError, match="made by a model with other weights .* Encode the picture again"):
         other.load_embedding(path)
+
+
+def test_an_embedding_of_another_input_size_is_refused_also_where_no_weight_depends_on_it(tmp_path):
+    model = port(build_original(TINY), TINY)
+    model.resize_image(256)
+    small = make_predictor(model)
+    small.set_image(picture((60, 90)))
+    small.save_embedding(tmp_path / "picture.safetensors")
+    model.resize_image(512)
+    with pytest.raises(ValueError, match="other weights or another input size"):
+        make_predictor(model).load_embedding(tmp_path / "picture.safetensors")
 
 
 def test_files_that_are_no_embedding_are_refused(ready, tmp_path):

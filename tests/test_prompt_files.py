@@ -66,6 +66,12 @@ def test_a_wrong_object_is_named_by_its_number(tmp_path, row, message):
             r"object 1: `box` must be x1, y1, x2, y2 in pixels, got \['one', 'two'\]",
         ),
         ("p.csv", b"image,x1,y1,x2\na.jpg,1,2,3\n", "`box` must be"),
+        ("p.csv", b"image,box\na.jpg,1 2 3 4\nb.jpg,nan 2 3 4\n", "object 2: `box` must be x1, y1, x2, y2 in pixels"),
+        (
+            "p.json",
+            b'[{"image": "a.jpg", "points": [[1e999, 2]]}]',
+            r"`points` must be x, y in pixels, got \[inf, 2\]",
+        ),
         ("p.csv", b"image,box\na.jpg,1 2 3 4,5\n", "unknown 'more'"),
         ("p.csv", b"\xff\xfe\x00", "no CSV in UTF-8"),
         ("p.xlsx", b"", "read from .csv or .json files"),

@@ -154,6 +154,12 @@ def test_a_threshold_that_a_detector_does_not_have_is_refused(detectors):
         ZeroShotDetector.from_pretrained(detectors / "owlvit", text_threshold=0.3)
 
 
+def test_thresholds_are_shares():
+    for name, value in (("box_threshold", float("nan")), ("nms_threshold", 50), ("box_threshold", -0.1)):
+        with pytest.raises(ValueError, match=f"`{name}` must be from 0 to 1, got {value}"):
+            ZeroShotDetector(Written([]), Written([]), **{name: value})
+
+
 @pytest.fixture
 def segment(detectors, model, processor, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -186,6 +192,11 @@ def test_the_command_finds_and_segments(family, segment, detectors, tmp_path, ca
         mask = np.asarray(Image.open(tmp_path / f"mask_{i}.png"))
         assert np.array_equal(mask, rle_to_mask(record["segmentation"]))
         assert f"mask {i}: {detection.label} ({detection.score:.3f}), {record['area']} pixels" in printed
+
+
+def test_a_detector_that_is_not_there_is_told(segment, capsys):
+    assert segment("--text", "cup", family="none") == 1
+    assert "/none' is no folder or file that exists" in capsys.readouterr().err
 
 
 def test_the_command_tells_when_nothing_is_found(segment, capsys):

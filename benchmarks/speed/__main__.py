@@ -39,6 +39,7 @@ def main() -> int:
     parser.add_argument(
         "--large-masks", type=int, default=24, help="masks at once at 12 Mpx; the original takes 64 MiB each"
     )
+    parser.add_argument("--cpu-time", action="store_true", help="count CPU time, for a busy machine; with --threads 1")
     parser.add_argument("--output", type=Path, metavar="FILE", help="also append the Markdown to a file")
     parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)  # of a child process
     arguments = parser.parse_args()
@@ -46,7 +47,9 @@ def main() -> int:
         torch.set_num_threads(arguments.threads)
     if arguments.rows is not None:
         return _measure_one(arguments)
-    head = f"{date.today()}: {arguments.backbone}, {arguments.dtype}, {arguments.device}. {machine(arguments.device)}."
+    clock = ", CPU time" if arguments.cpu_time else ""
+    what = f"{arguments.backbone}, {arguments.dtype}, {arguments.device}{clock}"
+    head = f"{date.today()}: {what}. {machine(arguments.device)}."
     print(head, flush=True)
     rows: list[Row] = []
     failed = []
@@ -79,7 +82,7 @@ def _in_child(part: str) -> list[Row]:
 
 def _measure_one(arguments: argparse.Namespace) -> int:
     (part,) = arguments.parts
-    names = ("backbone", "dtype", "device", "rounds", "original_train", "points_per_side", "large_masks")
+    names = ("backbone", "dtype", "device", "rounds", "original_train", "points_per_side", "large_masks", "cpu_time")
     options = Options(**{name: getattr(arguments, name) for name in names})
     if part not in ("encoder", "prompts"):
         options.dtype = "float32"

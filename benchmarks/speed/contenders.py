@@ -1,5 +1,6 @@
 """The three implementations with equal weights, which are random."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from hq_sam_hf import HQSamConfig, HQSamModel, HQSamProcessor
 from hq_sam_hf.checkpoints import keys_from_original
 from hq_sam_hf.configuration_hq_sam import PRESETS
 from hq_sam_hf.original_package import build_original
+
+from .measuring import Clock
 
 BACKBONES = (*PRESETS, "small")  # the last, of 256 pixels, only to see that the command works
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -26,10 +29,15 @@ class Options:
     original_train: str | None = None
     points_per_side: int = 32
     large_masks: int = 24
+    cpu_time: bool = False
 
     @property
     def torch_dtype(self) -> torch.dtype:
         return DTYPES[self.dtype]
+
+    @property
+    def clock(self) -> Clock:
+        return time.process_time if self.cpu_time else time.perf_counter
 
 
 @dataclass

@@ -14,37 +14,67 @@ from pathlib import Path
 
 import torch
 
-SHORTEST = 0.05  # seconds: a task that takes less is repeated within one measurement
+SHORTEST = 0.2  # seconds: a task that takes less is repeated within one measurement
+DISTURBED = 0.05  # share of the CPU time that other processes may take without being mentioned
 
 Task = Callable[[], object]
+Clock = Callable[[], float]
 
 
 @dataclass
 class Timing:
-    """Seconds: the median and the extremes of the rounds."""
+    """Seconds: the median and the extremes of the rounds; the share of the CPU time that other processes took."""
 
     median: float
     low: float
     high: float
+    others: float = 0.0
 
 
-def alternate(tasks: Mapping[str, Task], rounds: int) -> dict[str, Timing]:
-    """Time tasks in turns, A B C A B C, after one unmeasured turn, so that what disturbs the machine disturbs all."""
+def alternate(tasks: Mapping[str, Task], rounds: int, clock: Clock = time.perf_counter) -> dict[str, Timing]:
+    """Time tasks in turns, A B C A B C, after one unmeasured turn, so that what disturbs the machine disturbs all.
+
+    clock: time.process_time counts CPU time, which other processes hardly change if there is one thread.
+    """
     repeats = {}
     for name, task in tasks.items():
-        task()
-        start = time.perf_counter()
-        _finish(task)
-        repeats[name] = max(1, int(SHORTEST / max(time.perf_counter() - start, 1e-6)))
+        for _ in range(2):  # the first time it may take longer
+            start = clock()
+            _finish(task)
+            taken = clock() - start
+            if taken > SHORTEST:
+                break
+        repeats[name] = max(1, int(SHORTEST / max(taken, 1e-6)))
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    others: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(rounds):
         for name, task in tasks.items():
-            gc.collect()
-            start = time.perf_counter()
-            for _ in range(repeats[name]):
-                _finish(task)
-            seconds[name].append((time.perf_counter() - start) / repeats[name])
-    return {name: Timing(statistics.median(times), min(times), max(times)) for name, times in seconds.items()}
+            taken, share = _time(task, repeats[name], clock)
+            seconds[name].append(taken / repeats[name])
+            others[name].append(share)
+    return {
+        name: Timing(statistics.median(times), min(times), max(times), statistics.mean(others[name]))
+        for name, times in seconds.items()
+    }
+
+
+def _time(task: Task, repeats: int, clock: Clock) -> tuple[float, float]:
+    """Seconds for so many repeats, and the share of the machine's CPU time that other processes took meanwhile."""
+    gc.collect()
+    busy, begin, start = _others(), time.perf_counter(), clock()
+    for _ in range(repeats):
+        _finish(task)
+    taken = clock() - start
+    return taken, max(0.0, _others() - busy) / ((time.perf_counter() - begin) * (os.cpu_count() or 1))
+
+
+def _others() -> float:
+    """CPU seconds that all other processes have used so far, to some hundredths; 0 where there is no telling."""
+    statistics_of_cpus = Path("/proc/stat")
+    if not statistics_of_cpus.exists():
+        return 0.0
+    user, nice, system, _, _, *interrupts = map(int, statistics_of_cpus.read_text().split(maxsplit=9)[1:9])
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK") - time.process_time()
 
 
 def _finish(task: Task) -> None:
@@ -83,7 +113,7 @@ def _status(name: str) -> int:
     return 1024 * int(match[1]) if match else 0
 
 
-def matmul_rate(dtype: torch.dtype, device: str) -> float:
+def matmul_rate(dtype: torch.dtype, device: str, clock: Clock) -> float:
     """The most floating-point operations per second that a linear layer or 1 x 1 convolution of a ViT-B reaches."""
     positions = torch.randn(4, 1024, 768, device=device, dtype=dtype)
     weight = torch.randn(3072, 768, device=device, dtype=dtype)
@@ -93,7 +123,7 @@ def matmul_rate(dtype: torch.dtype, device: str) -> float:
         "convolution": lambda: torch.nn.functional.conv2d(pictures, kernel),
     }
     with torch.no_grad():
-        return 2 * 4096 * 768 * 3072 / min(timing.median for timing in alternate(tasks, 5).values())
+        return 2 * 4096 * 768 * 3072 / min(timing.median for timing in alternate(tasks, 5, clock).values())
 
 
 def machine(device: str) -> str:

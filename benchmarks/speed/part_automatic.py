@@ -48,7 +48,14 @@ def measure(options: Options) -> list[Row]:
     agreement = (
         f"{len(mine)} and {len(theirs)} records, {same} equal in every pixel; a fifth of the points passes the IoU"
     )
-    return [Row(work, alternate(tasks, max(1, options.rounds // 2)), peaks(tasks, options.device), agreement)]
+    return [
+        Row(
+            work,
+            alternate(tasks, max(1, options.rounds // 2), options.clock),
+            peaks(tasks, options.device),
+            agreement,
+        )
+    ]
 
 
 def _lively(options: Options) -> torch.nn.Module:

@@ -28,12 +28,12 @@ def measure(options: Options) -> list[Row]:
     else:
         relative = {name: error.norm() / expected.norm() for name, error in errors.items()}
         agreement = f"off float32 by {relative['ours']:.2%}, the original by {relative['original']:.2%}"
-    times = alternate(tasks, options.rounds)
+    times = alternate(tasks, options.rounds, options.clock)
     work = f"encoder {options.backbone}, {options.dtype}"
     rows = [Row(work, times, peaks(tasks, options.device), agreement)]
     operations = _operations(options, contenders.side)
     if operations:
-        rate = matmul_rate(options.torch_dtype, options.device)
+        rate = matmul_rate(options.torch_dtype, options.device, options.clock)
         above = times["ours"].median / (operations / rate)
         floor = f"{operations / 1e12:.2f} TFLOP at {rate / 1e9:.0f} GFLOP/s take {operations / rate:.3g} s"
         rows.append(Row(f"its matrix products alone: {floor}; ours takes {above:.2f} times that"))

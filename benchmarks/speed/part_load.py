@@ -43,4 +43,11 @@ def measure(options: Options) -> list[Row]:
         work = (
             f"load {options.backbone} from {'safetensors' if equal else 'WRONG safetensors'}; the original from .pth"
         )
-        return [Row(work, alternate(tasks, options.rounds), peaks(tasks, "cpu"), "equal weights" if equal else "NO")]
+        return [
+            Row(
+                work,
+                alternate(tasks, options.rounds, options.clock),
+                peaks(tasks, "cpu"),
+                "equal weights" if equal else "NO",
+            )
+        ]

@@ -66,7 +66,7 @@ def _post_process(
     rounds = 4 * options.rounds if len(logits) == 1 else options.rounds
     differing = int((tasks["ours"]() != tasks["original"]()).sum())
     work = f"{len(logits)} {kind} masks to {size[0]} x {size[1]}"
-    return Row(work, alternate(tasks, rounds), peaks(tasks, "cpu"), f"{differing} pixels differ")
+    return Row(work, alternate(tasks, rounds, options.clock), peaks(tasks, "cpu"), f"{differing} pixels differ")
 
 
 def _records(processor: HQSamImageProcessor, logits: Tensor, kind: str, options: Options) -> Row:
@@ -90,4 +90,9 @@ def _records(processor: HQSamImageProcessor, logits: Tensor, kind: str, options:
     pairs = zip(by_ours(), as_original())
     equal = all(np.float32(a[0]) == b[0] and a[1:] == b[1:] for a, b in pairs)
     work = f"stability, box and run lengths of 64 {kind} masks, 1024 x 1024"
-    return Row(work, alternate(tasks, options.rounds), peaks(tasks, "cpu"), "equal" if equal else "NOT EQUAL")
+    return Row(
+        work,
+        alternate(tasks, options.rounds, options.clock),
+        peaks(tasks, "cpu"),
+        "equal" if equal else "NOT EQUAL",
+    )

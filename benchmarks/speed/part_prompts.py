@@ -83,12 +83,16 @@ def measure(options: Options) -> list[Row]:
         ("16 boxes on a cached picture", encoded.tasks(boxes=corners[:16]), options.rounds),
         ("64 points on a cached picture", encoded.tasks(points=points), max(2, options.rounds // 2)),
     ):
-        rows.append(Row(work, alternate(tasks, rounds), peaks(tasks, options.device), _agreement(tasks)))
+        rows.append(
+            Row(work, alternate(tasks, rounds, options.clock), peaks(tasks, options.device), _agreement(tasks))
+        )
     rows.append(_first_click(encoded, points[:1], options))
     if options.dtype == "float32" and options.device == "cpu":
         rows.append(_click_on_photo(contenders, options))
     thousand = {"ours": encoded.tasks(boxes=corners)["ours"]}
-    rows.append(Row("1000 boxes on one picture", alternate(thousand, 1), peaks(thousand, options.device)))
+    rows.append(
+        Row("1000 boxes on one picture", alternate(thousand, 1, options.clock), peaks(thousand, options.device))
+    )
     return rows
 
 
@@ -113,7 +117,11 @@ def _first_click(encoded: Encoded, points: Tensor, options: Options) -> Row:
         )
 
     tasks = {**encoded.tasks(points=points), "ours": first}
-    return Row("first click on a fresh embedding", alternate(tasks, 2 * options.rounds), peaks(tasks, options.device))
+    return Row(
+        "first click on a fresh embedding",
+        alternate(tasks, 2 * options.rounds, options.clock),
+        peaks(tasks, options.device),
+    )
 
 
 def _click_on_photo(contenders: Contenders, options: Options) -> Row:
@@ -132,7 +140,7 @@ def _click_on_photo(contenders: Contenders, options: Options) -> Row:
     agreement = f"{differing} of 12,000,000 pixels differ"
     return Row(
         "one click, to the mask of a photo of 12 Mpx",
-        alternate(tasks, 2 * options.rounds),
+        alternate(tasks, 2 * options.rounds, options.clock),
         peaks(tasks, "cpu"),
         agreement,
     )

@@ -44,7 +44,7 @@ def measure(options: Options) -> list[Row]:
             ours.keep_encoded()
             original.keep_encoded()
         tasks = named(ours, original)
-        rows.append(Row(work, alternate(tasks, rounds), peaks(tasks, options.device), agreement))
+        rows.append(Row(work, alternate(tasks, rounds, options.clock), peaks(tasks, options.device), agreement))
         agreement = ""
     return rows
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from .measuring import Timing
+from .measuring import DISTURBED, Timing
 
 NAMES = ("ours", "original", "transformers")
 HEADER = (
@@ -45,7 +45,8 @@ def _seconds(timing: Timing | None) -> str:
     unit, scale = ("s", 1) if timing.median >= 1 else ("ms", 1000)
     digits = 3 if timing.median * scale < 10 else 4
     low, median, high = (f"{scale * value:.{digits}g}" for value in (timing.low, timing.median, timing.high))
-    return f"{median} {unit} ({low}-{high})"
+    disturbed = f", {timing.others:.0%} of the CPU for others" if timing.others > DISTURBED else ""
+    return f"{median} {unit} ({low}-{high}{disturbed})"
 
 
 def _mebibytes(value: int | None) -> str:

@@ -145,7 +145,7 @@ def run_segment(arguments: argparse.Namespace) -> None:
     if _names_many(arguments.photo):
         run_segment_by_text(arguments)
     else:
-        run_segment_one(arguments, Path(arguments.photo[0]))
+        run_segment_one(arguments, arguments.photo[0])
 
 
 def _names_many(photos: list[str]) -> bool:
@@ -153,7 +153,7 @@ def _names_many(photos: list[str]) -> bool:
     return len(photos) > 1 or Path(photos[0]).is_dir() or (has_magic(photos[0]) and not Path(photos[0]).is_file())
 
 
-def run_segment_one(arguments: argparse.Namespace, photo: Path) -> None:
+def run_segment_one(arguments: argparse.Namespace, photo: str) -> None:
     from .segment import Outputs, Prompts, load_model, segment_photo
 
     _refuse_flags(arguments, ("overlays", "label_maps", "parquet"), "--prompts or many photos")
@@ -161,7 +161,7 @@ def run_segment_one(arguments: argparse.Namespace, photo: Path) -> None:
     prompts = Prompts(arguments.box, arguments.point + arguments.negative_point, labels, arguments.mask)
     outputs = Outputs(arguments.output, arguments.overlay, arguments.cutout, arguments.json)
     if outputs == Outputs():
-        outputs = Outputs(mask=Path(f"{photo.stem}_mask.png"))
+        outputs = Outputs(mask=Path(f"{Path(photo).stem}_mask.png"))
     _quiet()
     model, processor = load_model(arguments.model, arguments.device, arguments.dtype, arguments.image_size)
     if arguments.text is not None:
@@ -178,13 +178,13 @@ def run_segment_one(arguments: argparse.Namespace, photo: Path) -> None:
     print("wrote", ", ".join(str(path) for path in vars(outputs).values() if path is not None))
 
 
-def _detect(arguments: argparse.Namespace, photo: Path, device: str) -> "list[Detection]":
+def _detect(arguments: argparse.Namespace, photo: str, device: str) -> "list[Detection]":
     from .text_prompts import ZeroShotDetector
 
     detector = ZeroShotDetector.from_pretrained(arguments.detector, device, **_thresholds(arguments))
     found = detector.detect(photo, arguments.text)
     if not found:
-        raise ValueError(f"Nothing in {str(photo)!r} was found by {arguments.text!r}. Try --box-threshold.")
+        raise ValueError(f"Nothing in {photo!r} was found by {arguments.text!r}. Try --box-threshold.")
     return found
 
 

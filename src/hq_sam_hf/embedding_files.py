@@ -23,11 +23,13 @@ _ENCODING_WEIGHTS = ("vision_encoder.", "mask_decoder.compress_vit_", "mask_deco
 
 
 def fingerprint(model: HQSamModel) -> str:
-    """A hash of the weights that turn a picture into features.
+    """A hash of what turns a picture into features: the weights and the side of the model's frame.
 
-    They are rounded to bfloat16 first, so that a model has the same fingerprint in float32 and bfloat16.
+    Weights are rounded to bfloat16 first, so that a model has the same fingerprint in float32 and bfloat16.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(
+        f"image_size {model.config.vision_config.image_size}".encode()
+    )  # no weight of a TinyViT depends on it
     for name, tensor in sorted(model.state_dict().items()):
         if name.startswith(_ENCODING_WEIGHTS) and tensor.is_floating_point():
             rounded = tensor.detach().to("cpu", torch.bfloat16).contiguous()

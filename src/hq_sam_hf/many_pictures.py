@@ -155,6 +155,8 @@ def answer_pictures(
 
 def _prepare_folder(folder: Path, options: Mapping[str, Any]) -> None:
     file = folder / "options.json"
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"The output must be a folder, and {str(folder)!r} is a file. Name another.")
     folder.mkdir(parents=True, exist_ok=True)
     if any((folder / PICTURES).rglob("*.json")) and file.is_file():
         old = json.loads(file.read_bytes())

@@ -1,7 +1,9 @@
 """`HQSamMaskGenerator`: masks of everything in a picture, from a grid of points, as SAM's automatic masks."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -97,6 +99,11 @@ class HQSamMaskGenerator:
         _check_at_least("crop_n_layers", crop_n_layers, 0)
         _check_at_least("crop_n_points_downscale_factor", crop_n_points_downscale_factor, 1)
         _check_at_least("min_mask_region_area", min_mask_region_area, 0)
+        _check_number("pred_iou_thresh", pred_iou_thresh)
+        _check_number("stability_score_thresh", stability_score_thresh)
+        _check_number("stability_score_offset", stability_score_offset, 0)
+        _check_number("box_nms_thresh", box_nms_thresh, 0, 1)
+        _check_number("crop_nms_thresh", crop_nms_thresh, 0, 1)
         if not 0 <= crop_overlap_ratio < 1:
             raise ValueError(f"`crop_overlap_ratio` must be from 0 to below 1, got {crop_overlap_ratio!r}.")
         if output_mode not in OUTPUT_MODES:
@@ -273,6 +280,14 @@ def _xywh(box: np.ndarray) -> list[int]:
 def _check_at_least(name: str, value: Any, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"`{name}` must be an integer of at least {least}, got {value!r}.")
+
+
+def _check_number(name: str, value: Any, least: float = -math.inf, most: float = math.inf) -> None:
+    if not isinstance(value, Real) or not math.isfinite(value) or not least <= float(value) <= most:
+        bounds = (
+            "" if least == -math.inf else f" of at least {least}" if most == math.inf else f" from {least} to {most}"
+        )
+        raise ValueError(f"`{name}` must be a finite number{bounds}, got {value!r}.")
 
 
 def _checked_grids(point_grids: Sequence[np.ndarray], n_layers: int) -> list[np.ndarray]:

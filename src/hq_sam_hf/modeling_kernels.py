@@ -86,6 +86,14 @@ def products(positions: Tensor, vectors: Tensor) -> Tensor:
     return positions @ vectors.mT
 
 
+def add_products(totals: Tensor, positions: Tensor, vectors: Tensor) -> None:
+    """Add `products` of positions and vectors to totals (N, L, K), in place. For inference: no gradients."""
+    if len(positions) == 1 and positions.dtype == torch.float32:
+        totals += products(positions, vectors)
+    else:
+        totals.baddbmm_(positions, vectors.mT)
+
+
 def apply_linear(layer: nn.Module, positions: Tensor) -> Tensor:
     """A layer on positions (..., C), by `linear` where its weights may be used."""
     if are_untouched(layer):
@@ -111,6 +119,7 @@ def _has_onednn() -> bool:
 
 __all__ = [
     "HQSamLinear",
+    "add_products",
     "apply_linear",
     "are_untouched",
     "band_size",

@@ -13,12 +13,14 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.sam.modeling_sam import SamVisionAttention
 
 from .configuration_hq_sam import HQSamVisionConfig
-from .modeling_kernels import HQSamLinear, runs_eagerly_on_cpu, wants_gradients
+from .modeling_kernels import HQSamLinear, add_products, products, runs_eagerly_on_cpu, wants_gradients
 
 # Scores held at once: 8 MiB in float32, about what stays in a cache while three kernels pass over it.
 SCORES_AT_ONCE = 2**21
+# Rows of numbers of half precision up to this long take less time to add as a product of matrices, with equal results.
+SHORT = 32
 # Positions that pass through an MLP at once.
-POSITIONS_AT_ONCE = 1024
+POSITIONS_AT_ONCE = 2048
 
 
 def attend_in_parts(query: Tensor, key: Tensor, value: Tensor, row_bias: Tensor, column_bias: Tensor) -> Tensor:
@@ -33,21 +35,32 @@ def attend_in_parts(query: Tensor, key: Tensor, value: Tensor, row_bias: Tensor,
     length, scale = height * width, channels**-0.5
     rows = max(1, min(height, SCORES_AT_ONCE // (width * length)))
     grids = max(1, SCORES_AT_ONCE // (rows * width * length))
-    key, value = key.reshape(number, length, channels).mT, value.reshape(number, length, channels)
-    result = torch.empty_like(query)
+    result = query.new_empty(query.shape)
     buffer = query.new_empty(min(grids, number), rows, width, height, width)
     for start in range(0, number, grids):
         some = slice(start, start + grids)
+        keys, values = key[some].flatten(1, 2).contiguous(), value[some].flatten(1, 2).contiguous()
         for top in range(0, height, rows):
             band = (some, slice(top, top + rows))
             part = query[band]
             scores = buffer[: part.shape[0], : part.shape[1]]
-            torch.add(row_bias[band][..., :, None], column_bias[band][..., None, :], out=scores)
+            _write_biases(row_bias[band], column_bias[band], scores)
             flat = scores.view(part.shape[0], -1, length)
-            flat.baddbmm_(part.flatten(1, 2), key[some], alpha=scale)
+            add_products(flat, scale * part.flatten(1, 2), keys)
             torch.softmax(flat, dim=-1, out=flat)
-            result[band] = (flat @ value[some]).view(part.shape)
+            result[band] = products(flat, values.mT).view(part.shape)
     return result
+
+
+def _write_biases(row_bias: Tensor, column_bias: Tensor, scores: Tensor) -> None:
+    """Set scores (n, r, w, h, w) to the sums of row_bias (n, r, w, h) and column_bias (n, r, w, w) at each key."""
+    height, width = scores.shape[-2:]
+    if scores.dtype == torch.float32 or width > SHORT:
+        torch.add(row_bias[..., :, None], column_bias[..., None, :], out=scores)
+        return
+    rows, columns = (torch.eye(side, dtype=scores.dtype, device=scores.device) for side in (height, width))
+    places = torch.cat([rows.repeat_interleave(width, dim=1), columns.repeat(1, height)])
+    torch.mm(torch.cat([row_bias, column_bias], dim=-1).flatten(0, 2), places, out=scores.view(-1, height * width))
 
 
 class HQSamVisionAttention(SamVisionAttention):
@@ -76,6 +89,7 @@ class HQSamVisionAttention(SamVisionAttention):
         # (B, rows, side, columns, side, 3, heads, C) to 3 times (B * rows * columns * heads, side, side, C)
         qkv = qkv.view(batch, rows, side_h, columns, side_w, 3, self.num_attention_heads, -1)
         query, key, value = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7).flatten(1, 4)
+        del qkv  # where there are windows, the above are a copy
         attended = self._attend(query, key, value).view(batch, rows, columns, -1, side_h, side_w, query.shape[-1])
         attended = attended.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, rows * side_h, columns * side_w, dim)
         return self.proj(attended[:, :height, :width])
@@ -118,12 +132,7 @@ class HQSamVisionMLP(nn.Module):
         self.act = ACT2FN[config.hidden_act]
 
     def forward(self, hidden_state: Tensor) -> Tensor:
-        """On (B, h, w, D); for inference on a CPU some rows at a time, so that the wide layer stays small."""
-        if not runs_eagerly_on_cpu(hidden_state) or wants_gradients(hidden_state, *self.parameters()):
-            return self.lin2(self.act(self.lin1(hidden_state)))
-        rows = max(1, POSITIONS_AT_ONCE // (hidden_state.shape[0] * hidden_state.shape[2]))
-        parts = [self.lin2(self.act(self.lin1(part))) for part in hidden_state.split(rows, dim=1)]
-        return torch.cat(parts, dim=1)
+        return self.lin2(self.act(self.lin1(hidden_state)))
 
 
 class HQSamVisionLayer(GradientCheckpointingLayer):
@@ -136,8 +145,14 @@ class HQSamVisionLayer(GradientCheckpointingLayer):
         self.window_size = window_size
 
     def forward(self, hidden_state: Tensor) -> Tensor:
+        """On (B, h, w, D); for inference on a CPU the MLP takes some rows at a time, so that it stays small."""
         hidden_state = hidden_state + self.attn(self.layer_norm1(hidden_state))
-        return hidden_state + self.mlp(self.layer_norm2(hidden_state))
+        if not runs_eagerly_on_cpu(hidden_state) or wants_gradients(hidden_state, *self.parameters()):
+            return hidden_state + self.mlp(self.layer_norm2(hidden_state))
+        rows = max(1, POSITIONS_AT_ONCE // (hidden_state.shape[0] * hidden_state.shape[2]))
+        for part in hidden_state.split(rows, dim=1):
+            part += self.mlp(self.layer_norm2(part))
+        return hidden_state
 
 
 __all__ = ["HQSamVisionAttention", "HQSamVisionLayer", "HQSamVisionMLP", "attend_in_parts"]

@@ -54,7 +54,7 @@ class HQSamVisionEncoder(nn.Module):
 
     def forward(self, pixel_values: Tensor, output_hidden_states: bool = False) -> HQSamVisionEncoderOutput:
         """Encode pixel_values (B, 3, S, S), normalised and padded by the processor."""
-        hidden_state = self.patch_embed(pixel_values)
+        hidden_state = self.patch_embed(pixel_values).contiguous()  # a convolution's result has channels first
         if self.pos_embed is not None:
             hidden_state = hidden_state + self.pos_embed
         hidden_states = [hidden_state]

@@ -13,6 +13,7 @@ of objects with these keys.
 
 import csv
 import json
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -122,7 +123,7 @@ def _numbers(name: str, values: Any, count: int, form: str) -> list[float]:
         numbers = [float(value) for value in values]
     except (TypeError, ValueError):
         numbers = []
-    if len(numbers) != count:
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
         raise ValueError(f"`{name}` must be {form} in pixels, got {values!r}.")
     return numbers
 

@@ -58,24 +58,20 @@ def layer(labels: np.ndarray, colours: Sequence[tuple[int, int, int]] = COLOURS)
     labels (H, W): 0 outside all masks and i on the i-th, as of `mask_files.label_map`; or one mask of bool.
     Gives a picture with a palette, a few kilobytes as PNG.
     """
-    labels = labels.astype(np.uint16)
     outline = np.zeros(labels.shape, dtype=bool)
-    for axis in (0, 1):
-        for distance in (1, 2):  # two pixels wide
-            for shift in (distance, -distance):
-                outline |= _shifted(labels, shift, axis) != labels
-    indices = np.where(labels > 0, (labels - 1) % len(colours) + 1, 0).astype(np.uint8)
-    indices[outline & (labels > 0)] = len(colours) + 1
+    for distance in (1, 2):  # two pixels wide
+        for one, other in ((np.s_[distance:], np.s_[:-distance]), (np.s_[:, distance:], np.s_[:, :-distance])):
+            differ = labels[one] != labels[other]
+            outline[one] |= differ
+            outline[other] |= differ
+    numbers = np.arange(int(labels.max(initial=0)) + 1)
+    colour_of = np.where(numbers > 0, (numbers - 1) % len(colours) + 1, 0).astype(np.uint8)
+    indices = colour_of[labels.view(np.uint8) if labels.dtype == bool else labels]
+    indices[outline & (indices > 0)] = len(colours) + 1
     picture = Image.fromarray(indices, mode="P")
     picture.putpalette([0, 0, 0, *(value for colour in colours for value in colour), 255, 255, 255])
     picture.info["transparency"] = bytes([0] + [round(255 * OPACITY)] * len(colours) + [255])
     return picture
-
-
-def _shifted(array: np.ndarray, shift: int, axis: int) -> np.ndarray:
-    """Moved by `shift` along an axis; at the edge that becomes free the outermost values are repeated."""
-    indices = np.clip(np.arange(array.shape[axis]) - shift, 0, array.shape[axis] - 1)
-    return array.take(indices, axis)
 
 
 def side_by_side(pictures: Sequence[Image.Image], captions: Sequence[str], height: int = 360) -> Image.Image:

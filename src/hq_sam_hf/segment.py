@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def load_model(
     name: str | os.PathLike, device: str | None, dtype: str, image_size: int | None = None
 ) -> tuple[HQSamModel, HQSamProcessor]:
     """Load model and processor from a folder, Hub repository or file. device: None for a GPU where there is one."""
+    check_source("model", name)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -72,6 +74,15 @@ def load_model(
         raise ValueError(f"The device {device!r} cannot be used here ({str(error).splitlines()[0]}).") from error
     model = HQSamModel.from_pretrained(name, dtype=DTYPES[dtype], image_size=image_size).to(device)
     return model, HQSamProcessor.from_pretrained(name, image_size=image_size)
+
+
+def check_source(what: str, name: str | os.PathLike) -> None:
+    """Refuse what is neither there nor might be on the Hub; its own message is about the letters of a repository."""
+    if not Path(name).exists() and not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", str(name)):
+        raise ValueError(
+            f"The {what} {str(name)!r} is no folder or file that exists, and cannot be a repository of the Hub, which "
+            "is named as ORGANISATION/NAME."
+        )
 
 
 def segment_photo(
@@ -161,4 +172,4 @@ def _save_picture(picture: Image.Image, path: Path) -> None:
     write_atomically(path, lambda file: picture.save(file, format=file_format))
 
 
-__all__ = ["Outputs", "Prompts", "load_model", "segment_photo"]
+__all__ = ["Outputs", "Prompts", "check_source", "load_model", "segment_photo"]

@@ -16,6 +16,7 @@ from .masks import mask_to_box
 from .modeling_hq_sam import HQSamModel
 from .predictor import OBJECTS_AT_ONCE, HQSamPredictor
 from .processing_hq_sam import HQSamProcessor
+from .segment import check_source
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,9 @@ class ZeroShotDetector:
                 f"`text_threshold` means nothing to a {type(processor).__name__}, which scores whole labels. Leave it "
                 "out, or set `box_threshold`."
             )
+        for name, value in (("box", box_threshold), ("text", text_threshold), ("nms", nms_threshold)):
+            if value is not None and not 0 <= value <= 1:  # also catches NaN
+                raise ValueError(f"`{name}_threshold` must be from 0 to 1, got {value!r}.")
         thresholds = {"threshold": box_threshold, "text_threshold": text_threshold}
         self.thresholds = {name: value for name, value in thresholds.items() if value is not None}
         self.model = model.eval()
@@ -64,6 +68,7 @@ class ZeroShotDetector:
         """Load a detector from a folder or Hub repository; options as of the class."""
         from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
+        check_source("detector", name)
         model = AutoModelForZeroShotObjectDetection.from_pretrained(name)
         return cls(model.to(device or "cpu"), AutoProcessor.from_pretrained(name), **options)
 
