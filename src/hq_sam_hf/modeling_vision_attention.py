@@ -56,7 +56,7 @@ def _write_biases(row_bias: Tensor, column_bias: Tensor, scores: Tensor) -> None
     """Set scores (n, r, w, h, w) to the sums of row_bias (n, r, w, h) and column_bias (n, r, w, w) at each key."""
     height, width = scores.shape[-2:]
     if scores.dtype == torch.float32 or width > SHORT:
-        torch.add(row_bias[..., :, None], column_bias[..., None, :], out=scores)
+        torch.add(column_bias[..., None, :], row_bias[..., :, None], out=scores)
         return
     rows, columns = (torch.eye(side, dtype=scores.dtype, device=scores.device) for side in (height, width))
     places = torch.cat([rows.repeat_interleave(width, dim=1), columns.repeat(1, height)])
