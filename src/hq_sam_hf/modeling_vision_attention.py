@@ -56,7 +56,7 @@ def _write_biases(row_bias: Tensor, column_bias: Tensor, scores: Tensor) -> None
     """Set scores (n, r, w, h, w) to the sums of row_bias (n, r, w, h) and column_bias (n, r, w, w) at each key."""
     height, width = scores.shape[-2:]
     if scores.dtype == torch.float32 or width > SHORT:
-        torch.add(row_bias[..., :, None], column_bias[..., None, :], out=scores)
+        torch.add(column_bias[..., None, :], row_bias[..., :, None], out=scores)
         return
     rows, columns = (torch.eye(side, dtype=scores.dtype, device=scores.device) for side in (height, width))
     places = torch.cat([rows.repeat_interleave(width, dim=1), columns.repeat(1, height)])
@@ -83,9 +83,7 @@ class HQSamVisionAttention(SamVisionAttention):
         side_h, side_w = (self.window_size, self.window_size) if self.window_size else (height, width)
         rows, columns = -(-height // side_h), -(-width // side_w)
         if rows * side_h > height or columns * side_w > width:
-            padded = self._of_a_zero(qkv).expand(batch, rows * side_h, columns * side_w, 3 * dim).clone()
-            padded[:, :height, :width] = qkv
-            qkv = padded
+            qkv = self._filled(qkv, rows * side_h, columns * side_w)
         # (B, rows, side, columns, side, 3, heads, C) to 3 times (B * rows * columns * heads, side, side, C)
         qkv = qkv.view(batch, rows, side_h, columns, side_w, 3, self.num_attention_heads, -1)
         query, key, value = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7).flatten(1, 4)
@@ -94,8 +92,12 @@ class HQSamVisionAttention(SamVisionAttention):
         attended = attended.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, rows * side_h, columns * side_w, dim)
         return self.proj(attended[:, :height, :width])
 
-    def _of_a_zero(self, qkv: Tensor) -> Tensor:
-        return qkv.new_zeros(qkv.shape[-1]) if self.qkv.bias is None else self.qkv.bias.to(qkv.dtype)
+    def _filled(self, qkv: Tensor, height: int, width: int) -> Tensor:
+        """Give qkv (B, h, w, 3 D) the height and width of whole windows, with what `self.qkv` makes of zeros."""
+        of_a_zero = qkv.new_zeros(qkv.shape[-1]) if self.qkv.bias is None else self.qkv.bias.to(qkv.dtype)
+        filled = of_a_zero.expand(len(qkv), height, width, -1).clone()
+        filled[:, : qkv.shape[1], : qkv.shape[2]] = qkv
+        return filled
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attention on grids (B * windows * heads, h, w, C)."""
