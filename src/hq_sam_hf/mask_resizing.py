@@ -92,9 +92,9 @@ class MaskResizer:
         for block in self._rows.blocks_within(top, bottom):
             some = logits[block.first : block.last]
             values = np.empty((len(block.matrix), right - left), dtype=np.float32)
-            for columns in blocks:
-                part = slice(columns.start - left, columns.start - left + len(columns.matrix))
-                values[:, part] = block.matrix @ (some[:, columns.first : columns.last] @ columns.matrix.T)
+            for strip in blocks:
+                part = slice(strip.start - left, strip.start - left + len(strip.matrix))
+                values[:, part] = block.matrix @ (some[:, strip.first : strip.last] @ strip.matrix.T)
             margin = _PRODUCT_ERROR * max(some.max(), -some.min())
             passes = [self._exceed(logits, values, limit, margin, block.start, left) for limit in thresholds]
             yield Band(block.start, left, passes)
