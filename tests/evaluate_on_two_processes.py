@@ -1,15 +1,8 @@
-"""Evaluate the rows of test_evaluation on two processes; each writes FOLDER/RANK.
+"""Evaluate the rows of test_evaluation on as many processes as are launched; each writes FOLDER/RANK."""
 
-In a program of its own: processes forked from one that has computed on several threads may wait for these for ever.
-"""
-
-import os
 import sys
 
-os.environ["OMP_NUM_THREADS"] = "1"
-
 import torch
-from accelerate import debug_launcher
 from oracle import SMALL, pair
 from test_evaluation import ROWS
 
@@ -34,4 +27,4 @@ def evaluate_share(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    debug_launcher(evaluate_share, args=(sys.argv[1],), num_processes=2)
+    evaluate_share(sys.argv[1])

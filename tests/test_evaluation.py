@@ -247,7 +247,8 @@ def test_backbones_are_known_by_their_sizes(model):
 @pytest.mark.slow  # starts processes that import torch and transformers
 def test_two_processes_share_the_pictures_and_count_every_mask_once(model, processor, tmp_path):
     script = Path(__file__).with_name("evaluate_on_two_processes.py")
-    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, timeout=300)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    subprocess.run([*launch, str(script), str(tmp_path)], check=True, timeout=300)
     expected = evaluate(model, processor, ROWS, prompts=("box", "points-2")).records
     for rank in range(2):
         read, records = torch.load(tmp_path / str(rank))

@@ -200,7 +200,8 @@ def launched_accelerator() -> "Accelerator | None":
     ):
         from accelerate import Accelerator
 
-        return Accelerator()
+        # Without a GPU they find each other only where Accelerate is told that there is none.
+        return Accelerator(cpu=not torch.accelerator.is_available())
     return None
 
 

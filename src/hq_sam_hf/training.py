@@ -82,6 +82,8 @@ class TrainingRun:
         self.config, self.output = config, Path(config.output_dir)
         _refuse_what_cannot_run(config)
         self.accelerator = Accelerator(
+            # Launched processes without a GPU find each other only where Accelerate is told that there is none.
+            cpu=not torch.accelerator.is_available(),
             mixed_precision=PRECISIONS[config.precision],
             log_with=config.trackers or None,
             project_dir=config.output_dir,
