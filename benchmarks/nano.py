@@ -15,7 +15,7 @@ from hq_sam_hf.evaluation import evaluate
 from hq_sam_hf.evaluation_results import Evaluation
 from hq_sam_hf.files import write_atomically
 from hq_sam_hf.layouts import is_hq_key
-from hq_sam_hf.scenes import GROUPS, SceneGenerator
+from hq_sam_hf.scenes import GROUPS, Materials, SceneGenerator
 
 SEED = 20261124  # of the pictures; training used 1 to 4
 PROMPTS = ("box", "clicks-3")
@@ -29,13 +29,15 @@ def main() -> None:
         "--control", action="append", default=[], metavar="NAME=FOLDER", help="tuned SAMs to compare with"
     )
     parser.add_argument("--count", type=int, default=500, help="pictures of each split")
+    parser.add_argument("--materials", nargs="+", choices=("one", "several"), default=["one"], help="of the objects")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for figures.md and figures.json")
     arguments = parser.parse_args()
-    columns = measure(arguments.model, ("sam", "hq", "sum"), arguments.count, arguments.workers)
+    pictures = (arguments.count, arguments.materials, arguments.workers)
+    columns = measure(arguments.model, ("sam", "hq", "sum"), *pictures)
     for control in arguments.control:
         name, _, folder = control.partition("=")
-        measured = measure(Path(folder), ("sam",), arguments.count, arguments.workers)
+        measured = measure(Path(folder), ("sam",), *pictures)
         columns |= {f"control: {name}": measured["sam"]}
     text = table(columns, arguments.model, arguments.count)
     print(text)
@@ -45,11 +47,19 @@ def main() -> None:
     write_atomically(arguments.output / "figures.json", lambda file: file.write(figures))
 
 
-def measure(folder: Path, outputs: tuple[str, ...], count: int, workers: int) -> dict[str, dict[str, Any]]:
+def measure(
+    folder: Path, outputs: tuple[str, ...], count: int, materials: list[Materials], workers: int
+) -> dict[str, dict[str, Any]]:
     """{output: {"split/group/prompt": {"masks", "miou", "mbiou"}}}, where group is solid, thin or all."""
     model, processor = HQSamModel.from_pretrained(folder), HQSamProcessor.from_pretrained(folder)
     side = model.config.vision_config.image_size
-    datasets = {split: SceneGenerator(count, SEED, side, split) for split in SPLITS}
+    datasets = {
+        split if kind == "one" else f"{split}, {kind} materials": SceneGenerator(
+            count, SEED, side, split, materials=kind
+        )
+        for kind in materials
+        for split in SPLITS
+    }
     result = evaluate(model, processor, datasets, PROMPTS, outputs, batch_size=8, num_workers=workers, progress=True)
     # A single point may mean several things, so it is also answered by SAM's best scored candidate.
     clicked = evaluate(

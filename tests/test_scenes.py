@@ -152,23 +152,26 @@ def test_solid_and_thin_objects_are_about_equally_common(scenes):
     assert 0.4 < count["thin"] / count.total() < 0.6
 
 
-def test_recolouring_an_object_changes_exactly_its_mask(monkeypatch):
+@pytest.mark.parametrize("materials", ["one", "several"])
+def test_recolouring_an_object_changes_exactly_its_mask(monkeypatch, materials):
     """Without what reaches beyond an edge (camera) or through it (opacity)."""
     for step in ("light", "blur", "develop"):
         monkeypatch.setattr(scene_module, step, lambda rng, image: image)
     monkeypatch.setattr(scene_module, "boundary_contrast", lambda image, mask: 99.0)  # the first attempt is taken
+    monkeypatch.setattr(scene_module, "GREY", 0)
     dress = scene_module.dress
 
     def scene_with_negative_of(repainted, seed):
-        def opaque(rng, family, drawing, behind):
-            thing = dress(rng, family, drawing, np.zeros_like(behind))  # colours must not follow the other objects'
+        def opaque(rng, family, drawing, behind, several):
+            # Colours must not follow the other objects'.
+            thing = dress(rng, family, drawing, np.zeros_like(behind), several)
             thing.opacity = drawing.coverage
             if family == repainted:
                 thing.colours = (thing.colours + 128) % 256
             return thing
 
         monkeypatch.setattr(scene_module, "dress", opaque)
-        return generate_scene(seed, 96)
+        return generate_scene(seed, 96, materials=materials)
 
     crowded = 0
     for seed in range(25):
@@ -198,7 +201,7 @@ def test_in_front_hides_behind(monkeypatch):
     overlaps = 0
     for _ in range(60):
         drawings.clear()
-        _, objects, masks = scene_module._compose(rng, 96, trained_families())
+        _, objects, masks = scene_module._compose(rng, 96, trained_families(), several=False)
         if len(masks) != 2 or len(drawings) != 2:
             continue
         behind, front = np.zeros((2, 96, 96), dtype=np.float32)
@@ -210,11 +213,25 @@ def test_in_front_hides_behind(monkeypatch):
     assert overlaps >= 3
 
 
-def test_every_object_stands_out_before_noise_and_jpeg(monkeypatch):
+@pytest.mark.parametrize("materials", ["one", "several"])
+def test_every_object_stands_out_before_noise_and_jpeg(monkeypatch, materials):
     monkeypatch.setattr(scene_module, "develop", lambda rng, image: image)
-    for i in range(100):
-        s = generate_scene(13, 128, key=(i,))
+    for i in range(70):
+        s = generate_scene(13, 128, key=(i,), materials=materials)
         assert min(boundary_contrast(s.image, mask) for mask in s.masks) >= scene_module.CONTRAST_FLOOR
+
+
+def test_objects_of_several_materials_have_several_colours_and_some_pictures_are_grey():
+    spreads, grey = {}, {}
+    for materials in ("one", "several"):
+        scenes = [generate_scene(19, 64, key=(i,), materials=materials) for i in range(80)]
+        solid = [(s, mask) for s in scenes for mask, group in zip(s.masks, s.groups) if group == "solid"]
+        spreads[materials] = np.array([s.image[mask > 0.9].std(axis=0).mean() for s, mask in solid])
+        grey[materials] = sum(np.ptp(s.image, axis=2).max() < 25 for s in scenes)
+    assert np.median(spreads["several"]) > 1.4 * np.median(spreads["one"])
+    assert (spreads["several"] > 40).mean() > (spreads["one"] > 40).mean() + 0.15
+    assert grey["one"] == 0
+    assert 2 <= grey["several"] <= 20
 
 
 def test_contrast_of_grey_squares():
@@ -243,6 +260,8 @@ def test_wrong_arguments_are_refused_with_a_way_out():
         generate_scene(0, families=["apple", "unicorn"])
     with pytest.raises(ValueError, match="got none"):
         generate_scene(0, families=[])
+    with pytest.raises(ValueError, match='"one" or "several", got \'gold\''):
+        generate_scene(0, materials="gold")
 
 
 # Coarse labels
@@ -327,6 +346,9 @@ def test_generator_refuses_what_would_spoil_a_measurement():
         SceneGenerator(1, split="test")
     with pytest.raises(ValueError, match='"exact" or "coarse", got \'fine\''):
         SceneGenerator(1, labels="fine")
+    with pytest.raises(ValueError, match='"one" or "several", got 2'):
+        SceneGenerator(1, materials=2)
+    assert SceneGenerator(1, size=64, materials="several")[0]["image"] != SceneGenerator(1, size=64)[0]["image"]
     assert SceneGenerator(1, size=64, families=["heart"])[0]["set"] == "solid"
 
 

@@ -28,7 +28,8 @@ def load_source(data: str | dict[str, Any], split: str) -> Any:
         folders     images, masks                           `load_paired_folders`
         columns     source, image_column, mask_column, ...  `load_named_columns`
         coco        annotations, images                     `load_coco`
-        scenes      count, seed, size, labels, families     `scenes.SceneGenerator`; families may be "solid" or "thin"
+        scenes      count, seed, size, labels, families, materials
+                                                            `scenes.SceneGenerator`; families may be "solid" or "thin"
     Folders and COCO files have no splits: name others for validation. The rest may have a `split` of their own.
     """
     arguments = {"kind": "hqseg44k", "root": data} if isinstance(data, str) else dict(data)

@@ -7,12 +7,13 @@ from .coarse import coarse_mask
 from .contrast import boundary_contrast
 from .dataset import SceneGenerator, SceneRow, scene_dataset
 from .families import FAMILIES, GROUPS, HELD_OUT, trained_families
-from .scene import Scene, generate_scene
+from .scene import Materials, Scene, generate_scene
 
 __all__ = [
     "FAMILIES",
     "GROUPS",
     "HELD_OUT",
+    "Materials",
     "Scene",
     "SceneGenerator",
     "SceneRow",

@@ -4,14 +4,14 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from .families import FAMILIES
-from .sketch import SUPERSAMPLING, Sketch
+from .sketch import SUPERSAMPLING, Sketch, draw, warp
 from .textures import PATTERNS, paint, random_colour
 
 CLUTTER = ("blob", "polygon", "cutout")  # shapes without a name: a thing that lies about would deserve a mask
 
 
-def random_background(rng: np.random.Generator, h: int, w: int) -> np.ndarray:
-    """RGB float32 (h, w, 3) from 0 to 255."""
+def random_background(rng: np.random.Generator, h: int, w: int, several: bool = False) -> np.ndarray:
+    """RGB float32 (h, w, 3) from 0 to 255. several: large shapes in materials of their own may stand in it."""
     unit = max(h, w) / 10
     low, high = random_colour(rng), random_colour(rng)
     # Most real grounds vary little; wild ones are the exception.
@@ -19,6 +19,8 @@ def random_background(rng: np.random.Generator, h: int, w: int) -> np.ndarray:
     image = paint(PATTERNS[rng.integers(len(PATTERNS))](rng, h, w, unit), low, high)
     if rng.random() < 0.35:  # a second ground, as a wall above a floor
         image = _joined(rng, image, unit)
+    if several and rng.random() < 0.6:
+        image = _furnished(rng, image, unit)
     if rng.random() < 0.45:
         image = _cluttered(rng, image)
     return image
@@ -34,6 +36,28 @@ def _joined(rng: np.random.Generator, image: np.ndarray, unit: float) -> np.ndar
     ImageDraw.Draw(line).polygon([(0, y0), (2 * w, y1), (2 * w, 2 * h), (0, 2 * h)], fill=255)
     share = np.asarray(line.reduce(2), dtype=np.float32)[..., None] / 255
     return image + share * (other - image)
+
+
+def _furnished(rng: np.random.Generator, image: np.ndarray, unit: float) -> np.ndarray:
+    """Large nameless shapes, patterned, half of the times out of focus as a far background is."""
+    h, w = image.shape[:2]
+    image = image.copy()
+    for _ in range(rng.integers(1, 6)):
+        sketch = Sketch()
+        FAMILIES[CLUTTER[rng.integers(len(CLUTTER))]](sketch, rng)
+        radius, centre = max(h, w) * rng.uniform(0.1, 0.4), rng.uniform(0, 1, 2) * (w, h)
+        drawing = draw(warp(sketch, np.eye(2), np.zeros(2), radius, centre), h, w)
+        if drawing is None:
+            continue
+        low = random_colour(rng)
+        high = low + (random_colour(rng) - low) * np.float32(rng.beta(1.2, 2.2))
+        ground = image[drawing.window]
+        pattern = PATTERNS[rng.integers(len(PATTERNS))](rng, ground.shape[0], ground.shape[1], unit)
+        ground += drawing.coverage[..., None] * (paint(pattern, low, high) - ground)
+    if rng.random() < 0.5:
+        picture = Image.fromarray(image.clip(0, 255).astype(np.uint8))
+        image = np.asarray(picture.filter(ImageFilter.GaussianBlur(max(h, w) * rng.uniform(0.004, 0.02))), np.float32)
+    return image
 
 
 def _cluttered(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from .coarse import coarse_mask
 from .families import HELD_OUT, trained_families
-from .scene import generate_scene
+from .scene import Materials, check_materials, generate_scene
 
 if TYPE_CHECKING:
     import datasets
@@ -43,8 +43,8 @@ class SceneRow(TypedDict):
 class SceneGenerator:
     """A sequence of scenes that exist only while they are looked at: `len(scenes)`, `scenes[i]`, a loop over them.
 
-    Row i depends on (split, seed, i, size, labels) alone, so any number of workers may share it, in any order.
-    It can stand wherever PyTorch wants a map-style dataset.
+    Row i depends on (split, seed, i, size, labels, materials) alone, so any number of workers may share it, in any
+    order. It can stand wherever PyTorch wants a map-style dataset.
 
     Args:
         count: number of scenes.
@@ -53,6 +53,7 @@ class SceneGenerator:
         split: "train", "validation" (the same families, other scenes) or "held_out" (only families of `HELD_OUT`).
         labels: "exact", or "coarse" as from `coarse_mask`; the pictures are the same.
         families: only these, say for a first lesson; default all families of the split.
+        materials: "one" or "several" in an object, see `generate_scene`.
     """
 
     def __init__(
@@ -63,7 +64,9 @@ class SceneGenerator:
         split: Split = "train",
         labels: Labels = "exact",
         families: Sequence[str] | None = None,
+        materials: Materials = "one",
     ) -> None:
+        check_materials(materials)
         if split not in SPLITS:
             raise ValueError(f"`split` must be one of {', '.join(SPLITS)}; got {split!r}.")
         if labels not in ("exact", "coarse"):
@@ -71,6 +74,7 @@ class SceneGenerator:
         if count < 0:
             raise ValueError(f"`count` must be 0 or more scenes, got {count}.")
         self.count, self.seed, self.size, self.split, self.labels = count, seed, size, split, labels
+        self.materials: Materials = materials
         allowed = HELD_OUT if split == "held_out" else trained_families()
         self.families = allowed if families is None else tuple(families)
         foreign = sorted(set(self.families) - set(allowed))
@@ -88,7 +92,7 @@ class SceneGenerator:
             raise IndexError(f"scene {index} of {self.count}")
         index = int(index) % self.count
         key = (SPLITS[self.split], index)
-        scene = generate_scene(self.seed, self.size, self.families, key)
+        scene = generate_scene(self.seed, self.size, self.families, key, self.materials)
         masks = scene.masks
         if self.labels == "coarse":
             rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(*key, COARSE)))
@@ -113,6 +117,7 @@ def scene_dataset(
     split: Split = "train",
     labels: Labels = "exact",
     families: Sequence[str] | None = None,
+    materials: Materials = "one",
     **from_generator: Any,
 ) -> "datasets.Dataset":
     """The scenes of a `SceneGenerator` as a `datasets.Dataset`, drawn once and read from disk afterwards.
@@ -126,7 +131,7 @@ def scene_dataset(
     """
     import datasets  # slow to import, and needed here alone
 
-    scenes = SceneGenerator(count, seed, size, split, labels, families)
+    scenes = SceneGenerator(count, seed, size, split, labels, families, materials)
     features = datasets.Features(
         {
             "image": datasets.Image(),

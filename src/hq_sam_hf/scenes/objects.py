@@ -3,16 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageFilter
 
-from .contrast import colour_distance
 from .families import FAMILIES, GROUPS
+from .materials import blurred, several_materials, standing_out
 from .sketch import Drawing, Sketch, draw, warp
-from .textures import PATTERNS, coordinates, noise, paint, random_colour
+from .textures import PATTERNS, coordinates, noise, paint
 
 SIZES = {"solid": (0.2, 0.7), "thin": (0.45, 0.95)}  # the longer side of the object as a share of the picture's
-FAINTEST = 36.0  # the least colour step that colours are chosen for; light, blur and file may take a part of it
-COLOUR_TRIES = 8
+SEVERAL = {"solid": 0.7, "thin": 0.3}  # how often an object has several materials where it may
 
 
 @dataclass
@@ -45,29 +43,26 @@ def pose(rng: np.random.Generator, family: str, h: int, w: int) -> Drawing | Non
     return drawing
 
 
-def dress(rng: np.random.Generator, family: str, drawing: Drawing, behind: np.ndarray) -> SceneObject:
-    """Give a drawing colours and opacity. behind: the RGB picture (H, W, 3) so far, to stand out from."""
+def dress(
+    rng: np.random.Generator, family: str, drawing: Drawing, behind: np.ndarray, several: bool = False
+) -> SceneObject:
+    """Give a drawing colours and opacity.
+
+    behind: the RGB picture (H, W, 3) so far, to stand out from. several: whether it may have several materials.
+    """
     ground = behind[drawing.window]
     coverage = drawing.coverage
-    texture = _texture(rng, drawing, solid=GROUPS[family] == "solid")
+    group = GROUPS[family]
+    texture = _texture(rng, drawing, solid=group == "solid")
     edge = (coverage > 0.02) & (coverage < 0.98)
-    local, relief = ground[edge], texture[edge]
     faint = rng.random() < 0.15
-    best, seen = random_colour(rng), -1.0
-    for _ in range(COLOUR_TRIES):
-        colour = random_colour(rng)
-        if faint:  # as near to the ground as a person can still see
-            away = colour - local.mean(axis=0)
-            colour = local.mean(axis=0) + away * (1.6 * FAINTEST / max(float(colour_distance(away, 0 * away)), 1))
-        step = float(np.quantile(colour_distance((colour + relief).clip(0, 255), local), 0.1)) if len(local) else 255.0
-        if step > seen:
-            best, seen = colour, step
-        if seen >= FAINTEST:
-            break
+    colours = (standing_out(rng, texture[edge], ground[edge], faint) + texture).clip(0, 255)
+    if several and rng.random() < SEVERAL[group]:
+        colours = several_materials(rng, drawing, colours, ground, solid=group == "solid")
     opacity = coverage
     if rng.random() < 0.15:  # cloth or glass: a little of the ground shows through
         opacity = coverage * np.float32(rng.uniform(0.8, 0.95))
-    return SceneObject(family, drawing, (best + texture).clip(0, 255), opacity)
+    return SceneObject(family, drawing, colours, opacity)
 
 
 def _texture(rng: np.random.Generator, drawing: Drawing, solid: bool) -> np.ndarray:
@@ -90,7 +85,7 @@ def _texture(rng: np.random.Generator, drawing: Drawing, solid: bool) -> np.ndar
         slope = (x / w - 0.5) * np.float32(np.cos(angle)) + (y / h - 0.5) * np.float32(np.sin(angle))
         texture += (slope * np.float32(rng.uniform(20, 70)))[..., None]
     if solid and rng.random() < 0.4:  # round: darker towards the outline
-        depth = _blurred(drawing.coverage, 0.08 * max(h, w))
+        depth = blurred(drawing.coverage, 0.08 * max(h, w))
         texture += ((depth - 0.8) * np.float32(rng.uniform(40, 90)))[..., None]
     return texture
 
@@ -101,17 +96,12 @@ def cast_shadow(rng: np.random.Generator, image: np.ndarray, drawing: Drawing) -
     radius = size * rng.uniform(0.008, 0.03)
     shift = np.rint(rng.uniform(-0.04, 0.04, 2) * size).astype(int)
     reach = int(np.ceil(2 * radius))
-    shadow = _blurred(np.pad(drawing.coverage, reach), radius) * np.float32(rng.uniform(0.15, 0.5))
+    shadow = blurred(np.pad(drawing.coverage, reach), radius) * np.float32(rng.uniform(0.15, 0.5))
     low = np.array([side.start for side in drawing.window]) - reach + shift
     top, left = np.maximum(low, 0)  # the shadow may leave the frame
     shadow = shadow[top - low[0] :, left - low[1] :]
     under = image[top : top + shadow.shape[0], left : left + shadow.shape[1]]
     under *= 1 - shadow[: under.shape[0], : under.shape[1], None]
-
-
-def _blurred(coverage: np.ndarray, radius: float) -> np.ndarray:
-    picture = Image.fromarray((coverage * 255).astype(np.uint8))
-    return np.asarray(picture.filter(ImageFilter.BoxBlur(radius)), dtype=np.float32) / 255
 
 
 __all__ = ["SceneObject", "cast_shadow", "dress", "pose"]

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
 from . import solid_nature, solid_shapes, solid_things, thin_nature, thin_structures, thin_things  # noqa: F401, they register families
 from .background import random_background
 from .camera import blur, develop, light
-from .contrast import boundary_contrast
+from .contrast import EYE, boundary_contrast
 from .families import FAMILIES, GROUPS, Group, trained_families
 from .objects import SceneObject, cast_shadow, dress, pose
 
@@ -18,6 +19,9 @@ LEAST_VISIBLE = 0.5  # the share of an object's pixels that later objects must l
 LEAST_PIXELS = 24.0
 CONTRAST_FLOOR = 24.0  # `boundary_contrast` of every object, before noise and JPEG
 ATTEMPTS = 12
+GREY = 0.12  # how often a scene of several materials is a black and white picture
+
+Materials = Literal["one", "several"]
 
 
 @dataclass
@@ -40,7 +44,11 @@ class Scene:
 
 
 def generate_scene(
-    seed: int, size: int = 256, families: Sequence[str] | None = None, key: tuple[int, ...] = ()
+    seed: int,
+    size: int = 256,
+    families: Sequence[str] | None = None,
+    key: tuple[int, ...] = (),
+    materials: Materials = "one",
 ) -> Scene:
     """Draw a scene of one to four objects.
 
@@ -53,7 +61,10 @@ def generate_scene(
         families: names of `FAMILIES` to choose from; default those of training, `trained_families()`. Thin and solid
             ones are chosen equally often.
         key: a path below the seed, such as (split, index); every key is a scene of its own.
+        materials: "one", where an object has one colour under its pattern and shading; or "several", where most have
+            parts, rims, bands or prints in other colours, backgrounds are richer, and some pictures are grey.
     """
+    check_materials(materials)
     if size < SMALLEST_PICTURE:
         raise ValueError(f"`size` must be at least {SMALLEST_PICTURE} pixels to show thin objects, got {size}.")
     chosen = tuple(trained_families() if families is None else families)
@@ -66,7 +77,7 @@ def generate_scene(
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
     best, visible = None, -1.0
     for _ in range(ATTEMPTS):
-        image, objects, masks = _compose(rng, size, chosen)
+        image, objects, masks = _compose(rng, size, chosen, several=materials == "several")
         if objects:
             image = blur(rng, light(rng, image))
             contrast = min(boundary_contrast(image, mask) for mask in masks)
@@ -86,11 +97,16 @@ def generate_scene(
     )
 
 
+def check_materials(materials: str) -> None:
+    if materials not in get_args(Materials):
+        raise ValueError(f'`materials` must be "one" or "several", got {materials!r}.')
+
+
 def _compose(
-    rng: np.random.Generator, size: int, families: tuple[str, ...]
+    rng: np.random.Generator, size: int, families: tuple[str, ...], several: bool
 ) -> tuple[np.ndarray, list[SceneObject], list[np.ndarray]]:
     """Lay objects on a background: the picture as float32 (H, W, 3), the objects and their visible masks (H, W)."""
-    image = random_background(rng, size, size).clip(0, 255).astype(np.float32)
+    image = random_background(rng, size, size, several).clip(0, 255).astype(np.float32)
     objects: list[SceneObject] = []
     masks: list[np.ndarray] = []
     whole: list[float] = []
@@ -105,7 +121,7 @@ def _compose(
             continue
         if rng.random() < 0.4:
             cast_shadow(rng, image, drawing)
-        thing = dress(rng, family, drawing, image)
+        thing = dress(rng, family, drawing, image, several)
         ground = image[drawing.window]
         ground += thing.opacity[..., None] * (thing.colours - ground)
         for mask in masks:
@@ -115,6 +131,8 @@ def _compose(
         objects.append(thing)
         masks.append(mask)
         whole.append(float(drawing.coverage.sum()))
+    if several and rng.random() < GREY:
+        image = np.repeat((image @ EYE)[..., None], 3, axis=2)
     return image, objects, masks
 
 
@@ -124,4 +142,4 @@ def _choose(rng: np.random.Generator, families: tuple[str, ...]) -> str:
     return pool[rng.integers(len(pool))]
 
 
-__all__ = ["CONTRAST_FLOOR", "Scene", "generate_scene"]
+__all__ = ["CONTRAST_FLOOR", "Materials", "Scene", "check_materials", "generate_scene"]

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .families import FAMILIES, GROUPS, HELD_OUT
-from .scene import Scene, generate_scene
+from .scene import Materials, Scene, generate_scene
 from .sketch import Sketch, draw, warp
 
 CELL, CAPTION, COLUMNS = 128, 12, 8
@@ -23,11 +23,13 @@ def outlined(scene: Scene) -> np.ndarray:
     return picture
 
 
-def scene_grid(rows: int, seed: int, families: tuple[str, ...] | None = None) -> Image.Image:
+def scene_grid(
+    rows: int, seed: int, families: tuple[str, ...] | None = None, materials: Materials = "one"
+) -> Image.Image:
     """Scenes side by side, each in two cells: as it is, and with its masks outlined."""
     grid = Image.new("RGB", (COLUMNS * CELL, rows * CELL), "white")
     for i in range(rows * COLUMNS // 2):
-        scene = generate_scene(seed, CELL, families, key=(i,))
+        scene = generate_scene(seed, CELL, families, (i,), materials)
         y, x = divmod(2 * i, COLUMNS)
         grid.paste(Image.fromarray(scene.image), (x * CELL, y * CELL))
         grid.paste(Image.fromarray(outlined(scene)), ((x + 1) * CELL, y * CELL))
@@ -56,8 +58,13 @@ def family_grid(cell: int = 85) -> Image.Image:
 
 
 def scene_sheet() -> Image.Image:
-    """Scenes of training, scenes of held-out families, and all families."""
-    parts = [scene_grid(7, seed=11), scene_grid(2, seed=12, families=HELD_OUT), family_grid().convert("RGB")]
+    """Scenes of training, with one and with several materials, scenes of held-out families, and all families."""
+    parts = [
+        scene_grid(4, seed=11),
+        scene_grid(4, seed=11, materials="several"),
+        scene_grid(2, seed=12, families=HELD_OUT),
+        family_grid().convert("RGB"),
+    ]
     sheet = Image.new("RGB", (COLUMNS * CELL, sum(part.height + 8 for part in parts)), "white")
     y = 0
     for part in parts:
