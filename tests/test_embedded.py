@@ -125,6 +125,7 @@ def test_points_and_clicks_reach_the_gates(nano):
     assert failures(single, ONE_POINT) == []
 
 
+@pytest.mark.slow
 def test_an_exported_model_gives_the_same_masks(nano):
     model, processor = nano
     image, _, box = next(objects(1))

@@ -265,6 +265,7 @@ def test_compile_without_graph_breaks(model, pixels):
     torch.testing.assert_close(actual.pred_masks, expected.pred_masks, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_graph_has_no_breaks(model, pixels):
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     arguments = {"input_points": torch.rand(2, 2, 3, 2) * SIDE, "input_boxes": boxes_for(2, 2)}
