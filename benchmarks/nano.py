@@ -7,7 +7,7 @@ example: python benchmarks/nano.py --model runs/nano/4_hq/final --control token=
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from hq_sam_hf import HQSamModel, HQSamProcessor
 from hq_sam_hf.embedded import EMBEDDED
@@ -29,7 +29,7 @@ def main() -> None:
         "--control", action="append", default=[], metavar="NAME=FOLDER", help="tuned SAMs to compare with"
     )
     parser.add_argument("--count", type=int, default=500, help="pictures of each split")
-    parser.add_argument("--materials", nargs="+", choices=("one", "several"), default=["one"], help="of the objects")
+    parser.add_argument("--materials", nargs="+", choices=get_args(Materials), default=["one"], help="of the objects")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for figures.md and figures.json")
     arguments = parser.parse_args()

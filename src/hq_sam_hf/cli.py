@@ -188,7 +188,7 @@ def _detect(arguments: argparse.Namespace, photo: str, device: str) -> "list[Det
     return found
 
 
-def _thresholds(arguments: argparse.Namespace) -> dict[str, float]:
+def _thresholds(arguments: argparse.Namespace) -> dict[str, Any]:
     thresholds = {name: getattr(arguments, name) for name in ("box_threshold", "text_threshold", "nms_threshold")}
     return {name: value for name, value in thresholds.items() if value is not None}
 
@@ -197,7 +197,6 @@ OF_ONE_PHOTO = ("box", "point", "negative_point", "mask", "overlay", "cutout", "
 
 
 def run_segment_by_text(arguments: argparse.Namespace) -> None:
-    from .many_pictures import Wanted
     from .text_many import segment_by_text
 
     if arguments.text is None:
@@ -208,41 +207,31 @@ def run_segment_by_text(arguments: argparse.Namespace) -> None:
     _quiet()
     report = segment_by_text(
         arguments.photo,
-        arguments.output,
-        arguments.model,
-        arguments.text,
-        arguments.detector,
-        arguments.device,
-        arguments.dtype,
-        arguments.image_size,
-        Wanted(arguments.overlays, arguments.label_maps, arguments.parquet),
-        arguments.multimask,
-        arguments.hq_token_only,
+        text=arguments.text,
+        detector=arguments.detector,
+        **_of_many_photos(arguments),
         **_thresholds(arguments),
     )
     _print_report(report, arguments.output)
 
 
 def run_segment_many(arguments: argparse.Namespace) -> None:
-    from .many_pictures import Wanted
     from .segment_many import segment_many
 
     _refuse_flags(arguments, ("photo", "text", "detector", *OF_ONE_PHOTO), "a single PHOTO")
     if arguments.output is None:
         arguments.wrong_use("--prompts writes to a folder; name it with -o")
     _quiet()
-    report = segment_many(
-        arguments.prompts,
-        arguments.output,
-        arguments.model,
-        arguments.device,
-        arguments.dtype,
-        arguments.image_size,
-        Wanted(arguments.overlays, arguments.label_maps, arguments.parquet),
-        arguments.multimask,
-        arguments.hq_token_only,
-    )
-    _print_report(report, arguments.output)
+    _print_report(segment_many(arguments.prompts, **_of_many_photos(arguments)), arguments.output)
+
+
+def _of_many_photos(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What many photos are answered with, however their objects are named."""
+    from .many_pictures import Wanted
+
+    names = ("output", "model", "device", "dtype", "image_size", "multimask", "hq_token_only")
+    wanted = Wanted(arguments.overlays, arguments.label_maps, arguments.parquet)
+    return {"wanted": wanted, **{name: getattr(arguments, name) for name in names}}
 
 
 def _refuse_flags(arguments: argparse.Namespace, names: tuple[str, ...], only_with: str) -> None:
@@ -455,14 +444,14 @@ def run_data_download(arguments: argparse.Namespace) -> None:
 
 
 def run_data_check(arguments: argparse.Namespace) -> None:
+    from .data_sources import describe_source
     from .prepare_data import check_data, format_reports
 
     reports = check_data(arguments.root, arguments.split, arguments.sets, arguments.threads)
     print(format_reports(reports))
     problems = sum(len(report.problems) for report in reports)
     if problems:
-        root = arguments.root
-        name = ", ".join(f"{key}: {value}" for key, value in root.items()) if isinstance(root, dict) else root
+        name = describe_source(arguments.root)
         raise ValueError(f"{problems} problem{'s' if problems > 1 else ''} in {name}, listed above.")
 
 

@@ -1,5 +1,6 @@
 """Data sets by a short description: the `data` of a training configuration, and of commands that read data."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from .raw_pictures import undecoded
@@ -18,6 +19,17 @@ def parse_source(text: str) -> str | dict[str, Any]:
     except yaml.YAMLError as error:
         raise ValueError(f"{text!r} is no mapping in YAML: {error}") from error
     return source
+
+
+def describe_source(data: Any) -> str:
+    """A description in words: the root itself, or "kind: folders, images: photos"."""
+    return ", ".join(f"{key}: {value}" for key, value in data.items()) if isinstance(data, dict) else str(data)
+
+
+def refuse_sets(sets: Sequence[str] | None) -> None:
+    """Raise ValueError where sets are chosen of own data."""
+    if sets is not None:
+        raise ValueError(f"Sets can be chosen of HQSeg-44K alone, got {', '.join(sets)} for own data.")
 
 
 def load_source(data: str | dict[str, Any], split: str) -> Any:
@@ -72,4 +84,4 @@ def _scenes(split: str, families: Any = None, **arguments: Any) -> Any:
     return SceneGenerator(**{"split": split, "families": families, **arguments})
 
 
-__all__ = ["KINDS", "load_rows", "load_source", "parse_source"]
+__all__ = ["KINDS", "describe_source", "load_rows", "load_source", "parse_source", "refuse_sets"]

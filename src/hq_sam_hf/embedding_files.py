@@ -27,9 +27,9 @@ def fingerprint(model: HQSamModel) -> str:
 
     Weights are rounded to bfloat16 first, so that a model has the same fingerprint in float32 and bfloat16.
     """
-    digest = hashlib.sha256(
-        f"image_size {model.config.vision_config.image_size}".encode()
-    )  # no weight of a TinyViT depends on it
+    digest = hashlib.sha256()
+    # No weight of a TinyViT depends on the side.
+    digest.update(f"image_size {model.config.vision_config.image_size}".encode())
     for name, tensor in sorted(model.state_dict().items()):
         if name.startswith(_ENCODING_WEIGHTS) and tensor.is_floating_point():
             rounded = tensor.detach().to("cpu", torch.bfloat16).contiguous()

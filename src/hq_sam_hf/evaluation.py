@@ -21,6 +21,7 @@ from .evaluation_results import Evaluation
 from .evaluation_samples import EvaluationSamples, LoadedRow
 from .metrics import DILATION_RATIO, boundary_iou, mask_iou
 from .modeling_hq_sam import HQSamModel
+from .processes import without_gpu
 from .processing_hq_sam import HQSamProcessor
 
 if TYPE_CHECKING:
@@ -200,8 +201,7 @@ def launched_accelerator() -> "Accelerator | None":
     ):
         from accelerate import Accelerator
 
-        # Without a GPU they find each other only where Accelerate is told that there is none.
-        return Accelerator(cpu=not torch.accelerator.is_available())
+        return Accelerator(cpu=without_gpu())
     return None
 
 

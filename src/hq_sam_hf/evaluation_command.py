@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .data_sources import load_rows
+from .data_sources import describe_source, load_rows, refuse_sets
 from .evaluation import evaluate, launched_accelerator
 from .evaluation_pictures import save_worst_cases
 from .evaluation_results import Evaluation
@@ -36,13 +36,12 @@ class EvaluationData:
         kinds = [self.root is not None, self.images is not None, self.scenes is not None]
         if sum(kinds) != 1 or (self.images is None) != (self.masks is None):
             raise ValueError("Name the data by exactly one of --data ROOT, --images and --masks, or --scenes COUNT.")
-
-        if isinstance(self.root, dict) and self.sets is not None:
-            raise ValueError("Sets can be chosen of HQSeg-44K alone.")
+        if isinstance(self.root, dict):
+            refuse_sets(self.sets)
 
     def __str__(self) -> str:
         if isinstance(self.root, dict):
-            return ", ".join(f"{key}: {value}" for key, value in self.root.items())
+            return describe_source(self.root)
         if self.root is not None:
             return f"{self.root} ({self.split}: {', '.join(self.sets) if self.sets else 'all sets'})"
         return f"{self.scenes} scenes ({self.split})" if self.images is None else f"{self.images} and {self.masks}"

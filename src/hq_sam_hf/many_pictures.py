@@ -27,6 +27,7 @@ from .files import write_atomically
 from .image_processing_hq_sam import load_image
 from .mask_files import coco_annotation, record_mask, save_coco, save_label_map
 from .own_data import IMAGE_SUFFIXES
+from .processes import without_gpu
 from .rendering import overlay
 
 PICTURES, OVERLAYS, LABEL_MAPS, PARQUET = "pictures", "overlays", "label_maps", "parquet"
@@ -122,8 +123,7 @@ def answer_pictures(
     from tqdm.auto import tqdm
 
     folder = Path(output)
-    # Launched processes without a GPU find each other only where accelerate is told that they have none.
-    state = PartialState(cpu=not torch.accelerator.is_available(), timeout=PATIENCE)
+    state = PartialState(cpu=without_gpu(), timeout=PATIENCE)
     if state.is_main_process:
         _prepare_folder(folder, {**options, "root": str(pictures.root)})
     state.wait_for_everyone()

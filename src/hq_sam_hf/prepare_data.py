@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .data_sources import load_rows, load_source
+from .data_sources import load_rows, load_source, refuse_sets
 from .hqseg44k import SETS, find_sets, load_found, load_hqseg44k
 from .parquet_shards import export_parquet
 from .raw_pictures import undecoded
@@ -81,7 +81,7 @@ def check_data(
 
 
 def _check_own(source: dict[str, Any], split: str | None, sets: Sequence[str] | None, threads: int) -> list[SetReport]:
-    _refuse_sets(sets)
+    refuse_sets(sets)
     with _collected_warnings() as warnings:
         rows = load_rows(source, split or "train")
     reports: dict[str, SetReport] = {}
@@ -91,11 +91,6 @@ def _check_own(source: dict[str, Any], split: str | None, sets: Sequence[str] | 
     if warnings:  # files without partner and the like, which are of no set in particular
         next(iter(reports.values())).problems[:0] = warnings
     return list(reports.values())
-
-
-def _refuse_sets(sets: Sequence[str] | None) -> None:
-    if sets is not None:
-        raise ValueError(f"Sets can be chosen of HQSeg-44K alone, got {', '.join(sets)} for own data.")
 
 
 @contextmanager
@@ -188,7 +183,7 @@ def export_data(
     """
     rows = {}
     if isinstance(source, dict):
-        _refuse_sets(sets)
+        refuse_sets(sets)
         split = split or "train"
         dataset = load_source(source, split)
         if not hasattr(dataset, "features"):

@@ -28,6 +28,7 @@ from tqdm.auto import tqdm
 from .data_sources import load_rows
 from .evaluation_prompts import parse_prompt
 from .files import write_atomically
+from .processes import without_gpu
 from .training_averages import WeightAverage
 from .training_checkpoints import Checkpoints, copy_weights, learned_weights
 from .training_config import FROM_SCRATCH, TrainingConfig
@@ -82,8 +83,7 @@ class TrainingRun:
         self.config, self.output = config, Path(config.output_dir)
         _refuse_what_cannot_run(config)
         self.accelerator = Accelerator(
-            # Launched processes without a GPU find each other only where Accelerate is told that there is none.
-            cpu=not torch.accelerator.is_available(),
+            cpu=without_gpu(),
             mixed_precision=PRECISIONS[config.precision],
             log_with=config.trackers or None,
             project_dir=config.output_dir,
@@ -111,11 +111,11 @@ class TrainingRun:
             rows, config, self.model.config.vision_config.image_size, self.model.config.mask_size
         )
         self.validation = load_rows(config.validation, "validation") if config.validation else None
-        if self.validation is not None and len(self.validation) == 0:
-            raise ValueError(
-                f"The validation data {config.validation!r} hold no images. Name others, or null for none."
-            )
         if self.validation is not None:
+            if len(self.validation) == 0:
+                raise ValueError(
+                    f"The validation data {config.validation!r} hold no images. Name others, or null for none."
+                )
             self.validation = first_of_each_set(self.validation, config.eval_samples)
         self.batches = StepBatches(
             len(rows),

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .data_sources import describe_source
 from .files import whole_folder
 from .layouts import is_hq_key
 from .model_cards import card_head
@@ -94,8 +95,6 @@ def _card(folder: Path, config: TrainingConfig, facts: dict[str, Any], figures: 
     table = "\n".join(["", "| validation | |", "|---|---|", *(f"| {key} | {figures[key]:.2f} |" for key in figures)])
     option = ", hq_token_only=True" if config.train in HQ_TARGETS else ", sam_only=True"
     fields = without_folders(config.to_dict())
-    data = fields["data"]
-    data = data if isinstance(data, str) else ", ".join(f"{key}: {value}" for key, value in data.items())
     base = fields["model"]
     return CARD.format(
         # A base that has kept its "/" is on the Hub: a repository, or a file of one.
@@ -112,7 +111,7 @@ def _card(folder: Path, config: TrainingConfig, facts: dict[str, Any], figures: 
         code=(USE_SAM if plain else USE_HQ).format(name=name, option=option),
         base=base or "random weights",
         percent=100 * facts["trained"] / facts["total"],
-        data=data,
+        data=describe_source(fields["data"]),
         precision=config.precision,
         seed=config.seed,
         figures=table + "\n" if figures else "",

@@ -5,7 +5,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from .families import FAMILIES
 from .sketch import SUPERSAMPLING, Sketch, draw, warp
-from .textures import PATTERNS, paint, random_colour
+from .textures import paint, random_colour, random_pattern
 
 CLUTTER = ("blob", "polygon", "cutout")  # shapes without a name: a thing that lies about would deserve a mask
 
@@ -16,7 +16,7 @@ def random_background(rng: np.random.Generator, h: int, w: int, several: bool = 
     low, high = random_colour(rng), random_colour(rng)
     # Most real grounds vary little; wild ones are the exception.
     high = low + (high - low) * np.float32(rng.beta(1.2, 1.8))
-    image = paint(PATTERNS[rng.integers(len(PATTERNS))](rng, h, w, unit), low, high)
+    image = paint(random_pattern(rng, h, w, unit), low, high)
     if rng.random() < 0.35:  # a second ground, as a wall above a floor
         image = _joined(rng, image, unit)
     if several and rng.random() < 0.6:
@@ -30,7 +30,7 @@ def _joined(rng: np.random.Generator, image: np.ndarray, unit: float) -> np.ndar
     h, w = image.shape[:2]
     low = random_colour(rng)
     high = low + (random_colour(rng) - low) * np.float32(0.4)
-    other = paint(PATTERNS[rng.integers(len(PATTERNS))](rng, h, w, unit), low, high)
+    other = paint(random_pattern(rng, h, w, unit), low, high)
     line = Image.new("L", (w * 2, h * 2), 0)
     y0, y1 = rng.uniform(0.3, 0.9, 2) * 2 * h
     ImageDraw.Draw(line).polygon([(0, y0), (2 * w, y1), (2 * w, 2 * h), (0, 2 * h)], fill=255)
@@ -43,8 +43,7 @@ def _furnished(rng: np.random.Generator, image: np.ndarray, unit: float) -> np.n
     h, w = image.shape[:2]
     image = image.copy()
     for _ in range(rng.integers(1, 6)):
-        sketch = Sketch()
-        FAMILIES[CLUTTER[rng.integers(len(CLUTTER))]](sketch, rng)
+        sketch = _nameless_shape(rng)
         radius, centre = max(h, w) * rng.uniform(0.1, 0.4), rng.uniform(0, 1, 2) * (w, h)
         drawing = draw(warp(sketch, np.eye(2), np.zeros(2), radius, centre), h, w)
         if drawing is None:
@@ -52,7 +51,7 @@ def _furnished(rng: np.random.Generator, image: np.ndarray, unit: float) -> np.n
         low = random_colour(rng)
         high = low + (random_colour(rng) - low) * np.float32(rng.beta(1.2, 2.2))
         ground = image[drawing.window]
-        pattern = PATTERNS[rng.integers(len(PATTERNS))](rng, ground.shape[0], ground.shape[1], unit)
+        pattern = random_pattern(rng, ground.shape[0], ground.shape[1], unit)
         ground += drawing.coverage[..., None] * (paint(pattern, low, high) - ground)
     if rng.random() < 0.5:
         picture = Image.fromarray(image.clip(0, 255).astype(np.uint8))
@@ -74,8 +73,7 @@ def _cluttered(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
             end = (x + rng.normal(0, size / 3), y + rng.normal(0, size / 3))
             pen.line([x * scale, y * scale, end[0] * scale, end[1] * scale], colour, width=int(rng.integers(2, 6)))
             continue
-        sketch = Sketch()
-        FAMILIES[CLUTTER[rng.integers(len(CLUTTER))]](sketch, rng)
+        sketch = _nameless_shape(rng)
         radius = size * rng.uniform(0.02, 0.12)
         for part in sketch.parts:
             if part.width is None and not part.erase:
@@ -84,6 +82,12 @@ def _cluttered(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     if rng.random() < 0.5:
         picture = picture.filter(ImageFilter.GaussianBlur(size * rng.uniform(0.005, 0.02)))
     return np.asarray(picture, dtype=np.float32)
+
+
+def _nameless_shape(rng: np.random.Generator) -> Sketch:
+    sketch = Sketch()
+    FAMILIES[CLUTTER[rng.integers(len(CLUTTER))]](sketch, rng)
+    return sketch
 
 
 __all__ = ["random_background"]

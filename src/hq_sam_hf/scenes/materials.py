@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 
 from .contrast import colour_distance
 from .sketch import Drawing
-from .textures import PATTERNS, coordinates, patches, random_colour, stripes
+from .textures import coordinates, patches, random_colour, random_pattern, stripes
 
 Region = Callable[[np.random.Generator, Drawing], np.ndarray]
 
@@ -63,7 +63,7 @@ def several_materials(
         share = regions[rng.integers(len(regions))](rng, drawing)
         texture = np.zeros((h, w, 1), np.float32)
         if rng.random() < 0.5:
-            pattern = PATTERNS[rng.integers(len(PATTERNS))](rng, h, w, max(h, w) / 8)
+            pattern = random_pattern(rng, h, w, max(h, w) / 8)
             texture = (pattern[..., None] - np.float32(0.5)) * np.float32(rng.uniform(10, 60))
         seen = edge & (share > 0.5)
         colour = standing_out(rng, texture[seen], ground[seen])

@@ -7,7 +7,7 @@ import numpy as np
 from .families import FAMILIES, GROUPS
 from .materials import blurred, several_materials, standing_out
 from .sketch import Drawing, Sketch, draw, warp
-from .textures import PATTERNS, coordinates, noise, paint
+from .textures import coordinates, noise, paint, random_pattern
 
 SIZES = {"solid": (0.2, 0.7), "thin": (0.45, 0.95)}  # the longer side of the object as a share of the picture's
 SEVERAL = {"solid": 0.7, "thin": 0.3}  # how often an object has several materials where it may
@@ -72,7 +72,7 @@ def _texture(rng: np.random.Generator, drawing: Drawing, solid: bool) -> np.ndar
     texture = paint(drawing.tone * 90, np.zeros(3, np.float32), rng.uniform(0.7, 1, 3).astype(np.float32))
     kind = rng.random()
     if kind < (0.55 if solid else 0.3):
-        pattern = PATTERNS[rng.integers(len(PATTERNS))](rng, h, w, unit) - np.float32(0.5)
+        pattern = random_pattern(rng, h, w, unit) - np.float32(0.5)
         tint = rng.normal(0, 1, 3).astype(np.float32) * 0.4 + 1
         # A strong pattern would cut a thin object into dashes.
         strength = rng.uniform(10, 50) if not solid or rng.random() < 0.8 else rng.uniform(50, 110)

@@ -115,6 +115,11 @@ PATTERNS: tuple[Pattern, ...] = (
 )  # fmt: skip
 
 
+def random_pattern(rng: np.random.Generator, h: int, w: int, unit: float) -> np.ndarray:
+    """One of `PATTERNS`, drawn."""
+    return PATTERNS[rng.integers(len(PATTERNS))](rng, h, w, unit)
+
+
 def random_colour(rng: np.random.Generator) -> np.ndarray:
     """RGB float32 (3,) from 0 to 255, any hue, more often muted than vivid."""
     hue, saturation, value = rng.uniform(0, 6), rng.beta(1.2, 2.2), rng.uniform(35, 250)
@@ -127,4 +132,4 @@ def paint(pattern: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return low + pattern[..., None].astype(np.float32) * (high - low)
 
 
-__all__ = ["PATTERNS", "Pattern", "coordinates", "noise", "paint", "random_colour"]
+__all__ = ["Pattern", "coordinates", "noise", "paint", "patches", "random_colour", "random_pattern", "stripes"]
