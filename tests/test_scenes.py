@@ -253,6 +253,24 @@ def test_hundreds_of_seeds_draw_without_fail(size):
         assert 1 <= len(s.masks) <= len(scene_module.OBJECT_COUNTS)
 
 
+def test_mixed_scenes_are_of_one_or_of_several_materials(monkeypatch):
+    compose, asked = scene_module._compose, []
+
+    def recorded(rng, size, families, several):
+        asked.append(several)
+        return compose(rng, size, families, several)
+
+    monkeypatch.setattr(scene_module, "_compose", recorded)
+    monkeypatch.setattr(scene_module, "boundary_contrast", lambda image, mask: 0.0)  # all attempts are made
+    kinds = []
+    for i in range(24):
+        asked.clear()
+        generate_scene(3, 64, key=(i,), materials="mixed")
+        assert len(set(asked)) == 1
+        kinds.append(asked[0])
+    assert 6 <= sum(kinds) <= 18
+
+
 def test_wrong_arguments_are_refused_with_a_way_out():
     with pytest.raises(ValueError, match="at least 64 pixels.*got 32"):
         generate_scene(0, 32)
@@ -260,7 +278,7 @@ def test_wrong_arguments_are_refused_with_a_way_out():
         generate_scene(0, families=["apple", "unicorn"])
     with pytest.raises(ValueError, match="got none"):
         generate_scene(0, families=[])
-    with pytest.raises(ValueError, match='"one" or "several", got \'gold\''):
+    with pytest.raises(ValueError, match="one of one, several, mixed, got 'gold'"):
         generate_scene(0, materials="gold")
 
 
@@ -346,7 +364,7 @@ def test_generator_refuses_what_would_spoil_a_measurement():
         SceneGenerator(1, split="test")
     with pytest.raises(ValueError, match='"exact" or "coarse", got \'fine\''):
         SceneGenerator(1, labels="fine")
-    with pytest.raises(ValueError, match='"one" or "several", got 2'):
+    with pytest.raises(ValueError, match="one of one, several, mixed, got 2"):
         SceneGenerator(1, materials=2)
     assert SceneGenerator(1, size=64, materials="several")[0]["image"] != SceneGenerator(1, size=64)[0]["image"]
     assert SceneGenerator(1, size=64, families=["heart"])[0]["set"] == "solid"

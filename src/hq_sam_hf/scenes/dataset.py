@@ -53,7 +53,7 @@ class SceneGenerator:
         split: "train", "validation" (the same families, other scenes) or "held_out" (only families of `HELD_OUT`).
         labels: "exact", or "coarse" as from `coarse_mask`; the pictures are the same.
         families: only these, say for a first lesson; default all families of the split.
-        materials: "one" or "several" in an object, see `generate_scene`.
+        materials: "one", "several" or "mixed", see `generate_scene`.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ CONTRAST_FLOOR = 24.0  # `boundary_contrast` of every object, before noise and J
 ATTEMPTS = 12
 GREY = 0.12  # how often a scene of several materials is a black and white picture
 
-Materials = Literal["one", "several"]
+Materials = Literal["one", "several", "mixed"]
 
 
 @dataclass
@@ -62,7 +62,8 @@ def generate_scene(
             ones are chosen equally often.
         key: a path below the seed, such as (split, index); every key is a scene of its own.
         materials: "one", where an object has one colour under its pattern and shading; or "several", where most have
-            parts, rims, bands or prints in other colours, backgrounds are richer, and some pictures are grey.
+            parts, rims, bands or prints in other colours, backgrounds are richer, and some pictures are grey; or
+            "mixed", where every scene is one or the other, half of them each.
     """
     check_materials(materials)
     if size < SMALLEST_PICTURE:
@@ -75,9 +76,10 @@ def generate_scene(
             "Leave it out for the families of training."
         )
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
+    several = materials == "several" or (materials == "mixed" and bool(rng.random() < 0.5))
     best, visible = None, -1.0
     for _ in range(ATTEMPTS):
-        image, objects, masks = _compose(rng, size, chosen, several=materials == "several")
+        image, objects, masks = _compose(rng, size, chosen, several)
         if objects:
             image = blur(rng, light(rng, image))
             contrast = min(boundary_contrast(image, mask) for mask in masks)
@@ -98,8 +100,9 @@ def generate_scene(
 
 
 def check_materials(materials: str) -> None:
-    if materials not in get_args(Materials):
-        raise ValueError(f'`materials` must be "one" or "several", got {materials!r}.')
+    known = get_args(Materials)
+    if materials not in known:
+        raise ValueError(f"`materials` must be one of {', '.join(known)}, got {materials!r}.")
 
 
 def _compose(
