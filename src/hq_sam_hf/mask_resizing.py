@@ -18,10 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Rows and columns that are computed at once. With four pixels of the frame per cell their products have less
-# than 2^18 multiplications, for which OpenBLAS starts no threads. Two threads that wait for each other take a hundred
-# times as long where other processes want the processors, too.
-ROWS_AT_ONCE, COLUMNS_AT_ONCE = 48, 256
+# What is computed at once: first columns, of so many rows of cells, then rows, of so many columns. With four pixels of
+# the frame per cell the products have less than 2^18 multiplications, for which OpenBLAS starts no threads. Two threads
+# that wait for each other take a hundred times as long where other processes want the processors, too.
+COLUMNS_AT_ONCE, OF_CELLS = 64, 128
+ROWS_AT_ONCE, OF_COLUMNS = 48, 256
 # Bounds of the rounding in float32, relative to the sum of the sizes of what is added: of the products of two matrices
 # with three terms per row, and of a bilinear resizing, which adds four terms in two steps.
 _PRODUCT_ERROR, _RESIZING_ERROR = 10 * 2**-24, 6 * 2**-24
@@ -62,7 +63,8 @@ class MaskResizer:
 
     def masks(self, logits: np.ndarray, threshold: float) -> np.ndarray:
         """Where the resized logits (N, m, m) exceed the threshold: bool (N, height, width)."""
-        masks = np.zeros((len(logits), *self.size), dtype=bool)  # memory is only touched where something is written
+        # Not NumPy's zeros: it asks for huge pages, and the system may search for one for longer than all of this takes.
+        masks = torch.zeros(len(logits), *self.size, dtype=torch.bool).numpy()
         for mask, one in zip(masks, logits):
             for band in self.bands(one, [threshold]):
                 (passes,) = band.passes
@@ -86,18 +88,33 @@ class MaskResizer:
             return
         top, bottom = self._rows.reach(rows)
         left, right = self._columns.reach(columns)
-        blocks = list(self._columns.blocks_within(left, right))
-        if not blocks:  # all of them in the padding of the frame
+        if left == right:  # all of them in the padding of the frame
             return
-        for block in self._rows.blocks_within(top, bottom):
+        blocks = list(self._rows.blocks_within(top, bottom))
+        if not blocks:
+            return
+        first = blocks[0].first
+        across = self._across(logits[first : blocks[-1].last], left, right)
+        for block in blocks:
             some = logits[block.first : block.last]
             values = np.empty((len(block.matrix), right - left), dtype=np.float32)
-            for strip in blocks:
-                part = slice(strip.start - left, strip.start - left + len(strip.matrix))
-                values[:, part] = block.matrix @ (some[:, strip.first : strip.last] @ strip.matrix.T)
+            for start in range(0, right - left, OF_COLUMNS):
+                part = slice(start, start + OF_COLUMNS)
+                np.matmul(block.matrix, across[block.first - first : block.last - first, part], out=values[:, part])
             margin = _PRODUCT_ERROR * max(some.max(), -some.min())
             passes = [self._exceed(logits, values, limit, margin, block.start, left) for limit in thresholds]
             yield Band(block.start, left, passes)
+
+    def _across(self, logits: np.ndarray, left: int, right: int) -> np.ndarray:
+        """Rows of logits (k, m) with their columns resized: pixels left to right, (k, right - left)."""
+        assert self._columns is not None
+        result = np.empty((len(logits), right - left), dtype=np.float32)
+        for strip in self._columns.blocks_within(left, right):
+            columns = slice(strip.start - left, strip.start - left + len(strip.matrix))
+            for start in range(0, len(logits), OF_CELLS):
+                rows = slice(start, start + OF_CELLS)
+                np.matmul(logits[rows, strip.first : strip.last], strip.matrix.T, out=result[rows, columns])
+        return result
 
     def _resized(self, logits: np.ndarray) -> np.ndarray:
         return resize_logits(torch.from_numpy(logits), self.frame_size, self.used_size, self.size).numpy()
@@ -108,9 +125,9 @@ class MaskResizer:
         """Where values, which are right up to a margin, exceed the threshold if computed as by `resize_logits`."""
         margin = margin + 2**-23 * abs(threshold)  # the limits are rounded, too
         surely, perhaps = values > np.float32(threshold + margin), values > np.float32(threshold - margin)
-        if np.array_equal(surely, perhaps):
+        if np.count_nonzero(surely) == np.count_nonzero(perhaps):  # what is sure is also possible
             return surely
-        rows, columns = (surely != perhaps).nonzero()
+        rows, columns = np.divmod(np.flatnonzero(surely != perhaps), surely.shape[1])
         surely[rows, columns] = self._settle(logits, rows + top, columns + left, threshold)
         return surely
 

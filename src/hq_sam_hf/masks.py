@@ -52,13 +52,17 @@ def run_lengths(pixels: np.ndarray, x: int, y: int, size: tuple[int, int]) -> li
     pixels: bool (h, w), the part of the mask that has its upper left pixel at (x, y); the rest is empty.
     """
     height, width = size
-    columns = np.zeros((pixels.shape[1], height), dtype=bool)
-    columns[:, y : y + pixels.shape[0]] = pixels.T
-    flat = columns.ravel()
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    starts, ends = [0] if flat.size and flat[0] else [], [flat.size] if flat.size and flat[-1] else []
-    edges = x * height + np.concatenate([starts, changes, ends]).astype(np.int64)
-    counts = np.diff(np.concatenate([[0], edges, [height * width]])).tolist()
+    rows, columns = pixels.shape
+    padded = np.zeros((rows + 2, columns), dtype=bool)
+    padded[1:-1] = pixels
+    # Where a pixel differs from the one above it, a run begins or ends.
+    row, column = np.divmod(np.flatnonzero(padded[1:] != padded[:-1]), max(columns, 1))
+    edges = np.sort((x + column) * height + y + row)
+    # A run that goes on from the bottom of a column to the top of the next ends and begins at one place.
+    is_once = np.ones(len(edges), dtype=bool)
+    same = np.flatnonzero(edges[1:] == edges[:-1])
+    is_once[same] = is_once[same + 1] = False
+    counts = np.diff(np.concatenate([[0], edges[is_once], [height * width]])).tolist()
     if len(counts) > 1 and counts[-1] == 0:
         counts.pop()
     return counts
