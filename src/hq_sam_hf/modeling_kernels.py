@@ -1,6 +1,6 @@
 """What is done another way on a CPU, with the same result: matrix products by oneDNN, and work in bands.
 
-A band is a part of the positions whose temporaries, about 1 MiB each, stay in a cache from kernel to kernel. Larger
+A band is a part of the positions whose temporaries, about 2 MiB each, stay in a cache from kernel to kernel. Larger
 ones would also be given back to the system and mapped anew each time, which costs more than the arithmetic on them.
 """
 
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 # Numbers in a temporary of a band.
-BAND_NUMBERS = 2**18
+BAND_NUMBERS = 2**19
 
 # PyTorch gives a 1 x 1 convolution to oneDNN whatever the number of threads if the batch is at least this large.
 _BATCH_FOR_ONEDNN = 16

@@ -113,6 +113,8 @@ class HQSamPredictor:
             for i, (height, width) in enumerate(inputs["original_sizes"].tolist()):
                 # Copies, because a view would keep the features of the whole batch alive.
                 own = {key: tensor[i : i + 1].clone() for key, tensor in features.items()}
+                # In the order in which the decoder reads it, so that no click has to put it there.
+                own["image_embeddings"] = own["image_embeddings"].contiguous(memory_format=torch.channels_last)
                 encoded.append(EncodedImage(HQSamImageFeatures(**own), (height, width)))
         with self._lock:
             chosen = [self._new_name() for _ in images] if names is None else list(names)
