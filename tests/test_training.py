@@ -138,22 +138,45 @@ def test_fields_beyond_the_recipe_resume_exactly_too(base, tmp_path):
     equal_weights(tmp_path / "run", tmp_path / "whole")
 
 
-def test_sigterm_saves_and_ends_well(base, whole, tmp_path, monkeypatch):
+@pytest.fixture
+def with_ctrl_c():
+    """As in the foreground, whatever runs these tests."""
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, earlier)
+
+
+@pytest.mark.usefixtures("with_ctrl_c")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_told_to_stop_it_saves_and_ends_well(base, whole, tmp_path, monkeypatch, number, code):
     take_step = TrainingRun.take_step
 
     def take_step_and_be_told(self, *arguments):
         if self.position.step == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return take_step(self, *arguments)
 
     monkeypatch.setattr(TrainingRun, "take_step", take_step_and_be_told)
     with pytest.raises(SystemExit) as ended:
         train(small_run(base, tmp_path / "run", save_steps=100))
-    assert ended.value.code == 0
+    assert ended.value.code == code
     assert not (tmp_path / "run" / "final").exists()
     monkeypatch.undo()
     train(small_run(base, tmp_path / "run", save_steps=100, resume=True))
     equal_weights(tmp_path / "run", whole)
+
+
+@pytest.mark.usefixtures("with_ctrl_c")
+def test_a_second_interrupt_stops_at_once(base, tmp_path, monkeypatch):
+    def interrupted(self, *arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(TrainingRun, "take_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(small_run(base, tmp_path / "run", save_steps=100))
+    assert not list((tmp_path / "run" / "checkpoints").glob("step-*"))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_accumulation_divides_a_step(base, whole, tmp_path):

@@ -66,7 +66,7 @@ class Position:
 def train(config: TrainingConfig) -> Path:
     """Run a training to its end and give the folder of the result, `output_dir/final`.
 
-    On SIGTERM the state is saved and SystemExit(0) raised; with `resume` a run goes on from its newest checkpoint, bit
+    On SIGTERM or Ctrl-C the state is saved and SystemExit raised, with code 0 or 130; with `resume` a run goes on from its newest checkpoint, bit
     for bit on a CPU. Raises ValueError for a configuration that does not fit the data, the model or an earlier run,
     FloatingPointError where the loss is no longer a number, OSError where a checkpoint cannot be written.
     """
@@ -166,7 +166,7 @@ class TrainingRun:
         batches.first, batches.last = position.step, self.last
         stream = _batches(self.samples, batches, config.num_workers)
         sums: dict[str, float] = defaultdict(float)
-        with _progress(batches, position.step, self.last, self.is_main) as progress, _watching_sigterm() as told:
+        with _progress(batches, position.step, self.last, self.is_main) as progress, _watching_for_stop() as told:
             while not self.is_over:
                 passes = [next(stream).to(self.accelerator.device) for _ in range(config.accumulation)]
                 rate = learning_rate(config, position.step, self.last, batches.steps_per_epoch)
@@ -183,7 +183,7 @@ class TrainingRun:
                     self.checkpoints.save(asdict(position))
                 if stop and not self.is_over:
                     logger.warning("told to stop: step %d is saved, go on with --resume", position.step)
-                    raise SystemExit(0)
+                    raise SystemExit(told.code)
         self.finish()
         return self.output / "final"
 
@@ -363,22 +363,32 @@ def _means(sums: dict[str, float]) -> dict[str, float]:
 
 @dataclass
 class _Told:
+    """Whether the run was asked to stop, and the code that it then exits with."""
+
     is_set: bool = False
+    code: int = 0
 
 
 @contextmanager
-def _watching_sigterm() -> Iterator[_Told]:
-    """Within the block, SIGTERM sets a flag that the loop looks at after each step."""
+def _watching_for_stop() -> Iterator[_Told]:
+    """Within the block SIGTERM and Ctrl-C set a flag that the loop looks at after each step; a second Ctrl-C stops."""
     told = _Told()
 
-    def note(*_: object) -> None:
+    def note(number: int, _: object) -> None:
         told.is_set = True
+        if number == signal.SIGINT:
+            told.code = 128 + signal.SIGINT  # as shells have it, so that `train && evaluate` stops
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            logger.warning("stopping after this step; press Ctrl-C again to stop at once and save nothing")
 
-    earlier = signal.signal(signal.SIGTERM, note)
+    earlier = {signal.SIGTERM: signal.signal(signal.SIGTERM, note)}
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is for commands in the background of a script
+        earlier[signal.SIGINT] = signal.signal(signal.SIGINT, note)
     try:
         yield told
     finally:
-        signal.signal(signal.SIGTERM, earlier)
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 def main(argv: list[str] | None = None) -> None:
