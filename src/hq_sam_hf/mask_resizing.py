@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# What is computed at once: first columns, of so many rows of cells, then rows, of so many columns. With four pixels of
-# the frame per cell the products have less than 2^18 multiplications, for which OpenBLAS starts no threads. Two threads
-# that wait for each other take a hundred times as long where other processes want the processors, too.
+# What is computed at once: first columns, of so many rows of cells, then rows, of so many columns. With four pixels
+# of the frame per cell the products have less than 2^18 multiplications, for which OpenBLAS starts no threads. Two
+# threads that wait for each other take a hundred times as long where other processes want the processors, too.
 COLUMNS_AT_ONCE, OF_CELLS = 64, 128
 ROWS_AT_ONCE, OF_COLUMNS = 48, 256
 # Bounds of the rounding in float32, relative to the sum of the sizes of what is added: of the products of two matrices
@@ -63,7 +63,7 @@ class MaskResizer:
 
     def masks(self, logits: np.ndarray, threshold: float) -> np.ndarray:
         """Where the resized logits (N, m, m) exceed the threshold: bool (N, height, width)."""
-        # Not NumPy's zeros: it asks for huge pages, and the system may search for one for longer than all of this takes.
+        # Not NumPy's zeros: it asks for huge pages, and to find them the system may take longer than all of this.
         masks = torch.zeros(len(logits), *self.size, dtype=torch.bool).numpy()
         for mask, one in zip(masks, logits):
             for band in self.bands(one, [threshold]):
