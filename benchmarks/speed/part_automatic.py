@@ -1,29 +1,56 @@
 """Automatic masks of a photo, end to end: encoding, a grid of points, filters, records."""
 
-import importlib.util
 import sys
+from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from hq_sam_hf.original_package import import_original
+from hq_sam_hf import HQSamMaskGenerator, HQSamModel, HQSamProcessor
+from hq_sam_hf.box_nms import box_nms
+from hq_sam_hf.checkpoints import keys_from_original
+from hq_sam_hf.demo import SAMPLE
+from hq_sam_hf.embedded import EMBEDDED
+from hq_sam_hf.original_package import build_original, import_original
 
-from .contenders import Options, around, configuration, named
+from .contenders import Contenders, Options, around, configuration, named
 from .measuring import alternate, peaks
 from .part_pictures import photo
 from .report import Row
 
+Generators = tuple[HQSamMaskGenerator, Any]  # ours and the original's
+
 
 def measure(options: Options) -> list[Row]:
     side = options.points_per_side
-    work = f"automatic masks, {side} x {side} points, photo of 1024 x 768"
-    if importlib.util.find_spec("hq_sam_hf.mask_generation") is None:
-        return [Row(work, agreement="absent: this package has no mask_generation")]
-    from hq_sam_hf.box_nms import box_nms
-    from hq_sam_hf.mask_generation import HQSamMaskGenerator
-
+    picture = np.asarray(photo((1024, 768)))
     contenders = around(_lively(options), options)
+    settings = {"pred_iou_thresh": _threshold(contenders, picture, side), "stability_score_thresh": 0.8}
+    random = _generators(contenders.ours, contenders.processor, contenders.original, side, settings)
+    rows = [_row(f"automatic masks, {side} x {side} points, photo of 1024 x 768", random, picture, options)]
+    with Image.open(SAMPLE) as sample:
+        picture = np.asarray(sample.convert("RGB").resize((1024, 683)))
+    settings = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.7, "box_nms_thresh": 0.9}
+    real = _generators(*_embedded(options), side, settings)
+    rows.append(_row(f"the same with the embedded checkpoint, {side} x {side} points", real, picture, options))
+    return rows
+
+
+def _row(work: str, generators: Generators, picture: np.ndarray, options: Options) -> Row:
+    ours, original = generators
+    tasks = named(lambda: ours.generate(picture), lambda: original.generate(picture))
+    mine, theirs = tasks["ours"](), tasks["original"]()
+    same = sum(a["bbox"] == b["bbox"] and a["segmentation"] == b["segmentation"] for a, b in zip(mine, theirs))
+    times = alternate(tasks, max(1, options.rounds // 2), options.clock)
+    agreement = f"{len(mine)} and {len(theirs)} records, {same} equal in every pixel"
+    return Row(work, times, peaks(tasks, options.device), agreement)
+
+
+def _generators(
+    model: HQSamModel, processor: HQSamProcessor, original: torch.nn.Module, side: int, settings: dict[str, float]
+) -> Generators:
     import_original()
     module = sys.modules["segment_anything_hq.automatic_mask_generator"]
 
@@ -31,31 +58,18 @@ def measure(options: Options) -> list[Row]:
         return torch.from_numpy(box_nms(boxes.numpy(), scores.numpy(), iou_threshold))  # torchvision may be absent
 
     module.batched_nms = batched_nms  # type: ignore[attr-defined]
-    picture = np.asarray(photo((1024, 768)))
-    threshold = _threshold(contenders, picture, side)
-    settings = {
-        "points_per_side": side,
-        "pred_iou_thresh": threshold,
-        "stability_score_thresh": 0.8,
-        "output_mode": "uncompressed_rle",
-    }
-    ours = HQSamMaskGenerator(contenders.ours, contenders.processor, **settings)
-    original = module.SamAutomaticMaskGenerator(contenders.original, **settings)
-    tasks = named(lambda: ours.generate(picture), lambda: original.generate(picture))
-    mine, theirs = tasks["ours"](), tasks["original"]()
-    pairs = list(zip(mine, theirs))
-    same = sum(a["bbox"] == b["bbox"] and a["segmentation"] == b["segmentation"] for a, b in pairs)
-    agreement = (
-        f"{len(mine)} and {len(theirs)} records, {same} equal in every pixel; a fifth of the points passes the IoU"
-    )
-    return [
-        Row(
-            work,
-            alternate(tasks, max(1, options.rounds // 2), options.clock),
-            peaks(tasks, options.device),
-            agreement,
-        )
-    ]
+    both: dict[str, Any] = {"points_per_side": side, "output_mode": "uncompressed_rle", **settings}
+    return HQSamMaskGenerator(model, processor, **both), module.SamAutomaticMaskGenerator(original, **both)
+
+
+def _embedded(options: Options) -> tuple[HQSamModel, HQSamProcessor, torch.nn.Module]:
+    """The checkpoint of this package in both implementations: its masks are of objects, and many are kept."""
+    model = HQSamModel.from_pretrained(EMBEDDED, dtype=torch.float32).to(options.device)
+    original = build_original(model.config)
+    weights = model.state_dict()
+    names = keys_from_original(original.state_dict())
+    original.load_state_dict({key: weights[name] for key, name in names.items()})
+    return model, HQSamProcessor.from_pretrained(EMBEDDED), original.to(options.device)
 
 
 def _lively(options: Options) -> torch.nn.Module:
@@ -77,7 +91,7 @@ def _lively(options: Options) -> torch.nn.Module:
 
 
 @torch.no_grad()
-def _threshold(contenders, picture: np.ndarray, side: int) -> float:
+def _threshold(contenders: Contenders, picture: np.ndarray, side: int) -> float:
     """The predicted IoU that a fifth of the points exceeds, as on photos with trained weights."""
     height, width = picture.shape[:2]
     grid = (np.arange(side) + 0.5) / side

@@ -67,8 +67,9 @@ def train(config: TrainingConfig) -> Path:
     """Run a training to its end and give the folder of the result, `output_dir/final`.
 
     On SIGTERM or Ctrl-C the state is saved and SystemExit raised, with code 0 or 130; with `resume` a run goes on from
-    its newest checkpoint, bit for bit on a CPU. Raises ValueError for a configuration that does not fit the data, the model or an earlier run,
-    FloatingPointError where the loss is no longer a number, OSError where a checkpoint cannot be written.
+    its newest checkpoint, bit for bit on a CPU. Raises ValueError for a configuration that does not fit the data, the
+    model or an earlier run, FloatingPointError where the loss is no longer a number, OSError where a checkpoint cannot
+    be written.
     """
     try:
         return TrainingRun(config).run()
