@@ -93,8 +93,10 @@ def test_a_folder_gives_the_records_of_the_generator(generate, photos, tmp_path,
     assert len({entry["id"] for entry in content["annotations"]}) == len(content["annotations"])
 
 
-def test_the_answers_are_data_to_train_on(generate, photos, tmp_path):
+def test_the_answers_are_data_to_train_on(generate, photos, tmp_path, capfd):
     assert generate("--parquet") == 0
+    assert "Generating" not in capfd.readouterr().err  # the bars of datasets
+    assert not datasets.are_progress_bars_disabled()
     rows = datasets.load_dataset(str(tmp_path / "out" / "parquet"), split="train", cache_dir=str(tmp_path / "cache"))
     from_coco = load_coco(tmp_path / "out" / "coco.json", photos)
     content = read(tmp_path / "out" / "coco.json")
@@ -175,6 +177,8 @@ def test_other_options_need_another_folder(generate, tmp_path, capsys):
     assert generate("--points-per-side", "4") == 1
     error = capsys.readouterr().err
     assert "holds answers made with other options: points_per_side was 5 and is 4. Use another folder." in error
+    assert generate("--min-mask-region-area", "4") == 1
+    assert "min_mask_region_area was left out and is 4." in capsys.readouterr().err
     assert files(tmp_path / "out") == before
 
 

@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -162,7 +163,8 @@ def _prepare_folder(folder: Path, options: Mapping[str, Any]) -> None:
         old = json.loads(file.read_bytes())
         changed = sorted(key for key in {*old, *options} if old.get(key) != options.get(key))
         if changed:
-            listing = ", ".join(f"{key} was {old.get(key)!r} and is {options.get(key)!r}" for key in changed)
+            before, now = ({key: repr(of[key]) if key in of else "left out" for key in changed} for of in (old, options))
+            listing = ", ".join(f"{key} was {before[key]} and is {now[key]}" for key in changed)
             raise ValueError(f"{str(folder)!r} holds answers made with other options: {listing}. Use another folder.")
     elif any(folder.iterdir()) and not file.is_file():
         raise ValueError(f"{str(folder)!r} is not empty and not of an earlier run. Use another folder.")
@@ -248,9 +250,23 @@ def _write_parquet(folder: Path, root: Path, names: list[str]) -> None:
                 "name": name,
             }
 
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".parquet.", suffix=".part") as cache:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".parquet.", suffix=".part") as cache, _without_bars():
         dataset = datasets.Dataset.from_generator(rows, features=features, cache_dir=cache)
         export_parquet(dataset, folder / PARQUET)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Without the progress bars of datasets: the pictures had theirs."""
+    import datasets
+
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 __all__ = ["COCO_ONLY", "Answer", "Pictures", "Report", "Wanted", "answer_pictures", "find_pictures"]
