@@ -163,7 +163,9 @@ def _prepare_folder(folder: Path, options: Mapping[str, Any]) -> None:
         old = json.loads(file.read_bytes())
         changed = sorted(key for key in {*old, *options} if old.get(key) != options.get(key))
         if changed:
-            before, now = ({key: repr(of[key]) if key in of else "left out" for key in changed} for of in (old, options))
+            before, now = (
+                {key: repr(of[key]) if key in of else "left out" for key in changed} for of in (old, options)
+            )
             listing = ", ".join(f"{key} was {before[key]} and is {now[key]}" for key in changed)
             raise ValueError(f"{str(folder)!r} holds answers made with other options: {listing}. Use another folder.")
     elif any(folder.iterdir()) and not file.is_file():
