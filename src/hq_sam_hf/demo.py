@@ -134,7 +134,7 @@ def build_page(
         with told():
             session = DemoSession(path, predictors, model, automatic_options)
             photo = _data_uri(session.view, format="JPEG", quality=90)
-            overlay = _overlay(session, start)
+            overlay = canvas_value(session, start)
             logger.info("%s: %d x %d pixels opened in %.0f ms", model, *session.size[::-1], _since(start))
             return session, gr.HTML(photo=photo, picture=session.id, value=overlay)
         return gr.skip(), gr.skip()
@@ -156,7 +156,7 @@ def build_page(
         start = time.perf_counter()
         with told():
             change(session)
-        overlay = _overlay(session, start, None if event is None else event.number)
+        overlay = canvas_value(session, start, None if event is None else event.number)
         logger.info("%s: answered in %.0f ms", session.model, _since(start))
         return overlay
 
@@ -296,7 +296,7 @@ class _WithPolicy:
 _serial = itertools.count()
 
 
-def _overlay(session: DemoSession, start: float, answered: int | None = None) -> dict[str, Any]:
+def canvas_value(session: DemoSession, start: float, answered: int | None = None) -> dict[str, Any]:
     """The value of the canvas, see `demo_canvas`; with a number, so that it differs from the one before.
 
     start: when the change began, by time.perf_counter(). answered: the number of the click or drag.
