@@ -23,11 +23,10 @@ SHORT = 32
 POSITIONS_AT_ONCE = 2048
 
 
-def attend_in_parts(query: Tensor, key: Tensor, value: Tensor, row_bias: Tensor, column_bias: Tensor) -> Tensor:
+def attend_in_parts(query: Tensor, key: Tensor, value: Tensor, row_table: Tensor, column_table: Tensor) -> Tensor:
     """Softmax attention on N grids of h x w positions, some rows of queries at a time. For inference: no gradients.
 
-    Shapes: query, key, value (N, h, w, C); row_bias (N, h, w, h) and column_bias (N, h, w, w), added to the scores
-    of a query at a place with the keys of a row and of a column.
+    Shapes: query, key, value (N, h, w, C); row_table (h, h, C) and column_table (w, w, C) as of `position_biases`.
 
     Returns (N, h, w, C).
     """
@@ -44,12 +43,22 @@ def attend_in_parts(query: Tensor, key: Tensor, value: Tensor, row_bias: Tensor,
             band = (some, slice(top, top + rows))
             part = query[band]
             scores = buffer[: part.shape[0], : part.shape[1]]
-            _write_biases(row_bias[band], column_bias[band], scores)
+            _write_biases(*position_biases(part, row_table[top : top + rows], column_table), scores)
             flat = scores.view(part.shape[0], -1, length)
             add_products(flat, scale * part.flatten(1, 2), keys)
             torch.softmax(flat, dim=-1, out=flat)
             result[band] = products(flat, values.mT).view(part.shape)
     return result
+
+
+def position_biases(query: Tensor, row_table: Tensor, column_table: Tensor) -> tuple[Tensor, Tensor]:
+    """Terms of the scores of queries (N, h, w, C) by the key's row, (N, h, w, H), and by its column, (N, h, w, W).
+
+    Products with row_table (h, H, C) and column_table (w, W, C), which have an entry for each pair of a query's row
+    and a key's, and of columns. The queries are not scaled.
+    """
+    row_bias = torch.einsum("nhwc,hkc->nhwk", query, row_table)
+    return row_bias, torch.einsum("nhwc,wkc->nhwk", query, column_table)
 
 
 def _write_biases(row_bias: Tensor, column_bias: Tensor, scores: Tensor) -> None:
@@ -102,9 +111,10 @@ class HQSamVisionAttention(SamVisionAttention):
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attention on grids (B * windows * heads, h, w, C)."""
         number, height, width, channels = query.shape
-        row_bias, column_bias = self._position_biases(query)
-        if runs_eagerly_on_cpu(query) and not wants_gradients(query, key, value, row_bias, column_bias):
-            return attend_in_parts(query, key, value, row_bias, column_bias)
+        tables = self._position_tables(height, width, query)
+        if runs_eagerly_on_cpu(query) and not wants_gradients(query, key, value, *tables):
+            return attend_in_parts(query, key, value, *tables)
+        row_bias, column_bias = position_biases(query, *tables)
         bias = row_bias[..., :, None] + column_bias[..., None, :]
         sequences = (-1, self.num_attention_heads, height * width)
         query, key, value = (part.reshape(*sequences, channels) for part in (query, key, value))
@@ -114,15 +124,15 @@ class HQSamVisionAttention(SamVisionAttention):
         )
         return attended.reshape(number, height, width, channels)
 
-    def _position_biases(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """Terms of the scores by row (N, h, w, h) and by column (N, h, w, w) of the key, from the unscaled query."""
-        number, height, width, _ = query.shape
+    def _position_tables(self, height: int, width: int, query: Tensor) -> tuple[Tensor, Tensor]:
+        """The tables of `position_biases` for a grid, of the type of query (..., C)."""
         if not self.use_rel_pos:
-            return query.new_zeros(number, height, width, height), query.new_zeros(number, height, width, width)
-        row_table = self.get_rel_pos(height, height, self.rel_pos_h).to(query.dtype)
-        column_table = self.get_rel_pos(width, width, self.rel_pos_w).to(query.dtype)
-        row_bias = torch.einsum("nhwc,hkc->nhwk", query, row_table)
-        return row_bias, torch.einsum("nhwc,wkc->nhwk", query, column_table)
+            channels = query.shape[-1]
+            return query.new_zeros(height, height, channels), query.new_zeros(width, width, channels)
+        return (
+            self.get_rel_pos(height, height, self.rel_pos_h).to(query.dtype),
+            self.get_rel_pos(width, width, self.rel_pos_w).to(query.dtype),
+        )
 
 
 class HQSamVisionMLP(nn.Module):
