@@ -88,10 +88,8 @@ class MaskResizer:
             return
         top, bottom = self._rows.reach(rows)
         left, right = self._columns.reach(columns)
-        if left == right:  # all of them in the padding of the frame
-            return
         blocks = list(self._rows.blocks_within(top, bottom))
-        if not blocks:
+        if not blocks or left >= right:  # all of them in the padding of the frame
             return
         first = blocks[0].first
         across = self._across(logits[first : blocks[-1].last], left, right)

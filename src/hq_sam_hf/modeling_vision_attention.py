@@ -26,7 +26,7 @@ POSITIONS_AT_ONCE = 2048
 def attend_in_parts(query: Tensor, key: Tensor, value: Tensor, row_table: Tensor, column_table: Tensor) -> Tensor:
     """Softmax attention on N grids of h x w positions, some rows of queries at a time. For inference: no gradients.
 
-    Shapes: query, key, value (N, h, w, C); row_table (h, h, C) and column_table (w, w, C) as of `position_biases`.
+    Shapes: query, key, value (N, h, w, C); row_table (h, h, C) and column_table (w, w, C) as of `_position_biases`.
 
     Returns (N, h, w, C).
     """
@@ -43,7 +43,7 @@ def attend_in_parts(query: Tensor, key: Tensor, value: Tensor, row_table: Tensor
             band = (some, slice(top, top + rows))
             part = query[band]
             scores = buffer[: part.shape[0], : part.shape[1]]
-            _write_biases(*position_biases(part, row_table[top : top + rows], column_table), scores)
+            _write_biases(*_position_biases(part, row_table[top : top + rows], column_table), scores)
             flat = scores.view(part.shape[0], -1, length)
             add_products(flat, scale * part.flatten(1, 2), keys)
             torch.softmax(flat, dim=-1, out=flat)
@@ -51,7 +51,7 @@ def attend_in_parts(query: Tensor, key: Tensor, value: Tensor, row_table: Tensor
     return result
 
 
-def position_biases(query: Tensor, row_table: Tensor, column_table: Tensor) -> tuple[Tensor, Tensor]:
+def _position_biases(query: Tensor, row_table: Tensor, column_table: Tensor) -> tuple[Tensor, Tensor]:
     """Terms of the scores of queries (N, h, w, C) by the key's row, (N, h, w, H), and by its column, (N, h, w, W).
 
     Products with row_table (h, H, C) and column_table (w, W, C), which have an entry for each pair of a query's row
@@ -114,7 +114,7 @@ class HQSamVisionAttention(SamVisionAttention):
         tables = self._position_tables(height, width, query)
         if runs_eagerly_on_cpu(query) and not wants_gradients(query, key, value, *tables):
             return attend_in_parts(query, key, value, *tables)
-        row_bias, column_bias = position_biases(query, *tables)
+        row_bias, column_bias = _position_biases(query, *tables)
         bias = row_bias[..., :, None] + column_bias[..., None, :]
         sequences = (-1, self.num_attention_heads, height * width)
         query, key, value = (part.reshape(*sequences, channels) for part in (query, key, value))
@@ -125,7 +125,7 @@ class HQSamVisionAttention(SamVisionAttention):
         return attended.reshape(number, height, width, channels)
 
     def _position_tables(self, height: int, width: int, query: Tensor) -> tuple[Tensor, Tensor]:
-        """The tables of `position_biases` for a grid, of the type of query (..., C)."""
+        """The tables of `_position_biases` for a grid, of the type of query (..., C)."""
         if not self.use_rel_pos:
             channels = query.shape[-1]
             return query.new_zeros(height, height, channels), query.new_zeros(width, width, channels)

@@ -6,6 +6,7 @@ Run as `hq-sam train config.yaml` or `accelerate launch -m hq_sam_hf.training co
 import argparse
 import logging
 import math
+import os
 import shutil
 import signal
 import sys
@@ -373,9 +374,11 @@ class _Told:
 @contextmanager
 def _watching_for_stop() -> Iterator[_Told]:
     """Within the block SIGTERM and Ctrl-C set a flag that the loop looks at after each step; a second Ctrl-C stops."""
-    told = _Told()
+    told, owner = _Told(), os.getpid()
 
     def note(number: int, _: object) -> None:
+        if os.getpid() != owner:  # in a process that loads data, which goes on for the step
+            return
         told.is_set = True
         if number == signal.SIGINT:
             told.code = 128 + signal.SIGINT  # as shells have it, so that `train && evaluate` stops
