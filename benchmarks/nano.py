@@ -1,6 +1,6 @@
 """Figures of the embedded checkpoint, or of one that may replace it, on generated pictures that training did not see.
 
-example: python benchmarks/nano.py --model runs/nano/4_hq/final --control token=runs/nano/control_token/final \\
+example: python benchmarks/nano.py --model runs/nano/6_hq/final --control token=runs/nano/control_token/final \\
              --control decoder=runs/nano/control_decoder/final --count 500 -o figures
 """
 
@@ -17,7 +17,7 @@ from hq_sam_hf.files import write_atomically
 from hq_sam_hf.layouts import is_hq_key
 from hq_sam_hf.scenes import GROUPS, Materials, SceneGenerator
 
-SEED = 20261124  # of the pictures; training used 1 to 4
+SEED = 20261124  # of the pictures; training used 1 to 8
 PROMPTS = ("box", "clicks-3")
 SPLITS = ("validation", "held_out")
 

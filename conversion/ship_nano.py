@@ -1,6 +1,6 @@
 """Turn a trained small HQ-SAM into the embedded checkpoint: half precision, a card, its figures.
 
-example: python conversion/ship_nano.py runs/nano/4_hq/final figures/figures.md src/hq_sam_hf/nano
+example: python conversion/ship_nano.py runs/nano/6_hq/final figures/figures.md src/hq_sam_hf/nano
 """
 
 import argparse

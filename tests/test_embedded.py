@@ -52,7 +52,7 @@ def test_boxes_reach_the_gates(box_figures):
 def test_the_hq_mask_has_better_boundaries_than_sam(box_figures):
     gain = {group: box_figures[f"box/hq{group}"][1] - box_figures[f"box/sam{group}"][1] for group in ("", "/thin")}
     assert gain[""] > 7
-    assert gain["/thin"] > 8.5
+    assert gain["/thin"] > 9.5
 
 
 def drop_the_early_feature(model, monkeypatch):
@@ -107,7 +107,7 @@ def test_the_predictor_refines_with_its_last_mask(nano):
 
 @pytest.mark.slow
 def test_automatic_masks_find_most_objects(nano):
-    generator = HQSamMaskGenerator(*nano, points_per_side=12, pred_iou_thresh=0.5, stability_score_thresh=0.6)
+    generator = HQSamMaskGenerator(*nano, points_per_side=12, pred_iou_thresh=0.4, stability_score_thresh=0.6)
     found = []
     for image, truth, _ in objects(4):
         records = generator.generate(image)
@@ -156,7 +156,7 @@ def test_commands_use_it_where_no_model_is_named(tmp_path, photo_path, capsys, m
     assert json.loads((tmp_path / "mask.json").read_text())["masks"]
 
 
-CLEAR = {"coins/large", "coins/top_right"}
+CLEAR = {"coins/large", "coins/third_row", "coins/top_right", "hopper/name_tag", "hopper/ribbons", "astronaut/patch"}
 
 
 def test_clear_objects_of_real_photos(nano):
@@ -168,4 +168,4 @@ def test_clear_objects_of_real_photos(nano):
             masks, _, _ = predictor.predict(boxes=one.box, hq_token_only=True)
             ious[f"{one.photo}/{one.name}"] = float(mask_iou(masks[0], one.mask))
     assert ious.keys() == CLEAR
-    assert min(ious.values()) > 0.5, ious
+    assert min(ious.values()) > 0.6, ious
