@@ -5,13 +5,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from hq_sam_hf import HQSamMaskGenerator, HQSamModel, HQSamProcessor
 from hq_sam_hf.box_nms import box_nms
-from hq_sam_hf.checkpoints import keys_from_original
-from hq_sam_hf.demo import SAMPLE
+from hq_sam_hf.checkpoints import keys_to_original
 from hq_sam_hf.embedded import EMBEDDED
 from hq_sam_hf.masks import rle_to_mask
 from hq_sam_hf.original_package import build_original, import_original
@@ -31,8 +29,7 @@ def measure(options: Options) -> list[Row]:
     settings = {"pred_iou_thresh": _threshold(contenders, picture, side), "stability_score_thresh": 0.8}
     random = _generators(contenders.ours, contenders.processor, contenders.original, side, settings)
     rows = [_row(f"automatic masks, {side} x {side} points, photo of 1024 x 768", random, picture, options)]
-    with Image.open(SAMPLE) as sample:
-        picture = np.asarray(sample.convert("RGB").resize((1024, 683)))
+    picture = np.asarray(photo((1024, 683)))
     settings = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.7, "box_nms_thresh": 0.9}
     real = _generators(*_embedded(options), side, settings)
     rows.append(_row(f"the same with the embedded checkpoint, {side} x {side} points", real, picture, options))
@@ -70,8 +67,8 @@ def _embedded(options: Options) -> tuple[HQSamModel, HQSamProcessor, torch.nn.Mo
     model = HQSamModel.from_pretrained(EMBEDDED, dtype=torch.float32).to(options.device)
     original = build_original(model.config)
     weights = model.state_dict()
-    names = keys_from_original(original.state_dict())
-    original.load_state_dict({key: weights[name] for key, name in names.items()})
+    names = keys_to_original(weights)
+    original.load_state_dict({names[name]: weight for name, weight in weights.items()})
     return model, HQSamProcessor.from_pretrained(EMBEDDED), original.to(options.device)
 
 

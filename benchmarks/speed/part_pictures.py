@@ -7,15 +7,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-import hq_sam_hf
 from hq_sam_hf import HQSamProcessor
+from hq_sam_hf.demo import SAMPLE
 from hq_sam_hf.original_package import build_original, import_original
 
 from .contenders import Options, configuration, named
 from .measuring import alternate, peaks
 from .report import Row
-
-SAMPLE = Path(hq_sam_hf.__file__).parent / "samples" / "coffee.jpg"
 
 
 def photo(size: tuple[int, int] = (4000, 3000)) -> Image.Image:

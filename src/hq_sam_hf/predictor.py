@@ -111,10 +111,14 @@ class HQSamPredictor:
             with self._lock, torch.no_grad():
                 features = self.model.get_image_features(inputs["pixel_values"].to(self.device))
             for i, (height, width) in enumerate(inputs["original_sizes"].tolist()):
-                # Copies, because a view would keep the features of the whole batch alive.
-                own = {key: tensor[i : i + 1].clone() for key, tensor in features.items()}
-                # In the order in which the decoder reads it, so that no click has to put it there.
-                own["image_embeddings"] = own["image_embeddings"].contiguous(memory_format=torch.channels_last)
+                # Copies, because a view would keep the features of the whole batch alive; the embedding in the order
+                # in which the decoder reads it, so that no click has to put it there.
+                own = {
+                    key: tensor[i : i + 1].clone(
+                        memory_format=torch.channels_last if key == "image_embeddings" else torch.preserve_format
+                    )
+                    for key, tensor in features.items()
+                }
                 encoded.append(EncodedImage(HQSamImageFeatures(**own), (height, width)))
         with self._lock:
             chosen = [self._new_name() for _ in images] if names is None else list(names)
