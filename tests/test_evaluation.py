@@ -1,12 +1,11 @@
 import math
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from launched import LAUNCHER, LEFT_OPEN
 from oracle import SMALL, pair
 from PIL import Image
 
@@ -246,9 +245,10 @@ def test_backbones_are_known_by_their_sizes(model):
 
 @pytest.mark.slow  # starts processes that import torch and transformers
 def test_two_processes_share_the_pictures_and_count_every_mask_once(model, processor, tmp_path):
-    script = Path(__file__).with_name("evaluate_on_two_processes.py")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    subprocess.run([*launch, str(script), str(tmp_path)], check=True, timeout=300)
+    run = [*LAUNCHER, "evaluate_on_two_processes", str(tmp_path)]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert LEFT_OPEN not in done.stderr
     expected = evaluate(model, processor, ROWS, prompts=("box", "points-2")).records
     for rank in range(2):
         read, records = torch.load(tmp_path / str(rank))

@@ -10,6 +10,7 @@ import time
 import datasets
 import numpy as np
 import pytest
+from launched import LAUNCHER, LEFT_OPEN
 from oracle import SMALL, lively_pair, save_folder
 from pictures import picture
 from PIL import Image
@@ -250,15 +251,15 @@ def test_two_processes_share_the_pictures_and_write_what_one_does(model_folder, 
     flags = ["--model", str(model_folder), *FLAGS, "--parquet"]
     alone = subprocess.run(command("photos", "-o", "alone", *flags), capture_output=True, text=True)
     # Not `accelerate launch --cpu`, which starts a single process. Of two that did not share, both would report.
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "-m"]
     shared = subprocess.run(
-        [*launch, *command("photos", "-o", "shared", *flags)[2:]],
+        [*LAUNCHER, *command("photos", "-o", "shared", *flags)[2:]],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert alone.returncode == 1
     assert shared.returncode != 0  # the launcher tells that a process ended with 1
+    assert LEFT_OPEN not in shared.stderr
     for result in (alone, shared):
         assert result.stdout.count("pictures: 8 done, 0 done before, 1 left out") == 1
         assert result.stderr.count("hq-sam: left out broken.png") == 1

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from launched import LAUNCHER, LEFT_OPEN
 from safetensors.torch import load_file
 from small_hqseg44k import small_files, write_folders
 from small_runs import ARCHITECTURE, save_base, small_run
@@ -191,9 +192,10 @@ def test_accumulation_divides_a_step(base, whole, tmp_path):
 def test_two_processes_divide_a_step(base, whole, tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text(yaml.safe_dump(small_run(base, tmp_path / "run", batch_size=2).to_dict()))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "hq_sam_hf.training"]
-    done = subprocess.run([*launcher, str(file)], capture_output=True, text=True, timeout=300)
+    run = [*LAUNCHER, "hq_sam_hf.training", str(file)]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert LEFT_OPEN not in done.stderr
     close_weights(tmp_path / "run", whole, base)
     assert [line["loss"] for line in log_of(tmp_path / "run")] == pytest.approx(
         [line["loss"] for line in log_of(whole)], rel=1e-5
