@@ -42,8 +42,10 @@ GRIDS = [(8, 8), (7, 7), (2, 2)]  # transformers' global attention is for square
     ("grid", "window"), [*itertools.product(GRIDS, (0, 3, 14)), ((5, 8), 3), ((5, 8), 14)], ids=str
 )
 @pytest.mark.parametrize("variant", [{}, {"qkv_bias": False}, {"use_rel_pos": False}], ids=str)
-def test_a_block_equals_transformers_own(grid, window, variant):
-    """With and without gradients, also where windows reach over the border."""
+@pytest.mark.parametrize("at_once", [1, 50, 2048])
+def test_a_block_equals_transformers_own(grid, window, variant, at_once, monkeypatch):
+    """With and without gradients, also where windows reach over the border, and taken some positions at a time."""
+    monkeypatch.setattr(modeling_vision_attention, "POSITIONS_AT_ONCE", at_once)
     config = config_of(SMALL).vision_config
     for name, value in variant.items():
         setattr(config, name, value)

@@ -19,7 +19,8 @@ from .modeling_kernels import HQSamLinear, add_products, products, runs_eagerly_
 SCORES_AT_ONCE = 2**21
 # Rows of numbers of half precision up to this long take less time to add as a product of matrices, with equal results.
 SHORT = 32
-# Positions that pass through an MLP at once.
+# Positions that pass through an MLP, or through rows of windows, at once. What larger parts make on the way would be
+# given back to the system and mapped anew each time.
 POSITIONS_AT_ONCE = 2048
 
 
@@ -39,15 +40,16 @@ def attend_in_parts(query: Tensor, key: Tensor, value: Tensor, row_table: Tensor
     for start in range(0, number, grids):
         some = slice(start, start + grids)
         keys, values = key[some].flatten(1, 2).contiguous(), value[some].flatten(1, 2).contiguous()
+        row_bias, column_bias = _position_biases(query[some], row_table, column_table)
         for top in range(0, height, rows):
-            band = (some, slice(top, top + rows))
-            part = query[band]
+            these = slice(top, top + rows)
+            part = query[some, these]
             scores = buffer[: part.shape[0], : part.shape[1]]
-            _write_biases(*_position_biases(part, row_table[top : top + rows], column_table), scores)
+            _write_biases(row_bias[:, these], column_bias[:, these], scores)
             flat = scores.view(part.shape[0], -1, length)
             add_products(flat, scale * part.flatten(1, 2), keys)
             torch.softmax(flat, dim=-1, out=flat)
-            result[band] = products(flat, values.mT).view(part.shape)
+            result[some, these] = products(flat, values.mT).view(part.shape)
     return result
 
 
@@ -87,6 +89,15 @@ class HQSamVisionAttention(SamVisionAttention):
         Windows that reach over the border are filled with the query, key and value of a zero, which are the bias of
         `qkv`: as in the original, what is not there takes part as keys. Its own queries are dropped.
         """
+        learns = wants_gradients(hidden_state, *self.parameters())
+        if learns or not self.window_size or not runs_eagerly_on_cpu(hidden_state):
+            return self._forward_at_once(hidden_state)
+        # Rows of windows know nothing of each other. Some at a time, what is made on the way stays small.
+        rows_at_once = max(1, POSITIONS_AT_ONCE // (len(hidden_state) * self.window_size * hidden_state.shape[2]))
+        parts = hidden_state.split(rows_at_once * self.window_size, dim=1)
+        return torch.cat([self._forward_at_once(part) for part in parts], dim=1)
+
+    def _forward_at_once(self, hidden_state: Tensor) -> Tensor:
         batch, height, width, dim = hidden_state.shape
         qkv = self.qkv(hidden_state)
         side_h, side_w = (self.window_size, self.window_size) if self.window_size else (height, width)
