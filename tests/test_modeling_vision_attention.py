@@ -7,7 +7,7 @@ import torch
 from oracle import FINE, SMALL, WIDE, config_of, pair
 from transformers.models.sam.modeling_sam import SamVisionLayer
 
-from hq_sam_hf import modeling_vision_attention
+from hq_sam_hf import modeling_kernels, modeling_vision_attention
 from hq_sam_hf.modeling_kernels import HQSamLinear
 from hq_sam_hf.modeling_vision_attention import HQSamVisionLayer, _write_biases, attend_in_parts
 
@@ -108,6 +108,18 @@ def test_the_linear_layer_is_one(bias):
         torch.autograd.grad(out.square().sum(), layer.weight)[0] for out in (layer(hidden_state), expected)
     )
     torch.testing.assert_close(actual_gradient, expected_gradient, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("large", [1, 2**27], ids=["all large", "all small"])
+def test_the_linear_layer_is_one_in_bfloat16(large, monkeypatch):
+    monkeypatch.setattr(modeling_kernels, "_LARGE", large)
+    torch.manual_seed(0)
+    layer, hidden_state = HQSamLinear(24, 40).bfloat16(), torch.randn(2, 8, 8, 24).bfloat16()
+    with torch.no_grad(), torch.profiler.profile() as profile:
+        found = layer(hidden_state)
+        exact = torch.nn.functional.linear(hidden_state.double(), layer.weight.double(), layer.bias.double())
+    assert ("aten::conv2d" in {event.name for event in profile.events()}) == (large == 1)
+    torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=1e-3)
 
 
 @pytest.mark.parametrize("size", [(1, 16, 16), (16, 4, 4), (1, 16, 8), (2, 8, 8), (3, 5, 7)], ids=str)

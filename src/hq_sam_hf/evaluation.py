@@ -21,7 +21,7 @@ from .evaluation_results import Evaluation
 from .evaluation_samples import EvaluationSamples, LoadedRow
 from .metrics import DILATION_RATIO, boundary_iou, mask_iou
 from .modeling_hq_sam import HQSamModel
-from .processes import close_at_exit, without_gpu
+from .processes import connect
 from .processing_hq_sam import HQSamProcessor
 
 if TYPE_CHECKING:
@@ -201,8 +201,7 @@ def launched_accelerator() -> "Accelerator | None":
     ):
         from accelerate import Accelerator
 
-        close_at_exit()
-        return Accelerator(cpu=without_gpu())
+        return connect(Accelerator)
     return None
 
 

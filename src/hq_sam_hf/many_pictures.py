@@ -28,7 +28,7 @@ from .files import write_atomically
 from .image_processing_hq_sam import load_image
 from .mask_files import coco_annotation, record_mask, save_coco, save_label_map
 from .own_data import IMAGE_SUFFIXES
-from .processes import close_at_exit, without_gpu
+from .processes import connect
 from .rendering import overlay
 
 PICTURES, OVERLAYS, LABEL_MAPS, PARQUET = "pictures", "overlays", "label_maps", "parquet"
@@ -124,8 +124,7 @@ def answer_pictures(
     from tqdm.auto import tqdm
 
     folder = Path(output)
-    state = PartialState(cpu=without_gpu(), timeout=PATIENCE)
-    close_at_exit()
+    state = connect(PartialState, timeout=PATIENCE)
     if state.is_main_process:
         _prepare_folder(folder, {**options, "root": str(pictures.root)})
     state.wait_for_everyone()

@@ -15,7 +15,8 @@ BAND_NUMBERS = 2**19
 
 # PyTorch gives a 1 x 1 convolution to oneDNN whatever the number of threads if the batch is at least this large.
 _BATCH_FOR_ONEDNN = 16
-_TYPES_FOR_ONEDNN = (torch.float32, torch.bfloat16)
+# Multiplications from which that pays in bfloat16, whose F.linear is oneDNN's too.
+_LARGE = 2**27
 
 
 def runs_eagerly_on_cpu(tensor: Tensor) -> bool:
@@ -67,12 +68,16 @@ def by_bands(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
 def linear(positions: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As F.linear on positions (..., C) with weight (D, C) and bias (D,); gives (..., D).
 
-    In float32 and bfloat16 on a CPU the positions become a batch of 16 pictures, one pixel high, of C channels, for a
-    1 x 1 convolution by oneDNN: up to twice as fast as MKL's product of float32, a tenth faster than a product of
-    bfloat16 and a bias, rounded no worse. A number of positions that 16 does not divide is left to F.linear.
+    In float32, and in bfloat16 where there is much to do, on a CPU the positions become a batch of 16 pictures, one
+    pixel high, of C channels, for a 1 x 1 convolution by oneDNN: up to twice as fast as MKL's product of float32, a
+    tenth faster than a product of bfloat16 and a bias, rounded no worse. A number of positions that 16 does not divide
+    is left to F.linear.
     """
     number = positions.shape[:-1].numel() if runs_eagerly_on_cpu(positions) else 0
-    if positions.dtype not in _TYPES_FOR_ONEDNN or number == 0 or number % _BATCH_FOR_ONEDNN or not _has_onednn():
+    pays = positions.dtype == torch.float32 or (
+        positions.dtype == torch.bfloat16 and number * weight.shape.numel() >= _LARGE
+    )
+    if not pays or number == 0 or number % _BATCH_FOR_ONEDNN or not _has_onednn():
         return F.linear(positions, weight, bias)
     pictures = positions.reshape(_BATCH_FOR_ONEDNN, 1, -1, positions.shape[-1]).permute(0, 3, 1, 2)
     result = F.conv2d(pictures, weight[:, :, None, None], bias).permute(0, 2, 3, 1)
@@ -81,7 +86,10 @@ def linear(positions: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
 
 
 def products(positions: Tensor, vectors: Tensor) -> Tensor:
-    """Of positions (N, L, C) with each of vectors (N, K, C): (N, L, K)."""
+    """Of positions (N, L, C) with each of vectors (N, K, C): (N, L, K).
+
+    Single ones of attention have few vectors or few channels; in bfloat16 `linear` would lose by them.
+    """
     if len(positions) == 1 and positions.dtype == torch.float32 and not torch.compiler.is_compiling():
         return linear(positions, vectors[0])
     return positions @ vectors.mT

@@ -74,6 +74,12 @@ def _write_biases(row_bias: Tensor, column_bias: Tensor, scores: Tensor) -> None
     torch.mm(torch.cat([row_bias, column_bias], dim=-1).flatten(0, 2), places, out=scores.view(-1, height * width))
 
 
+def _split_rows(hidden_state: Tensor, step: int = 1) -> tuple[Tensor, ...]:
+    """Parts of (B, h, w, D) with about POSITIONS_AT_ONCE, of a multiple of `step` rows each but for the last."""
+    batch, _, width, _ = hidden_state.shape
+    return hidden_state.split(step * max(1, POSITIONS_AT_ONCE // (batch * step * width)), dim=1)
+
+
 class HQSamVisionAttention(SamVisionAttention):
     """Attention over a whole grid, or within its windows where window_size is not 0."""
 
@@ -93,8 +99,7 @@ class HQSamVisionAttention(SamVisionAttention):
         if learns or not self.window_size or not runs_eagerly_on_cpu(hidden_state):
             return self._forward_at_once(hidden_state)
         # Rows of windows know nothing of each other. Some at a time, what is made on the way stays small.
-        rows_at_once = max(1, POSITIONS_AT_ONCE // (len(hidden_state) * self.window_size * hidden_state.shape[2]))
-        parts = hidden_state.split(rows_at_once * self.window_size, dim=1)
+        parts = _split_rows(hidden_state, self.window_size)
         return torch.cat([self._forward_at_once(part) for part in parts], dim=1)
 
     def _forward_at_once(self, hidden_state: Tensor) -> Tensor:
@@ -172,8 +177,7 @@ class HQSamVisionLayer(GradientCheckpointingLayer):
         hidden_state = hidden_state + self.attn(self.layer_norm1(hidden_state))
         if not runs_eagerly_on_cpu(hidden_state) or wants_gradients(hidden_state, *self.parameters()):
             return hidden_state + self.mlp(self.layer_norm2(hidden_state))
-        rows = max(1, POSITIONS_AT_ONCE // (hidden_state.shape[0] * hidden_state.shape[2]))
-        for part in hidden_state.split(rows, dim=1):
+        for part in _split_rows(hidden_state):
             part += self.mlp(self.layer_norm2(part))
         return hidden_state
 

@@ -1,25 +1,23 @@
 """Several processes that share work, through Accelerate."""
 
 import atexit
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 
-
-def without_gpu() -> bool:
-    """The argument `cpu` of Accelerate's states.
-
-    Launched processes without a GPU find each other only where Accelerate is told that there is none; else each would
-    do the whole work.
-    """
-    return not torch.accelerator.is_available()
+State = TypeVar("State")
 
 
-def close_at_exit() -> None:
-    """Have the processes' connection closed when this one ends, however it does.
+def connect(state: Callable[..., State], **options: Any) -> State:
+    """state(**options), one of Accelerate's states, which finds the other launched processes.
 
-    PyTorch leaves that to its user. Open, Gloo's threads abort one exit in five, and the launcher stops the others.
+    Without a GPU they find each other only where Accelerate is told that there is none; else each would do the whole
+    work. The connection is closed when the process ends, however it does: PyTorch leaves that to its user, and with an
+    open one Gloo's threads abort one exit in five, after which the launcher stops the other processes.
     """
     atexit.register(_close)
+    return state(cpu=not torch.accelerator.is_available(), **options)
 
 
 def _close() -> None:
@@ -27,4 +25,4 @@ def _close() -> None:
         torch.distributed.destroy_process_group()
 
 
-__all__ = ["close_at_exit", "without_gpu"]
+__all__ = ["connect"]

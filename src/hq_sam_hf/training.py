@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 from .data_sources import load_rows
 from .evaluation_prompts import parse_prompt
 from .files import write_atomically
-from .processes import close_at_exit, without_gpu
+from .processes import connect
 from .training_averages import WeightAverage
 from .training_checkpoints import Checkpoints, copy_weights, learned_weights
 from .training_config import FROM_SCRATCH, TrainingConfig
@@ -84,9 +84,8 @@ class TrainingRun:
     def __init__(self, config: TrainingConfig) -> None:
         self.config, self.output = config, Path(config.output_dir)
         _refuse_what_cannot_run(config)
-        close_at_exit()
-        self.accelerator = Accelerator(
-            cpu=without_gpu(),
+        self.accelerator = connect(
+            Accelerator,
             mixed_precision=PRECISIONS[config.precision],
             log_with=config.trackers or None,
             project_dir=config.output_dir,
