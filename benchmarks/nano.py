@@ -17,7 +17,7 @@ from hq_sam_hf.files import write_atomically
 from hq_sam_hf.layouts import is_hq_key
 from hq_sam_hf.scenes import GROUPS, Materials, SceneGenerator
 
-SEED = 20261124  # of the pictures; training used 1 to 8
+SEED = 20261124  # of the pictures; training used 1 to 10
 PROMPTS = ("box", "clicks-3")
 SPLITS = ("validation", "held_out")
 

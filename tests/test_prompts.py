@@ -139,12 +139,22 @@ def test_prompts_are_drawn_of_every_kind(mask):
             assert set(np.unique(prompt["mask"])) <= {0, 255}
 
 
+def test_a_single_point_is_drawn_where_it_is_asked_for(mask):
+    prompts = [draw_prompt(mask, rng(i), kinds=("point", "box")) for i in range(40)]
+    points = [prompt for prompt in prompts if "points" in prompt]
+    assert 10 < len(points) < 30
+    for prompt in points:
+        ((x, y),) = prompt["points"].astype(int)
+        assert mask[y, x] > 0.5
+        assert prompt["labels"].tolist() == [1]
+
+
 def test_few_pixels_give_few_points_and_none_give_no_prompt(mask):
     small = np.zeros_like(mask)
     small[2, 3:6] = 1
     assert draw_prompt(small, rng(), kinds=("points",))["points"].shape == (3, 2)
     assert draw_prompt(np.zeros_like(mask), rng()) is None
-    with pytest.raises(ValueError, match=r"among box, points, mask, got \['circle'\]"):
+    with pytest.raises(ValueError, match=r"among box, points, mask, point, got \['circle'\]"):
         draw_prompt(mask, rng(), kinds=("circle",))
 
 

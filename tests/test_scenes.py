@@ -152,7 +152,7 @@ def test_solid_and_thin_objects_are_about_equally_common(scenes):
     assert 0.4 < count["thin"] / count.total() < 0.6
 
 
-@pytest.mark.parametrize("materials", ["one", "several"])
+@pytest.mark.parametrize("materials", ["one", "several", "printed"])
 def test_recolouring_an_object_changes_exactly_its_mask(monkeypatch, materials):
     """Without what reaches beyond an edge (camera) or through it (opacity)."""
     for step in ("light", "blur", "develop"):
@@ -162,9 +162,9 @@ def test_recolouring_an_object_changes_exactly_its_mask(monkeypatch, materials):
     dress = scene_module.dress
 
     def scene_with_negative_of(repainted, seed):
-        def opaque(rng, family, drawing, behind, several):
+        def opaque(rng, family, drawing, behind, materials):
             # Colours must not follow the other objects'.
-            thing = dress(rng, family, drawing, np.zeros_like(behind), several)
+            thing = dress(rng, family, drawing, np.zeros_like(behind), materials)
             thing.opacity = drawing.coverage
             if family == repainted:
                 thing.colours = (thing.colours + 128) % 256
@@ -201,7 +201,7 @@ def test_in_front_hides_behind(monkeypatch):
     overlaps = 0
     for _ in range(60):
         drawings.clear()
-        _, objects, masks = scene_module._compose(rng, 96, trained_families(), several=False)
+        _, objects, masks = scene_module._compose(rng, 96, trained_families(), "one")
         if len(masks) != 2 or len(drawings) != 2:
             continue
         behind, front = np.zeros((2, 96, 96), dtype=np.float32)
@@ -213,7 +213,7 @@ def test_in_front_hides_behind(monkeypatch):
     assert overlaps >= 3
 
 
-@pytest.mark.parametrize("materials", ["one", "several"])
+@pytest.mark.parametrize("materials", ["one", "several", "printed"])
 def test_every_object_stands_out_before_noise_and_jpeg(monkeypatch, materials):
     monkeypatch.setattr(scene_module, "develop", lambda rng, image: image)
     for i in range(70):
@@ -253,22 +253,26 @@ def test_hundreds_of_seeds_draw_without_fail(size):
         assert 1 <= len(s.masks) <= len(scene_module.OBJECT_COUNTS)
 
 
-def test_mixed_scenes_are_of_one_or_of_several_materials(monkeypatch):
+@pytest.mark.parametrize(
+    ("materials", "parts"), [("mixed", ["one", "several"]), ("all", ["one", "printed", "several"])]
+)
+def test_a_mixture_draws_every_scene_of_one_of_its_kinds(monkeypatch, materials, parts):
     compose, asked = scene_module._compose, []
 
-    def recorded(rng, size, families, several):
-        asked.append(several)
-        return compose(rng, size, families, several)
+    def recorded(rng, size, families, materials):
+        asked.append(materials)
+        return compose(rng, size, families, materials)
 
     monkeypatch.setattr(scene_module, "_compose", recorded)
     monkeypatch.setattr(scene_module, "boundary_contrast", lambda image, mask: 0.0)  # all attempts are made
     kinds = []
     for i in range(24):
         asked.clear()
-        generate_scene(3, 64, key=(i,), materials="mixed")
+        generate_scene(3, 64, key=(i,), materials=materials)
         assert len(set(asked)) == 1
         kinds.append(asked[0])
-    assert 6 <= sum(kinds) <= 18
+    assert sorted(set(kinds)) == parts
+    assert min(Counter(kinds).values()) >= 4
 
 
 def test_wrong_arguments_are_refused_with_a_way_out():
@@ -278,7 +282,7 @@ def test_wrong_arguments_are_refused_with_a_way_out():
         generate_scene(0, families=["apple", "unicorn"])
     with pytest.raises(ValueError, match="got none"):
         generate_scene(0, families=[])
-    with pytest.raises(ValueError, match="one of one, several, mixed, got 'gold'"):
+    with pytest.raises(ValueError, match="one of one, several, printed, mixed, all, got 'gold'"):
         generate_scene(0, materials="gold")
 
 
@@ -364,7 +368,7 @@ def test_generator_refuses_what_would_spoil_a_measurement():
         SceneGenerator(1, split="test")
     with pytest.raises(ValueError, match='"exact" or "coarse", got \'fine\''):
         SceneGenerator(1, labels="fine")
-    with pytest.raises(ValueError, match="one of one, several, mixed, got 2"):
+    with pytest.raises(ValueError, match="one of one, several, printed, mixed, all, got 2"):
         SceneGenerator(1, materials=2)
     assert SceneGenerator(1, size=64, materials="several")[0]["image"] != SceneGenerator(1, size=64)[0]["image"]
     assert SceneGenerator(1, size=64, families=["heart"])[0]["set"] == "solid"

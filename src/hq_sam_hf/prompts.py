@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from .distances import deepest_pixel
 from .masks import foreground, mask_extent
 
-PROMPT_KINDS = ("box", "points", "mask")
+PROMPT_KINDS = ("box", "points", "mask")  # those of HQ-SAM's recipe
+ALL_PROMPT_KINDS = (*PROMPT_KINDS, "point")
 NUM_POINTS = 10
 
 # `noisy_mask`: how many cells of the coarse grid an outline is lost on, and what counts as lost.
@@ -123,16 +124,16 @@ def draw_prompt(
     Returns one of
         {"box": float32 (4,)}
         {"points": float32 (K, 2), "labels": int64 (K,)}, all on the object; fewer than `num_points` where it has fewer
-            pixels
+            pixels, and one for the kind "point"
         {"mask": float32 (mask_side, mask_side)}, of 0 and 255
     or None for an empty mask, about which nothing can be asked.
 
     paper_exact: as in the original, an empty mask has the box (1e8, 1e8, 0, 0), no point, or a mask of zeros. What it
         does for a whole batch is in `paper_kinds`.
     """
-    unknown = [kind for kind in kinds if kind not in PROMPT_KINDS]
+    unknown = [kind for kind in kinds if kind not in ALL_PROMPT_KINDS]
     if unknown or not kinds:
-        raise ValueError(f"`kinds` must be among {', '.join(PROMPT_KINDS)}, got {list(kinds)}.")
+        raise ValueError(f"`kinds` must be among {', '.join(ALL_PROMPT_KINDS)}, got {list(kinds)}.")
     empty = not foreground(mask).any()
     if empty and not paper_exact:
         return None
@@ -140,8 +141,8 @@ def draw_prompt(
     if kind == "box":
         box = mask_to_box(mask)
         return {"box": np.array([1e8, 1e8, 0, 0], dtype=np.float32) if box is None else box}
-    if kind == "points":
-        points = random_points(mask, num_points, rng)
+    if kind in ("points", "point"):
+        points = random_points(mask, num_points if kind == "points" else 1, rng)
         return {"points": points, "labels": np.ones(len(points), dtype=np.int64)}
     return {"mask": noisy_mask(mask, mask_side, rng)}
 
@@ -169,6 +170,7 @@ def _resize(grid: torch.Tensor, side: int) -> torch.Tensor:
 
 
 __all__ = [
+    "ALL_PROMPT_KINDS",
     "NUM_POINTS",
     "PROMPT_KINDS",
     "box_noise",

@@ -48,7 +48,7 @@ class TrainingConfig:
         validation: likewise, or null for none.
         masks_per_image: at most so many masks of an image are trained at once, over one run of the encoder; for "sam"
             just so many prompts, several for one mask if need be.
-        prompts: kinds to draw from, of box, points, mask; for "sam" of box, point.
+        prompts: kinds to draw from, of box, points (ten), point (one), mask; for "sam" of box, point.
         clicks: for "sam", rounds of corrective clicks after the first prompt.
         scales: lowest and highest factor of large-scale jitter; null keeps images whole, as generated scenes are.
         flip: probability of a horizontal flip.
@@ -144,7 +144,7 @@ class TrainingConfig:
         vision = (self.architecture or {}).get("vision_config")
         if isinstance(vision, dict):
             self.refuse_encoder(vision.get("model_type"))
-        kinds = {"box", "point"} if self.train == FROM_SCRATCH else {"box", "points", "mask"}
+        kinds = {"box", "point"} if self.train == FROM_SCRATCH else {"box", "points", "point", "mask"}
         if self.train == FROM_SCRATCH and self.prompts == ["box", "points", "mask"]:
             self.prompts = ["box", "point"]
         _require(bool(self.prompts) and set(self.prompts) <= kinds, "prompts", f"among {sorted(kinds)}", self.prompts)

@@ -1,16 +1,21 @@
 """One object: its family's drawing, posed in the picture, in colours that set it off from what lies behind it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from .families import FAMILIES, GROUPS
 from .materials import blurred, several_materials, standing_out
+from .prints import printed
 from .sketch import Drawing, Sketch, draw, warp
 from .textures import coordinates, noise, paint, random_pattern
 
+ObjectMaterials = Literal["one", "several", "printed"]
+
 SIZES = {"solid": (0.2, 0.7), "thin": (0.45, 0.95)}  # the longer side of the object as a share of the picture's
 SEVERAL = {"solid": 0.7, "thin": 0.3}  # how often an object has several materials where it may
+PRINTED = 0.8  # how often a solid object has prints where it may
 
 
 @dataclass
@@ -44,11 +49,12 @@ def pose(rng: np.random.Generator, family: str, h: int, w: int) -> Drawing | Non
 
 
 def dress(
-    rng: np.random.Generator, family: str, drawing: Drawing, behind: np.ndarray, several: bool = False
+    rng: np.random.Generator, family: str, drawing: Drawing, behind: np.ndarray, materials: ObjectMaterials = "one"
 ) -> SceneObject:
     """Give a drawing colours and opacity.
 
-    behind: the RGB picture (H, W, 3) so far, to stand out from. several: whether it may have several materials.
+    behind: the RGB picture (H, W, 3) so far, to stand out from. materials: as for
+    `generate_scene`.
     """
     ground = behind[drawing.window]
     coverage = drawing.coverage
@@ -57,8 +63,10 @@ def dress(
     edge = (coverage > 0.02) & (coverage < 0.98)
     faint = rng.random() < 0.15
     colours = (standing_out(rng, texture[edge], ground[edge], faint) + texture).clip(0, 255)
-    if several and rng.random() < SEVERAL[group]:
+    if materials != "one" and rng.random() < SEVERAL[group]:
         colours = several_materials(rng, drawing, colours, ground, solid=group == "solid")
+    if materials == "printed" and group == "solid" and rng.random() < PRINTED:
+        colours = printed(rng, drawing, colours, ground)
     opacity = coverage
     if rng.random() < 0.15:  # cloth or glass: a little of the ground shows through
         opacity = coverage * np.float32(rng.uniform(0.8, 0.95))
@@ -104,4 +112,4 @@ def cast_shadow(rng: np.random.Generator, image: np.ndarray, drawing: Drawing) -
     under *= 1 - shadow[: under.shape[0], : under.shape[1], None]
 
 
-__all__ = ["SceneObject", "cast_shadow", "dress", "pose"]
+__all__ = ["ObjectMaterials", "SceneObject", "cast_shadow", "dress", "pose"]

@@ -11,7 +11,7 @@ from .background import random_background
 from .camera import blur, develop, light
 from .contrast import EYE, boundary_contrast
 from .families import FAMILIES, GROUPS, Group, trained_families
-from .objects import SceneObject, cast_shadow, dress, pose
+from .objects import ObjectMaterials, SceneObject, cast_shadow, dress, pose
 
 SMALLEST_PICTURE = 64
 OBJECT_COUNTS = (0.35, 0.3, 0.2, 0.15)  # how often one to four objects are tried; some find no place
@@ -19,9 +19,13 @@ LEAST_VISIBLE = 0.5  # the share of an object's pixels that later objects must l
 LEAST_PIXELS = 24.0
 CONTRAST_FLOOR = 24.0  # `boundary_contrast` of every object, before noise and JPEG
 ATTEMPTS = 12
-GREY = 0.12  # how often a scene of several materials is a black and white picture
+GREY = 0.12  # how often a scene of several or printed materials is a black and white picture
 
-Materials = Literal["one", "several", "mixed"]
+Materials = Literal[ObjectMaterials, "mixed", "all"]
+MIXTURES: dict[str, tuple[ObjectMaterials, ...]] = {
+    "mixed": ("several", "one"),
+    "all": ("one", "several", "printed"),
+}
 
 
 @dataclass
@@ -61,9 +65,10 @@ def generate_scene(
         families: names of `FAMILIES` to choose from; default those of training, `trained_families()`. Thin and solid
             ones are chosen equally often.
         key: a path below the seed, such as (split, index); every key is a scene of its own.
-        materials: "one", where an object has one colour under its pattern and shading; or "several", where most have
-            parts, rims, bands or prints in other colours, backgrounds are richer, and some pictures are grey; or
-            "mixed", where every scene is one or the other, half of them each.
+        materials: "one", where an object has one colour under its pattern and shading; "several", where most have
+            parts, rims, bands or spots in other colours, backgrounds are richer, and some pictures are grey; or
+            "printed", where most solid ones also bear figures, rings, fields or reliefs, shade and glints. "mixed"
+            makes every scene one of the first two, "all" one of the three, all alike likely.
     """
     check_materials(materials)
     if size < SMALLEST_PICTURE:
@@ -76,10 +81,14 @@ def generate_scene(
             "Leave it out for the families of training."
         )
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
-    several = materials == "several" or (materials == "mixed" and bool(rng.random() < 0.5))
+    if materials == "mixed" or materials == "all":
+        choice = MIXTURES[materials]
+        made_of = choice[int(rng.random() * len(choice))]
+    else:
+        made_of = materials
     best, visible = None, -1.0
     for _ in range(ATTEMPTS):
-        image, objects, masks = _compose(rng, size, chosen, several)
+        image, objects, masks = _compose(rng, size, chosen, made_of)
         if objects:
             image = blur(rng, light(rng, image))
             contrast = min(boundary_contrast(image, mask) for mask in masks)
@@ -106,10 +115,10 @@ def check_materials(materials: str) -> None:
 
 
 def _compose(
-    rng: np.random.Generator, size: int, families: tuple[str, ...], several: bool
+    rng: np.random.Generator, size: int, families: tuple[str, ...], materials: ObjectMaterials
 ) -> tuple[np.ndarray, list[SceneObject], list[np.ndarray]]:
     """Lay objects on a background: the picture as float32 (H, W, 3), the objects and their visible masks (H, W)."""
-    image = random_background(rng, size, size, several).clip(0, 255).astype(np.float32)
+    image = random_background(rng, size, size, several=materials != "one").clip(0, 255).astype(np.float32)
     objects: list[SceneObject] = []
     masks: list[np.ndarray] = []
     whole: list[float] = []
@@ -124,7 +133,7 @@ def _compose(
             continue
         if rng.random() < 0.4:
             cast_shadow(rng, image, drawing)
-        thing = dress(rng, family, drawing, image, several)
+        thing = dress(rng, family, drawing, image, materials)
         ground = image[drawing.window]
         ground += thing.opacity[..., None] * (thing.colours - ground)
         for mask in masks:
@@ -134,7 +143,7 @@ def _compose(
         objects.append(thing)
         masks.append(mask)
         whole.append(float(drawing.coverage.sum()))
-    if several and rng.random() < GREY:
+    if materials != "one" and rng.random() < GREY:
         image = np.repeat((image @ EYE)[..., None], 3, axis=2)
     return image, objects, masks
 
