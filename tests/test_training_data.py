@@ -146,6 +146,12 @@ def test_images_with_fewer_masks_are_padded_with_absent_prompts():
     assert (batch.labels[1, 0] == 1).all()
 
 
+def test_a_head_may_learn_from_single_points_among_other_prompts():
+    samples = samples_of([row("good", square())], scales=None, flip=0.0, prompts=["point", "points"])
+    counts = {int((samples[SampleKey(epoch, 0, 0)]["prompts"][0]["labels"] == 1).sum()) for epoch in range(12)}
+    assert counts == {1, 10}
+
+
 def test_scratch_asks_just_as_often_as_told_by_boxes_or_points():
     base = {"model": None, "architecture": {"any": 1}, "train": "sam", "masks_per_image": 4, "prompts": None}
     fields = {name: value for name, value in base.items() if value is not None or name == "model"}

@@ -58,10 +58,11 @@ def family_grid(cell: int = 85) -> Image.Image:
 
 
 def scene_sheet() -> Image.Image:
-    """Scenes of training, with one and with several materials, scenes of held-out families, and all families."""
+    """Scenes of training of one, several and printed materials, scenes of held-out families, and all families."""
     parts = [
         scene_grid(4, seed=11),
         scene_grid(4, seed=11, materials="several"),
+        scene_grid(4, seed=14, materials="printed"),
         scene_grid(2, seed=12, families=HELD_OUT),
         family_grid().convert("RGB"),
     ]
