@@ -1,6 +1,6 @@
 """Figures of the embedded checkpoint, or of one that may replace it, on generated pictures that training did not see.
 
-example: python benchmarks/nano.py --model runs/nano/6_hq/final --control token=runs/nano/control_token/final \\
+example: python benchmarks/nano.py --model runs/nano/7_hq/final --control token=runs/nano/control_token/final \\
              --control decoder=runs/nano/control_decoder/final --count 500 -o figures
 """
 

@@ -1,6 +1,6 @@
 """A picture for the docs: what a model makes of boxes around the objects of real photos.
 
-example: python benchmarks/photo_sheet.py --model runs/nano/6_hq/final -o photos.png --objects coffee/spoon coins/large
+example: python benchmarks/photo_sheet.py --model runs/nano/7_hq/final -o photos.png --objects coffee/spoon coins/large
          python benchmarks/photo_sheet.py --sam runs/nano/2_all/final -o sam.png
 """
 

@@ -1,6 +1,6 @@
 """Turn a trained small HQ-SAM into the embedded checkpoint: half precision, a card, its figures.
 
-example: python conversion/ship_nano.py runs/nano/6_hq/final figures/figures.md src/hq_sam_hf/nano
+example: python conversion/ship_nano.py runs/nano/7_hq/final figures/figures.md src/hq_sam_hf/nano
 """
 
 import argparse
@@ -22,10 +22,11 @@ A small HQ-SAM ("Segment Anything in High Quality", arXiv 2306.01567) that comes
 it works at once and offline. It shows the paper's idea in miniature; for real work take the published checkpoints.
 
 * {total:,} weights, of which the HQ head has {head:,}; {size} pixels, patches of {patch}.
-* Trained from random weights on pictures that `hq_sam_hf.scenes` draws: flat drawings of shapes and things, with exact
-  masks. It has never seen a photo.
+* Trained from random weights on pictures that `hq_sam_hf.scenes` draws: flat drawings of shapes and things, plain and
+  printed, with exact masks. It has never seen a photo.
 * First a plain SAM on coarsened masks, with boxes, points and corrective clicks; then, with that SAM frozen, the HQ
-  head on exact masks by the paper's recipe. `configs/nano/` has the configurations, with seeds, in their order.
+  head on exact masks by the paper's recipe, with single points too. `configs/nano/` has the configurations, with seeds, in
+  their order.
 * Weights are stored in half precision and loaded in single.
 
 ## What it cannot do
