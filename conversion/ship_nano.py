@@ -25,8 +25,8 @@ it works at once and offline. It shows the paper's idea in miniature; for real w
 * Trained from random weights on pictures that `hq_sam_hf.scenes` draws: flat drawings of shapes and things, plain and
   printed, with exact masks. It has never seen a photo.
 * First a plain SAM on coarsened masks, with boxes, points and corrective clicks; then, with that SAM frozen, the HQ
-  head on exact masks by the paper's recipe, with single points too. `configs/nano/` has the configurations, with seeds, in
-  their order.
+  head on exact masks by the paper's recipe, with single points too. `configs/nano/` has the configurations, with
+  seeds, in their order.
 * Weights are stored in half precision and loaded in single.
 
 ## What it cannot do

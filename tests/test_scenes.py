@@ -221,14 +221,15 @@ def test_every_object_stands_out_before_noise_and_jpeg(monkeypatch, materials):
         assert min(boundary_contrast(s.image, mask) for mask in s.masks) >= scene_module.CONTRAST_FLOOR
 
 
-def test_objects_of_several_materials_have_several_colours_and_some_pictures_are_grey():
+def test_objects_of_several_materials_have_several_colours_printed_ones_more_and_some_pictures_are_grey():
     spreads, grey = {}, {}
-    for materials in ("one", "several"):
+    for materials in ("one", "several", "printed"):
         scenes = [generate_scene(19, 64, key=(i,), materials=materials) for i in range(80)]
         solid = [(s, mask) for s in scenes for mask, group in zip(s.masks, s.groups) if group == "solid"]
         spreads[materials] = np.array([s.image[mask > 0.9].std(axis=0).mean() for s, mask in solid])
         grey[materials] = sum(np.ptp(s.image, axis=2).max() < 25 for s in scenes)
     assert np.median(spreads["several"]) > 1.4 * np.median(spreads["one"])
+    assert np.median(spreads["printed"]) > 1.3 * np.median(spreads["several"])
     assert (spreads["several"] > 40).mean() > (spreads["one"] > 40).mean() + 0.15
     assert grey["one"] == 0
     assert 2 <= grey["several"] <= 20
