@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from .families import FAMILIES
+from .families import sketch_of
 from .sketch import SUPERSAMPLING, Sketch, draw, warp
 from .textures import paint, random_colour, random_pattern
 
@@ -85,9 +85,7 @@ def _cluttered(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def _nameless_shape(rng: np.random.Generator) -> Sketch:
-    sketch = Sketch()
-    FAMILIES[CLUTTER[rng.integers(len(CLUTTER))]](sketch, rng)
-    return sketch
+    return sketch_of(CLUTTER[rng.integers(len(CLUTTER))], rng)
 
 
 __all__ = ["random_background"]

@@ -5,17 +5,15 @@ import io
 import numpy as np
 from PIL import Image, ImageFilter
 
-from .textures import coordinates, noise
+from .textures import coordinates, noise, tilt
 
 
 def light(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """The float32 image (H, W, 3) under uneven light, with a vignette and a colour cast, each at times."""
     h, w = image.shape[:2]
     if rng.random() < 0.5:
-        y, x = coordinates(h, w)
-        angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.4)
-        slope = (x / w - 0.5) * np.float32(np.cos(angle)) + (y / h - 0.5) * np.float32(np.sin(angle))
-        image = image * (1 + np.float32(strength) * slope)[..., None]
+        slope = tilt(rng, h, w)
+        image = image * (1 + np.float32(rng.uniform(0.1, 0.4)) * slope)[..., None]
     elif rng.random() < 0.4:  # patches of sun
         image = image * (0.7 + 0.5 * noise(rng, h, w, max(h, w) / 3))[..., None]
     if rng.random() < 0.3:

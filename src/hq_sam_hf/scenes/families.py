@@ -32,9 +32,16 @@ def _register(draw: Draw, group: Group) -> Draw:
     return draw
 
 
+def sketch_of(family: str, rng: np.random.Generator) -> Sketch:
+    """An instance of the family with random parameters, in coordinates of its own."""
+    sketch = Sketch()
+    FAMILIES[family](sketch, rng)
+    return sketch
+
+
 def trained_families() -> tuple[str, ...]:
     """The families of training and validation scenes: all but `HELD_OUT`, sorted."""
     return tuple(sorted(FAMILIES.keys() - set(HELD_OUT)))
 
 
-__all__ = ["FAMILIES", "GROUPS", "HELD_OUT", "Draw", "Group", "solid", "thin", "trained_families"]
+__all__ = ["FAMILIES", "GROUPS", "HELD_OUT", "Draw", "Group", "sketch_of", "solid", "thin", "trained_families"]

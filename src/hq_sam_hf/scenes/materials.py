@@ -4,7 +4,7 @@ A mask follows an object's outline, not its colours. A model that sees one-colou
 colours, and takes of a cup the white rim.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -69,9 +69,21 @@ def several_materials(
         colour = standing_out(rng, texture[seen], ground[seen])
         colours = colours + share[..., None] * ((colour + texture).clip(0, 255) - colours)
     if solid and rng.random() < 0.35:  # what a lamp or a window leaves on a smooth thing
-        glint = blurred(ellipse(rng, drawing, 0.03, 0.12), 0.015 * max(h, w))
-        colours = colours + glint[..., None] * np.float32(rng.uniform(0.4, 1)) * (250 - colours)
+        colours = with_glint(rng, drawing, colours, (0.03, 0.12), 0.015, weakest=0.4)
     return colours
+
+
+def with_glint(
+    rng: np.random.Generator,
+    drawing: Drawing,
+    colours: np.ndarray,
+    extent: tuple[float, float],
+    softness: float,
+    weakest: float,
+) -> np.ndarray:
+    """The colours (h, w, 3) with a light spot; its half-axes and its edge's width as shares of the longer side."""
+    glint = blurred(ellipse(rng, drawing, *extent), softness * max(drawing.coverage.shape))
+    return colours + glint[..., None] * np.float32(rng.uniform(weakest, 1)) * (250 - colours)
 
 
 def core(rng: np.random.Generator, drawing: Drawing) -> np.ndarray:
@@ -106,9 +118,14 @@ def ellipse(rng: np.random.Generator, drawing: Drawing, least: float = 0.08, mos
     inside = np.flatnonzero(drawing.coverage > 0.5)
     at = int(inside[rng.integers(len(inside))]) if len(inside) else 0
     ry, rx = rng.uniform(least, most, 2) * max(h, w)
-    y, x = coordinates(h, w)
-    distance = np.sqrt(((y - np.float32(at // w)) / ry) ** 2 + ((x - np.float32(at % w)) / rx) ** 2)
+    distance = elliptic_distance(h, w, (at // w, at % w), ry, rx)
     return ((1 - distance) * min(ry, rx) + np.float32(0.5)).clip(0, 1).astype(np.float32)
+
+
+def elliptic_distance(h: int, w: int, centre: Sequence[float] | np.ndarray, ry: float, rx: float) -> np.ndarray:
+    """The distance (h, w) from a centre (y, x), 1 on the ellipse around it with these half-axes."""
+    y, x = coordinates(h, w)
+    return np.sqrt(((y - np.float32(centre[0])) / ry) ** 2 + ((x - np.float32(centre[1])) / rx) ** 2)
 
 
 def lighter_parts(rng: np.random.Generator, drawing: Drawing) -> np.ndarray:
@@ -123,4 +140,12 @@ SOLID_REGIONS: tuple[Region, ...] = (core, core, beyond_a_line, bands, spots, el
 THIN_REGIONS: tuple[Region, ...] = (beyond_a_line, ellipse)  # finer ones would cut a thin object into dashes
 
 
-__all__ = ["Region", "blurred", "several_materials", "standing_out"]
+__all__ = [
+    "Region",
+    "blurred",
+    "core",
+    "elliptic_distance",
+    "several_materials",
+    "standing_out",
+    "with_glint",
+]

@@ -5,11 +5,11 @@ from typing import Literal
 
 import numpy as np
 
-from .families import FAMILIES, GROUPS
+from .families import GROUPS, sketch_of
 from .materials import blurred, several_materials, standing_out
 from .prints import printed
-from .sketch import Drawing, Sketch, draw, warp
-from .textures import coordinates, noise, paint, random_pattern
+from .sketch import Drawing, draw, warp
+from .textures import noise, paint, random_pattern, tilt
 
 ObjectMaterials = Literal["one", "several", "printed"]
 
@@ -30,8 +30,7 @@ class SceneObject:
 
 def pose(rng: np.random.Generator, family: str, h: int, w: int) -> Drawing | None:
     """Draw an instance of the family with random parameters, turn, slant, size and place; None if mostly outside."""
-    sketch = Sketch()
-    FAMILIES[family](sketch, rng)
+    sketch = sketch_of(family, rng)
     turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.35 else rng.normal(0, 0.25)
     flip = -1 if rng.random() < 0.5 else 1
     shear, stretch = rng.normal(0, 0.12), rng.uniform(0.85, 1.2)
@@ -88,10 +87,7 @@ def _texture(rng: np.random.Generator, drawing: Drawing, solid: bool) -> np.ndar
     elif kind < 0.8:
         texture += (noise(rng, h, w, max(unit, 3)) - 0.5)[..., None] * np.float32(40)
     if rng.random() < 0.5:  # lit from one side
-        y, x = coordinates(h, w)
-        angle = rng.uniform(0, 2 * np.pi)
-        slope = (x / w - 0.5) * np.float32(np.cos(angle)) + (y / h - 0.5) * np.float32(np.sin(angle))
-        texture += (slope * np.float32(rng.uniform(20, 70)))[..., None]
+        texture += (tilt(rng, h, w) * np.float32(rng.uniform(20, 70)))[..., None]
     if solid and rng.random() < 0.4:  # round: darker towards the outline
         depth = blurred(drawing.coverage, 0.08 * max(h, w))
         texture += ((depth - 0.8) * np.float32(rng.uniform(40, 90)))[..., None]

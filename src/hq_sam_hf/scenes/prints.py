@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .families import FAMILIES, trained_families
-from .materials import blurred, core, ellipse
-from .sketch import Drawing, Sketch, draw, warp
-from .textures import coordinates, noise, random_colour, random_pattern
+from .families import sketch_of, trained_families
+from .materials import core, elliptic_distance, with_glint
+from .sketch import Drawing, draw, warp
+from .textures import coordinates, noise, random_colour, random_pattern, tilt
 
 # (rng, drawing, colours, ground) to colours; colours and ground are RGB float32 (h, w, 3) of 0 to 255.
 Print = Callable[[np.random.Generator, Drawing, np.ndarray, np.ndarray], np.ndarray]
@@ -30,8 +30,7 @@ def printed(rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, gro
         colours = colours * (1 - _beyond_a_curve(rng, drawing)[..., None] * np.float32(rng.uniform(0.3, 0.75)))
     if rng.random() < 0.4:
         for _ in range(rng.integers(0, 4)):
-            glint = blurred(ellipse(rng, drawing, 0.01, 0.1), 0.01 * max(drawing.coverage.shape))
-            colours = colours + glint[..., None] * np.float32(rng.uniform(0.5, 1)) * (250 - colours)
+            colours = with_glint(rng, drawing, colours, (0.01, 0.1), 0.01, weakest=0.5)
     return colours.clip(0, 255)
 
 
@@ -42,8 +41,7 @@ def figures(rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, gro
     names = trained_families()
     colours = colours.copy()
     for _ in range(rng.integers(1, 7)):
-        sketch = Sketch()
-        FAMILIES[names[rng.integers(len(names))]](sketch, rng)
+        sketch = sketch_of(names[rng.integers(len(names))], rng)
         angle = rng.uniform(-np.pi, np.pi)
         c, s = np.cos(angle), np.sin(angle)
         centre = inside[rng.integers(len(inside))][::-1] if len(inside) else np.array([w, h]) / 2
@@ -60,9 +58,8 @@ def rings(rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, groun
     h, w = drawing.coverage.shape
     inside = np.argwhere(drawing.coverage > 0.5)
     at = inside.mean(axis=0) + rng.normal(0, 0.06 * max(h, w), 2) if len(inside) else np.array([h, w]) / 2
-    y, x = coordinates(h, w)
     ry, rx = np.array([h, w]) / 2 * rng.uniform(0.6, 1.1, 2)
-    distance = np.sqrt(((y - np.float32(at[0])) / ry) ** 2 + ((x - np.float32(at[1])) / rx) ** 2)
+    distance = elliptic_distance(h, w, at, ry, rx)
     for radius in np.sort(rng.uniform(0.1, 0.95, rng.integers(1, 5)))[::-1]:
         share = ((radius - distance) * min(ry, rx) + 0.5).clip(0, 1).astype(np.float32)[..., None]
         colours = colours + share * (_some_colour(rng, ground) - colours)
@@ -88,9 +85,8 @@ def relief(rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, grou
     """Bumps lit from one side, as a coin, a face of stone or crumpled cloth has."""
     h, w = drawing.coverage.shape
     longer = max(h, w)
-    height = noise(rng, h, w, longer / rng.uniform(4, 9)) + 0.5 * noise(
-        rng, h, w, max(longer / rng.uniform(12, 30), 2)
-    )
+    height = noise(rng, h, w, longer / rng.uniform(4, 9))
+    height = height + 0.5 * noise(rng, h, w, max(longer / rng.uniform(12, 30), 2))
     angle = rng.uniform(0, 2 * np.pi)
     slope = np.gradient(height, axis=0) * np.sin(angle) + np.gradient(height, axis=1) * np.cos(angle)
     slope = slope / max(float(np.abs(slope).max()), 1e-6)
@@ -119,9 +115,7 @@ def _some_colour(rng: np.random.Generator, ground: np.ndarray) -> np.ndarray:
 def _beyond_a_curve(rng: np.random.Generator, drawing: Drawing) -> np.ndarray:
     """A soft or sharp border (h, w) from 0 to 1 across the object."""
     h, w = drawing.coverage.shape
-    y, x = coordinates(h, w)
-    angle = rng.uniform(0, 2 * np.pi)
-    across = (x / w - 0.5) * np.float32(np.cos(angle)) + (y / h - 0.5) * np.float32(np.sin(angle))
+    across = tilt(rng, h, w)
     bend = (noise(rng, h, w, max(h, w) / 2) - 0.5) * np.float32(rng.uniform(0, 0.6))
     return ((across + bend - np.float32(rng.uniform(-0.2, 0.2))) * np.float32(rng.uniform(3, 30)) + 0.5).clip(0, 1)
 

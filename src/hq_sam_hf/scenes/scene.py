@@ -22,7 +22,10 @@ ATTEMPTS = 12
 GREY = 0.12  # how often a scene of several or printed materials is a black and white picture
 
 Materials = Literal[ObjectMaterials, "mixed", "all"]
-MIXTURES: dict[str, tuple[ObjectMaterials, ...]] = {
+MADE_OF: dict[Materials, tuple[ObjectMaterials, ...]] = {
+    "one": ("one",),
+    "several": ("several",),
+    "printed": ("printed",),
     "mixed": ("several", "one"),
     "all": ("one", "several", "printed"),
 }
@@ -81,11 +84,8 @@ def generate_scene(
             "Leave it out for the families of training."
         )
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
-    if materials == "mixed" or materials == "all":
-        choice = MIXTURES[materials]
-        made_of = choice[int(rng.random() * len(choice))]
-    else:
-        made_of = materials
+    kinds = MADE_OF[materials]
+    made_of = kinds[int(rng.random() * len(kinds))] if len(kinds) > 1 else kinds[0]
     best, visible = None, -1.0
     for _ in range(ATTEMPTS):
         image, objects, masks = _compose(rng, size, chosen, made_of)

@@ -5,9 +5,9 @@ import sys
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .families import FAMILIES, GROUPS, HELD_OUT
+from .families import FAMILIES, GROUPS, HELD_OUT, sketch_of
 from .scene import Materials, Scene, generate_scene
-from .sketch import Sketch, draw, warp
+from .sketch import draw, warp
 
 CELL, CAPTION, COLUMNS = 128, 12, 8
 OUTLINES = ((255, 230, 0), (255, 0, 60), (0, 230, 255), (255, 0, 255))
@@ -44,8 +44,7 @@ def family_grid(cell: int = 85) -> Image.Image:
     grid = Image.new("L", (COLUMNS * CELL, rows * (cell + CAPTION)), 255)
     pen = ImageDraw.Draw(grid)
     for i, name in enumerate(names):
-        sketch = Sketch()
-        FAMILIES[name](sketch, np.random.default_rng([i, 1]))
+        sketch = sketch_of(name, np.random.default_rng([i, 1]))
         drawing = draw(warp(sketch, np.eye(2), np.zeros(2), 0.45 * cell, np.full(2, cell / 2)), cell, cell)
         assert drawing is not None
         shade = np.full((cell, cell), 255, dtype=np.float32)

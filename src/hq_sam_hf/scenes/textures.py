@@ -23,6 +23,13 @@ def noise(rng: np.random.Generator, h: int, w: int, cell: float) -> np.ndarray:
     return np.asarray(Image.fromarray(grid).resize((w, h), Image.Resampling.BICUBIC)).clip(0, 1)
 
 
+def tilt(rng: np.random.Generator, h: int, w: int) -> np.ndarray:
+    """A ramp (h, w) in a random direction: 0 in the middle, from -0.5 to 0.5 along an axis."""
+    y, x = coordinates(h, w)
+    angle = rng.uniform(0, 2 * np.pi)
+    return (x / w - 0.5) * np.float32(np.cos(angle)) + (y / h - 0.5) * np.float32(np.sin(angle))
+
+
 def _direction(rng: np.random.Generator, h: int, w: int) -> np.ndarray:
     y, x = coordinates(h, w)
     angle = rng.uniform(0, np.pi)
@@ -132,4 +139,4 @@ def paint(pattern: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return low + pattern[..., None].astype(np.float32) * (high - low)
 
 
-__all__ = ["Pattern", "coordinates", "noise", "paint", "patches", "random_colour", "random_pattern", "stripes"]
+__all__ = ["Pattern", "coordinates", "noise", "paint", "patches", "random_colour", "random_pattern", "stripes", "tilt"]
