@@ -1,6 +1,6 @@
 """What the embedded checkpoint must reach on pictures that training did not see; a break anywhere must show here.
 
-Gates lie one and a half to two points below what was measured: rounding does not trip them, and a wrong number does.
+Gates lie half a point to two points below what was measured: rounding does not trip them, and a wrong number does.
 """
 
 from typing import Any
@@ -39,6 +39,6 @@ def failures(figures: dict[str, tuple[float, float]], gates: dict[str, tuple[flo
 
 
 # Least mIoU and mBIoU on 20 pictures of each split.
-BOX = {"box/hq": (70.5, 66.2), "box/sum": (69.6, 64.8), "box/hq/thin": (64.4, 61.9)}
-CLICKS = {"clicks-1/hq": (65.1, 60.6), "clicks-3/hq": (67.2, 61.8)}
+BOX = {"box/hq": (71.2, 66.7), "box/sum": (70.3, 65.3), "box/hq/thin": (65.4, 62.9)}
+CLICKS = {"clicks-1/hq": (65.1, 60.6), "clicks-3/hq": (67.2, 61.9)}
 ONE_POINT = {"centre/sum": (63.3, 58.0)}
