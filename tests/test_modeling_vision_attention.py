@@ -7,32 +7,44 @@ import torch
 from oracle import FINE, SMALL, WIDE, config_of, pair
 from transformers.models.sam.modeling_sam import SamVisionLayer
 
-from hq_sam_hf import modeling_kernels, modeling_vision_attention
+from hq_sam_hf import modeling_grid_attention, modeling_kernels, modeling_vision_attention
+from hq_sam_hf.modeling_grid_attention import _write_biases, attend_and_learn, attend_in_parts
 from hq_sam_hf.modeling_kernels import HQSamLinear
-from hq_sam_hf.modeling_vision_attention import HQSamVisionLayer, _write_biases, attend_in_parts
+from hq_sam_hf.modeling_vision_attention import HQSamVisionLayer
 
 
-def attend_in_full(query, key, value, row_bias, column_bias):
+def attend_in_full(query, key, value, row_table, column_table):
     number, height, width, channels = query.shape
+    row_bias = (query[..., None, :] * row_table[:, None]).sum(-1)
+    column_bias = (query[..., None, :] * column_table).sum(-1)
     scores = query.flatten(1, 2) @ key.flatten(1, 2).mT * channels**-0.5
     scores = scores.view(number, height, width, height, width) + row_bias[..., None] + column_bias[..., None, :]
     return (scores.flatten(3).softmax(-1).flatten(1, 2) @ value.flatten(1, 2)).view(query.shape)
 
 
+def attention_inputs(number, height, width, channels=8):
+    generator = torch.Generator().manual_seed(0)
+    grids = torch.randn(3, number, height, width, channels, generator=generator)
+    tables = (0.3 * torch.randn(side, side, channels, generator=generator) for side in (height, width))
+    return [*grids, *tables]
+
+
 @pytest.mark.parametrize("at_once", [1, 60, 1000, 2**21])
 @pytest.mark.parametrize("shape", [(3, 5, 5), (7, 4, 4), (1, 6, 2), (2, 1, 1)], ids=str)
-def test_parts_of_any_size_give_the_same_attention(at_once, shape, monkeypatch):
-    monkeypatch.setattr(modeling_vision_attention, "SCORES_AT_ONCE", at_once)
-    number, height, width = shape
-    torch.manual_seed(0)
-    query, key, value = torch.randn(3, number, height, width, 8)
-    row_table, column_table = 0.3 * torch.randn(height, height, 8), 0.3 * torch.randn(width, width, 8)
-    row_bias = (query[..., None, :] * row_table[:, None]).sum(-1)
-    column_bias = (query[..., None, :] * column_table).sum(-1)
+def test_parts_of_any_size_give_the_same_attention_and_gradients(at_once, shape, monkeypatch):
+    monkeypatch.setattr(modeling_grid_attention, "SCORES_AT_ONCE", at_once)
+    inputs = attention_inputs(*shape)
     with torch.no_grad():
-        expected = attend_in_full(query, key, value, row_bias, column_bias)
-        actual = attend_in_parts(query, key, value, row_table, column_table)
-    torch.testing.assert_close(actual, expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(attend_in_parts(*inputs), attend_in_full(*inputs), atol=1e-6, rtol=0)
+    exact = [part.double().requires_grad_() for part in inputs]
+    arriving = torch.randn(inputs[0].shape, generator=torch.Generator().manual_seed(1)).double()
+    expected = torch.autograd.grad(attend_in_full(*exact), exact, arriving)
+    for dtype, error in ((torch.float64, 1e-13), (torch.float32, 1e-5), (torch.bfloat16, 0.06)):
+        inputs = [part.detach().to(dtype).requires_grad_() for part in exact]
+        found = torch.autograd.grad(attend_and_learn(*inputs), inputs, arriving.to(dtype))
+        for actual, gradient in zip(found, expected):
+            assert actual.dtype == dtype
+            assert (actual - gradient).norm() <= error * (gradient.norm() + 1)
 
 
 GRIDS = [(8, 8), (7, 7), (2, 2)]  # transformers' global attention is for square grids
@@ -79,14 +91,17 @@ def test_gradients_equal_those_of_written_out_attention(arch):
         torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-3, msg=name)
 
 
-def test_scores_are_never_held_in_full():
+@pytest.mark.parametrize("learns", [False, True])
+def test_scores_are_never_held_in_full(learns):
     """At 64 x 64 positions and 4 heads the scores alone would be 268 MB."""
-    query, key, value = torch.randn(3, 4, 64, 64, 8)
-    table = torch.randn(64, 64, 8)
-    with torch.no_grad(), torch.profiler.profile(profile_memory=True) as profile:
-        attend_in_parts(query, key, value, table, table)
+    inputs = [part.requires_grad_(learns) for part in attention_inputs(4, 64, 64)]
+    attend = attend_and_learn if learns else attend_in_parts
+    with torch.set_grad_enabled(learns), torch.profiler.profile(profile_memory=True) as profile:
+        attended = attend(*inputs)
+        if learns:
+            attended.sum().backward()
     largest = max(event.cpu_memory_usage for event in profile.events())
-    assert largest <= 4 * modeling_vision_attention.SCORES_AT_ONCE + 2**20
+    assert largest <= 4 * modeling_grid_attention.SCORES_AT_ONCE + 2**20
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)

@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -149,21 +150,24 @@ def with_ctrl_c():
 
 @pytest.mark.usefixtures("with_ctrl_c")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_told_to_stop_it_saves_and_ends_well(base, whole, tmp_path, monkeypatch, number, code):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_told_to_stop_it_saves_and_ends_well(base, whole, tmp_path, monkeypatch, number, code, workers):
     take_step = TrainingRun.take_step
 
     def take_step_and_be_told(self, *arguments):
         if self.position.step == 1:
             os.kill(os.getpid(), number)
+            for worker in multiprocessing.active_children():  # a scheduler tells all, and is none's parent
+                subprocess.run(["kill", f"-{int(number)}", str(worker.pid)], check=True)
         return take_step(self, *arguments)
 
     monkeypatch.setattr(TrainingRun, "take_step", take_step_and_be_told)
     with pytest.raises(SystemExit) as ended:
-        train(small_run(base, tmp_path / "run", save_steps=100))
+        train(small_run(base, tmp_path / "run", save_steps=100, num_workers=workers))
     assert ended.value.code == code
     assert not (tmp_path / "run" / "final").exists()
     monkeypatch.undo()
-    train(small_run(base, tmp_path / "run", save_steps=100, resume=True))
+    train(small_run(base, tmp_path / "run", save_steps=100, num_workers=workers, resume=True))
     equal_weights(tmp_path / "run", whole)
 
 

@@ -1,9 +1,4 @@
-"""Self-attention of SAM's ViT with relative positions, exact and without a bias of the size of the scores.
-
-The score of two positions is q . k plus a term of their rows and one of their columns (decomposed relative positions
-of MViTv2, arXiv 2112.01526). Written out as a bias, as transformers and the original do, that is heads x 4096 x 4096
-numbers for a picture of 1024 pixels.
-"""
+"""The blocks of SAM's ViT: self-attention with relative positions over the whole grid or in windows, and an MLP."""
 
 import torch
 import torch.nn.functional as F
@@ -13,65 +8,12 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.sam.modeling_sam import SamVisionAttention
 
 from .configuration_hq_sam import HQSamVisionConfig
-from .modeling_kernels import HQSamLinear, add_products, products, runs_eagerly_on_cpu, wants_gradients
+from .modeling_grid_attention import attend_and_learn, attend_in_parts, position_biases
+from .modeling_kernels import HQSamLinear, runs_eagerly_on_cpu, wants_gradients
 
-# Scores held at once: 8 MiB in float32, about what stays in a cache while three kernels pass over it.
-SCORES_AT_ONCE = 2**21
-# Rows of numbers of half precision up to this long take less time to add as a product of matrices, with equal results.
-SHORT = 32
 # Positions that pass through an MLP, or through rows of windows, at once. What larger parts make on the way would be
 # given back to the system and mapped anew each time.
 POSITIONS_AT_ONCE = 2048
-
-
-def attend_in_parts(query: Tensor, key: Tensor, value: Tensor, row_table: Tensor, column_table: Tensor) -> Tensor:
-    """Softmax attention on N grids of h x w positions, some rows of queries at a time. For inference: no gradients.
-
-    Shapes: query, key, value (N, h, w, C); row_table (h, h, C) and column_table (w, w, C) as of `_position_biases`.
-
-    Returns (N, h, w, C).
-    """
-    number, height, width, channels = query.shape
-    length, scale = height * width, channels**-0.5
-    rows = max(1, min(height, SCORES_AT_ONCE // (width * length)))
-    grids = max(1, SCORES_AT_ONCE // (rows * width * length))
-    result = query.new_empty(query.shape)
-    buffer = query.new_empty(min(grids, number), rows, width, height, width)
-    for start in range(0, number, grids):
-        some = slice(start, start + grids)
-        keys, values = key[some].flatten(1, 2).contiguous(), value[some].flatten(1, 2).contiguous()
-        row_bias, column_bias = _position_biases(query[some], row_table, column_table)
-        for top in range(0, height, rows):
-            these = slice(top, top + rows)
-            part = query[some, these]
-            scores = buffer[: part.shape[0], : part.shape[1]]
-            _write_biases(row_bias[:, these], column_bias[:, these], scores)
-            flat = scores.view(part.shape[0], -1, length)
-            add_products(flat, scale * part.flatten(1, 2), keys)
-            torch.softmax(flat, dim=-1, out=flat)
-            result[some, these] = products(flat, values.mT).view(part.shape)
-    return result
-
-
-def _position_biases(query: Tensor, row_table: Tensor, column_table: Tensor) -> tuple[Tensor, Tensor]:
-    """Terms of the scores of queries (N, h, w, C) by the key's row, (N, h, w, H), and by its column, (N, h, w, W).
-
-    Products with row_table (h, H, C) and column_table (w, W, C), which have an entry for each pair of a query's row
-    and a key's, and of columns. The queries are not scaled.
-    """
-    row_bias = torch.einsum("nhwc,hkc->nhwk", query, row_table)
-    return row_bias, torch.einsum("nhwc,wkc->nhwk", query, column_table)
-
-
-def _write_biases(row_bias: Tensor, column_bias: Tensor, scores: Tensor) -> None:
-    """Set scores (n, r, w, h, w) to the sums of row_bias (n, r, w, h) and column_bias (n, r, w, w) at each key."""
-    height, width = scores.shape[-2:]
-    if scores.dtype == torch.float32 or width > SHORT:
-        torch.add(column_bias[..., None, :], row_bias[..., :, None], out=scores)
-        return
-    rows, columns = (torch.eye(side, dtype=scores.dtype, device=scores.device) for side in (height, width))
-    places = torch.cat([rows.repeat_interleave(width, dim=1), columns.repeat(1, height)])
-    torch.mm(torch.cat([row_bias, column_bias], dim=-1).flatten(0, 2), places, out=scores.view(-1, height * width))
 
 
 def _split_rows(hidden_state: Tensor, step: int = 1) -> tuple[Tensor, ...]:
@@ -128,20 +70,21 @@ class HQSamVisionAttention(SamVisionAttention):
         """Attention on grids (B * windows * heads, h, w, C)."""
         number, height, width, channels = query.shape
         tables = self._position_tables(height, width, query)
-        if runs_eagerly_on_cpu(query) and not wants_gradients(query, key, value, *tables):
-            return attend_in_parts(query, key, value, *tables)
-        row_bias, column_bias = _position_biases(query, *tables)
+        dropout = self.dropout if self.training else 0.0
+        if runs_eagerly_on_cpu(query) and not dropout:
+            attend = attend_and_learn if wants_gradients(query, key, value, *tables) else attend_in_parts
+            return attend(query, key, value, *tables)
+        row_bias, column_bias = position_biases(query, *tables)
         bias = row_bias[..., :, None] + column_bias[..., None, :]
         sequences = (-1, self.num_attention_heads, height * width)
         query, key, value = (part.reshape(*sequences, channels) for part in (query, key, value))
-        dropout = self.dropout if self.training else 0.0
         attended = F.scaled_dot_product_attention(
             query, key, value, attn_mask=bias.reshape(*sequences, height * width), dropout_p=dropout
         )
         return attended.reshape(number, height, width, channels)
 
     def _position_tables(self, height: int, width: int, query: Tensor) -> tuple[Tensor, Tensor]:
-        """The tables of `_position_biases` for a grid, of the type of query (..., C)."""
+        """The tables of `attend_in_parts` for a grid, of the type of query (..., C)."""
         if not self.use_rel_pos:
             channels = query.shape[-1]
             return query.new_zeros(height, height, channels), query.new_zeros(width, width, channels)
@@ -182,4 +125,4 @@ class HQSamVisionLayer(GradientCheckpointingLayer):
         return hidden_state
 
 
-__all__ = ["HQSamVisionAttention", "HQSamVisionLayer", "HQSamVisionMLP", "attend_in_parts"]
+__all__ = ["HQSamVisionAttention", "HQSamVisionLayer", "HQSamVisionMLP"]

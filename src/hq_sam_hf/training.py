@@ -50,6 +50,8 @@ SHARDING = {
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
 }
+# Seconds that processes which load data stay after SIGTERM, for the step that the run then finishes and saves.
+GRACE = 60
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -344,11 +346,18 @@ def _batches(samples: TrainingSamples, batches: StepBatches, num_workers: int) -
         batch_size=None,
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_outlive_the_step,
     )
     for delivered in loader:
         if isinstance(delivered, Exception):
             raise delivered
         yield delivered
+
+
+def _outlive_the_step(_: int) -> None:
+    """Let a process that loads data go on for a while when told to end, as schedulers tell all processes of a job."""
+    if hasattr(signal, "alarm"):  # which ends the process; there is none on Windows, nor are such signals
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
 
 
 def _progress(batches: StepBatches, first: int, last: int, shown: bool) -> tqdm:
