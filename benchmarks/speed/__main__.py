@@ -23,7 +23,7 @@ from .contenders import BACKBONES, DTYPES, Options
 from .measuring import Timing, machine
 from .report import Row, table
 
-PARTS = ("load", "pictures", "encoder", "prompts", "masks", "automatic", "demo", "training")
+PARTS = ("load", "pictures", "encoder", "prompts", "masks", "automatic", "demo", "gradients", "training")
 
 
 def main() -> int:
