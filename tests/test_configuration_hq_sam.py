@@ -92,7 +92,9 @@ def test_a_config_edited_into_nonsense_is_refused_by_name(tmp_path, section, fie
 @pytest.mark.parametrize("config_class", [SamConfig, SamHQConfig])
 def test_sections_are_taken_by_transformers_also_with_an_integer_where_it_wants_a_float(config_class):
     config = HQSamConfig(vision_config={"mlp_ratio": 2})
-    theirs = config_class(**config.transformers_sections())
+    plain = config_class is SamConfig
+    theirs = config_class(**config.transformers_sections(plain))
+    assert hasattr(theirs.mask_decoder_config, "vit_dim") != plain
     assert theirs.vision_config.mlp_ratio == 2.0
     assert theirs.vision_config.mlp_dim == config.vision_config.mlp_dim == 1536
     assert theirs.mask_decoder_config.layer_norm_eps == 1e-5

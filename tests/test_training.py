@@ -407,6 +407,7 @@ def test_a_sam_from_scratch_becomes_a_base(tmp_path):
     config = small_run("", tmp_path / "run", model=None, architecture=ARCHITECTURE, train="sam", epochs=1)
     final = train(config)
     assert "iou_2" in log_of(tmp_path / "run")[0]  # a first prompt and two corrective clicks
+    assert "vit_dim" not in (final / "config.json").read_text()  # a plain SAM has no HQ head
     model = HQSamModel.from_sam_pretrained(final)
     assert model.config.mask_decoder_config.hidden_size == 32
     assert model.config.vision_config.patch_size == 8

@@ -347,12 +347,14 @@ class HQSamConfig(PreTrainedConfig):
             config_class = VISION_CONFIGS[model_type]
         return config_class(**fields)
 
-    def transformers_sections(self) -> dict[str, Any]:
-        """The sections as arguments of transformers' SamConfig or SamHQConfig, which have no TinyViT."""
+    def transformers_sections(self, plain: bool = False) -> dict[str, Any]:
+        """The sections as arguments of transformers' SamHQConfig or, if plain, SamConfig, which have no TinyViT."""
         stored = self.to_dict()
         sections = {name: {k: v for k, v in stored[name].items() if k != "model_type"} for name in self.sub_configs}
         vision = sections["vision_config"]
         vision["mlp_ratio"] = float(vision["mlp_ratio"])  # transformers takes no integer here
+        if plain:
+            del sections["mask_decoder_config"]["vit_dim"]
         return sections
 
     @classmethod

@@ -279,10 +279,7 @@ def _write_transformers_config(
 ) -> None:
     import transformers
 
-    sections = config.transformers_sections()
-    if config_class == "SamConfig":
-        del sections["mask_decoder_config"]["vit_dim"]
-    theirs = getattr(transformers, config_class)(**sections)
+    theirs = getattr(transformers, config_class)(**config.transformers_sections(plain=config_class == "SamConfig"))
     theirs.architectures = [model_class]
     theirs.dtype = config.dtype
     theirs.save_pretrained(folder)

@@ -82,7 +82,7 @@ def _save_plain_sam(model: HQSamModel, folder: Path) -> None:
     from transformers import SamConfig, SamModel
 
     with torch.device("meta"):
-        plain = SamModel(SamConfig(**model.config.transformers_sections()))
+        plain = SamModel(SamConfig(**model.config.transformers_sections(plain=True)))
     weights: dict[str, Tensor] = {name: tensor for name, tensor in model.state_dict().items() if not is_hq_key(name)}
     plain.save_pretrained(folder, state_dict={name: tensor.contiguous() for name, tensor in weights.items()})
 
