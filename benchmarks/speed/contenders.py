@@ -100,6 +100,20 @@ def _transformers(ours: HQSamModel) -> Any:
     return model
 
 
+def worst_gradient(contenders: Contenders, original: nn.Module, prefix: str = "") -> float:
+    """The largest 2-norm of the difference of a weight's gradient from the original's, relative to that of the latter.
+
+    original: the part that was differentiated, whose names follow `prefix` in the whole.
+    """
+    names = keys_from_original(contenders.original.state_dict())
+    found: dict[str, Any] = {name: weight.grad for name, weight in contenders.ours.named_parameters()}
+    return max(
+        float((found[names[prefix + name]] - weight.grad).norm() / weight.grad.norm())
+        for name, weight in original.named_parameters()
+        if weight.grad is not None
+    )
+
+
 def named(ours: Any, original: Any, transformers: Any = None) -> dict[str, Any]:
     """Tasks by contender, without those that are None."""
     tasks = {"ours": ours, "original": original, "transformers": transformers}

@@ -15,7 +15,7 @@ from hq_sam_hf.training_config import TrainingConfig
 from hq_sam_hf.training_data import Batch
 from hq_sam_hf.training_learners import MaskLearner
 
-from .contenders import Contenders, Options, build, named
+from .contenders import Contenders, Options, build, named, worst_gradient
 from .measuring import alternate, peaks
 from .report import Row
 
@@ -116,8 +116,6 @@ class OriginalStep:
 
 def _difference(ours: OurStep, original: OriginalStep, contenders: Contenders) -> float:
     """The worst relative difference of a weight's gradient, for the same pull on every logit."""
-    from hq_sam_hf.checkpoints import keys_from_original
-
     batch = ours.batch
     embeddings, early = ours.learner.encode(batch.images)
     mine = contenders.ours(
@@ -126,14 +124,7 @@ def _difference(ours: OurStep, original: OriginalStep, contenders: Contenders) -
     pull = torch.randn(mine.shape, generator=torch.Generator().manual_seed(5))
     (mine * pull).sum().backward()
     (original.masks() * pull).sum().backward()
-    names = keys_from_original(contenders.original.state_dict())
-    gradients = {name: weight.grad for name, weight in ours.learner.learned_parameters()}
-    worst = 0.0
-    for name, weight in original.net.named_parameters():
-        if weight.grad is not None:
-            mine_grad: Any = gradients[names[f"mask_decoder.{name}"]]
-            worst = max(worst, ((mine_grad - weight.grad).norm() / weight.grad.norm()).item())
-    return worst
+    return worst_gradient(contenders, original.net, "mask_decoder.")
 
 
 def _import(checkout: Path) -> tuple[Any, Any, Any]:

@@ -8,6 +8,7 @@ Shapes: query, key, value (N, h, w, C), not scaled; row_table (h, h, C) and colu
 for each pair of a query's row and a key's, and of columns.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -24,18 +25,9 @@ SHORT = 32
 
 def attend_in_parts(query: Tensor, key: Tensor, value: Tensor, row_table: Tensor, column_table: Tensor) -> Tensor:
     """Softmax attention (N, h, w, C), some rows of queries at a time. For inference: no gradients."""
-    number, height, width, _ = query.shape
-    grids, rows = _parts(number, height, width)
     result = query.new_empty(query.shape)
-    buffer = query.new_empty(grids, rows, width, height, width)
-    for start in range(0, number, grids):
-        some = slice(start, start + grids)
-        keys, values = key[some].flatten(1, 2).contiguous(), value[some].flatten(1, 2).contiguous()
-        row_bias, column_bias = position_biases(query[some], row_table, column_table)
-        for top in range(0, height, rows):
-            these = slice(top, top + rows)
-            part = query[some, these]
-            shares = _shares(part, keys, row_bias[:, these], column_bias[:, these], buffer)
+    for some, _, values, parts in _grids(query, key, value, row_table, column_table):
+        for these, part, shares in parts:
             result[some, these] = products(shares, values.mT).view(part.shape)
     return result
 
@@ -75,23 +67,16 @@ def _gradients_in_parts(
     By the chain rule through a softmax, as in FlashAttention (arXiv 2205.14135, appendix B): of shares P = softmax(S)
     and their gradient dP, dS = P (dP - D), where D sums the products of the result and its gradient over channels.
     """
-    number, height, width, channels = query.shape
+    _, height, width, channels = query.shape
     scale = channels**-0.5
     total = torch.promote_types(query.dtype, torch.float32)
-    grids, rows = _parts(number, height, width)
     offset = (gradient * attended).sum(-1, keepdim=True)  # D, (N, h, w, 1)
     to_query, to_key, to_value = (torch.empty_like(query, memory_format=torch.contiguous_format) for _ in range(3))
     to_rows, to_columns = torch.zeros_like(row_table, dtype=total), torch.zeros_like(column_table, dtype=total)
-    buffer = query.new_empty(grids, rows, width, height, width)
-    for start in range(0, number, grids):
-        some = slice(start, start + grids)
-        keys, values = key[some].flatten(1, 2).contiguous(), value[some].flatten(1, 2).contiguous()
-        row_bias, column_bias = position_biases(query[some], row_table, column_table)
+    for some, keys, values, parts in _grids(query, key, value, row_table, column_table):
         to_keys, to_values = torch.zeros_like(keys, dtype=total), torch.zeros_like(values, dtype=total)
-        for top in range(0, height, rows):
-            these = slice(top, top + rows)
-            part, arrived = query[some, these], gradient[some, these].flatten(1, 2).contiguous()
-            shares = _shares(part, keys, row_bias[:, these], column_bias[:, these], buffer)
+        for these, part, shares in parts:
+            arrived = gradient[some, these].flatten(1, 2).contiguous()
             to_values += shares.mT @ arrived
             to_scores = products(arrived, values).sub_(offset[some, these].flatten(1, 2)).mul_(shares)
             to_keys += to_scores.mT @ (scale * part.flatten(1, 2))
@@ -114,10 +99,29 @@ def position_biases(query: Tensor, row_table: Tensor, column_table: Tensor) -> t
     return row_bias, torch.einsum("nhwc,wkc->nhwk", query, column_table)
 
 
-def _parts(number: int, height: int, width: int) -> tuple[int, int]:
-    """Of N grids, how many at a time, and how many rows of their queries."""
+def _grids(
+    query: Tensor, key: Tensor, value: Tensor, row_table: Tensor, column_table: Tensor
+) -> Iterator[tuple[slice, Tensor, Tensor, Iterator[tuple[slice, Tensor, Tensor]]]]:
+    """Some grids at a time: which of N, their keys and values (n, L, C), and parts of their queries.
+
+    Each part: which rows, their queries (n, r, w, C) and their shares (n, r w, L), in a buffer that the next takes.
+    """
+    number, height, width, _ = query.shape
     rows = max(1, min(height, SCORES_AT_ONCE // (width * height * width)))
-    return min(number, max(1, SCORES_AT_ONCE // (rows * width * height * width))), rows
+    grids = min(number, max(1, SCORES_AT_ONCE // (rows * width * height * width)))
+    buffer = query.new_empty(grids, rows, width, height, width)
+
+    def parts(queries: Tensor, keys: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        row_bias, column_bias = position_biases(queries, row_table, column_table)
+        for top in range(0, height, rows):
+            these = slice(top, top + rows)
+            part = queries[:, these]
+            yield these, part, _shares(part, keys, row_bias[:, these], column_bias[:, these], buffer)
+
+    for start in range(0, number, grids):
+        some = slice(start, start + grids)
+        keys, values = key[some].flatten(1, 2).contiguous(), value[some].flatten(1, 2).contiguous()
+        yield some, keys, values, parts(query[some], keys)
 
 
 def _shares(part: Tensor, keys: Tensor, row_bias: Tensor, column_bias: Tensor, buffer: Tensor) -> Tensor:

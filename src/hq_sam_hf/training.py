@@ -6,7 +6,6 @@ Run as `hq-sam train config.yaml` or `accelerate launch -m hq_sam_hf.training co
 import argparse
 import logging
 import math
-import os
 import shutil
 import signal
 import sys
@@ -355,7 +354,8 @@ def _batches(samples: TrainingSamples, batches: StepBatches, num_workers: int) -
 
 
 def _outlive_the_step(_: int) -> None:
-    """Let a process that loads data go on for a while when told to end, as schedulers tell all processes of a job."""
+    """Let a process that loads data go on for the step when all processes of a run are told to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "alarm"):  # which ends the process; there is none on Windows, nor are such signals
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
 
@@ -383,11 +383,9 @@ class _Told:
 @contextmanager
 def _watching_for_stop() -> Iterator[_Told]:
     """Within the block SIGTERM and Ctrl-C set a flag that the loop looks at after each step; a second Ctrl-C stops."""
-    told, owner = _Told(), os.getpid()
+    told = _Told()
 
     def note(number: int, _: object) -> None:
-        if os.getpid() != owner:  # in a process that loads data, which goes on for the step
-            return
         told.is_set = True
         if number == signal.SIGINT:
             told.code = 128 + signal.SIGINT  # as shells have it, so that `train && evaluate` stops
