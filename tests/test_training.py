@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,12 @@ def test_a_second_interrupt_stops_at_once(base, tmp_path, monkeypatch):
         train(small_run(base, tmp_path / "run", save_steps=100))
     assert not list((tmp_path / "run" / "checkpoints").glob("step-*"))
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_run_in_a_thread_is_the_same(base, whole, tmp_path):
+    with ThreadPoolExecutor() as threads:  # signals can be watched in the main one alone
+        threads.submit(train, small_run(base, tmp_path / "run")).result()
+    equal_weights(tmp_path / "run", whole)
 
 
 def test_accumulation_divides_a_step(base, whole, tmp_path):

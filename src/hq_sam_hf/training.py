@@ -9,6 +9,7 @@ import math
 import shutil
 import signal
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -382,8 +383,14 @@ class _Told:
 
 @contextmanager
 def _watching_for_stop() -> Iterator[_Told]:
-    """Within the block SIGTERM and Ctrl-C set a flag that the loop looks at after each step; a second Ctrl-C stops."""
+    """Within the block SIGTERM and Ctrl-C set a flag that the loop looks at after each step; a second Ctrl-C stops.
+
+    In a thread, where Python lets nobody watch for signals, they do what they did before.
+    """
     told = _Told()
+    if threading.current_thread() is not threading.main_thread():
+        yield told
+        return
 
     def note(number: int, _: object) -> None:
         told.is_set = True
