@@ -1,3 +1,4 @@
+import itertools
 import subprocess
 import sys
 from collections import Counter
@@ -19,6 +20,7 @@ from hq_sam_hf.scenes import (
     trained_families,
 )
 from hq_sam_hf.scenes import scene as scene_module
+from hq_sam_hf.scenes.crowds import crowd
 from hq_sam_hf.scenes.objects import pose
 from hq_sam_hf.scenes.sketch import Part, Sketch, draw, warp
 
@@ -159,6 +161,7 @@ def test_recolouring_an_object_changes_exactly_its_mask(monkeypatch, materials):
         monkeypatch.setattr(scene_module, step, lambda rng, image: image)
     monkeypatch.setattr(scene_module, "boundary_contrast", lambda image, mask: 99.0)  # the first attempt is taken
     monkeypatch.setattr(scene_module, "GREY", 0)
+    monkeypatch.setattr(scene_module, "PARTS", 0)  # which cover some of their host
     dress = scene_module.dress
 
     def scene_with_negative_of(repainted, seed):
@@ -191,8 +194,8 @@ def test_in_front_hides_behind(monkeypatch):
     """Two objects of known order: the front one keeps its drawing, the one behind loses what is hidden."""
     drawings = []
 
-    def remembered(rng, family, h, w):
-        drawings.append(pose(rng, family, h, w))
+    def remembered(*arguments):
+        drawings.append(pose(*arguments))
         return drawings[-1]
 
     monkeypatch.setattr(scene_module, "pose", remembered)
@@ -211,6 +214,29 @@ def test_in_front_hides_behind(monkeypatch):
         assert masks[0].sum() >= 0.5 * behind.sum()
         overlaps += bool((behind * front).any())
     assert overlaps >= 3
+
+
+def test_a_part_of_an_object_has_a_mask_of_its_own_and_belongs_to_its_host_too(monkeypatch):
+    monkeypatch.setattr(scene_module, "PARTS", 1)
+    pairs = 0
+    for i in range(40):
+        s = generate_scene(23, 128, key=(i,), materials="printed")
+        for one, other in itertools.combinations(s.masks, 2):
+            if ((one > 0.6) & (other > 0.6)).any():  # not just two soft edges
+                part, host = sorted((one, other), key=np.sum)
+                assert (part - host).clip(0).sum() <= 0.05 * part.sum()
+                pairs += 1
+    assert pairs >= 15
+
+
+def test_a_crowd_covers_some_of_a_picture():
+    covered = []
+    for seed in range(30):
+        image = np.full((96, 128, 3), 128, np.float32)
+        crowd(np.random.default_rng(seed), image, trained_families())
+        covered.append((np.abs(image - 128).max(axis=2) > 4).mean())
+        assert image.shape == (96, 128, 3)
+    assert 0.2 < np.median(covered) < 0.95
 
 
 @pytest.mark.parametrize("materials", ["one", "several", "printed"])

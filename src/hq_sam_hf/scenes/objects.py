@@ -13,7 +13,9 @@ from .textures import noise, paint, random_pattern, tilt
 
 ObjectMaterials = Literal["one", "several", "printed"]
 
+LEAST_PIXELS = 24.0
 SIZES = {"solid": (0.2, 0.7), "thin": (0.45, 0.95)}  # the longer side of the object as a share of the picture's
+PRINTED_SIZES = {**SIZES, "solid": (0.12, 0.9)}
 SEVERAL = {"solid": 0.7, "thin": 0.3}  # how often an object has several materials where it may
 PRINTED = 0.8  # how often a solid object has prints where it may
 
@@ -28,7 +30,7 @@ class SceneObject:
     opacity: np.ndarray
 
 
-def pose(rng: np.random.Generator, family: str, h: int, w: int) -> Drawing | None:
+def pose(rng: np.random.Generator, family: str, h: int, w: int, materials: ObjectMaterials = "one") -> Drawing | None:
     """Draw an instance of the family with random parameters, turn, slant, size and place; None if mostly outside."""
     sketch = sketch_of(family, rng)
     turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.35 else rng.normal(0, 0.25)
@@ -36,13 +38,13 @@ def pose(rng: np.random.Generator, family: str, h: int, w: int) -> Drawing | Non
     shear, stretch = rng.normal(0, 0.12), rng.uniform(0.85, 1.2)
     c, s = np.cos(turn), np.sin(turn)
     matrix = np.array([[c, -s], [s, c]]) @ np.array([[flip * stretch, shear], [0, 1 / stretch]])
-    low, high = SIZES[GROUPS[family]]
+    low, high = (PRINTED_SIZES if materials == "printed" else SIZES)[GROUPS[family]]
     radius = rng.uniform(low, high) * max(h, w) / 2
     # Anywhere that leaves most of the object in the frame; large ones near the middle.
     room = np.maximum(np.array([w, h]) / 2 - 0.8 * radius, 0.03 * max(h, w))
     centre = np.array([w, h]) / 2 + rng.uniform(-1, 1, 2) * room
     drawing = draw(warp(sketch, matrix, rng.uniform(-0.2, 0.2, 2), radius, centre), h, w)
-    if drawing is None or drawing.inside < 0.6:
+    if drawing is None or drawing.inside < 0.6 or drawing.coverage.sum() < LEAST_PIXELS:
         return None
     return drawing
 
@@ -70,6 +72,12 @@ def dress(
     if rng.random() < 0.15:  # cloth or glass: a little of the ground shows through
         opacity = coverage * np.float32(rng.uniform(0.8, 0.95))
     return SceneObject(family, drawing, colours, opacity)
+
+
+def lay(image: np.ndarray, thing: SceneObject) -> None:
+    """Put an object on the picture (H, W, 3), in place."""
+    ground = image[thing.drawing.window]
+    ground += thing.opacity[..., None] * (thing.colours - ground)
 
 
 def _texture(rng: np.random.Generator, drawing: Drawing, solid: bool) -> np.ndarray:
@@ -108,4 +116,4 @@ def cast_shadow(rng: np.random.Generator, image: np.ndarray, drawing: Drawing) -
     under *= 1 - shadow[: under.shape[0], : under.shape[1], None]
 
 
-__all__ = ["ObjectMaterials", "SceneObject", "cast_shadow", "dress", "pose"]
+__all__ = ["LEAST_PIXELS", "ObjectMaterials", "SceneObject", "cast_shadow", "dress", "lay", "pose"]

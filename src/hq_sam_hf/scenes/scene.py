@@ -10,16 +10,20 @@ from . import solid_nature, solid_shapes, solid_things, thin_nature, thin_struct
 from .background import random_background
 from .camera import blur, develop, light
 from .contrast import EYE, boundary_contrast
+from .crowds import crowd, part_of
 from .families import FAMILIES, GROUPS, Group, trained_families
-from .objects import ObjectMaterials, SceneObject, cast_shadow, dress, pose
+from .objects import LEAST_PIXELS, ObjectMaterials, SceneObject, cast_shadow, dress, lay, pose
+from .sketch import Drawing
 
 SMALLEST_PICTURE = 64
 OBJECT_COUNTS = (0.35, 0.3, 0.2, 0.15)  # how often one to four objects are tried; some find no place
 LEAST_VISIBLE = 0.5  # the share of an object's pixels that later objects must leave visible
-LEAST_PIXELS = 24.0
 CONTRAST_FLOOR = 24.0  # `boundary_contrast` of every object, before noise and JPEG
 ATTEMPTS = 12
 GREY = 0.12  # how often a scene of several or printed materials is a black and white picture
+THIN: dict[ObjectMaterials, float] = {"one": 0.5, "several": 0.5, "printed": 0.3}  # how often an object is a thin one
+CROWDED = 0.6  # how often there is a crowd where there may be
+PARTS = 0.7  # how often a solid object has a part with a mask of its own where it may
 
 Materials = Literal[ObjectMaterials, "mixed", "all"]
 MADE_OF: dict[Materials, tuple[ObjectMaterials, ...]] = {
@@ -37,7 +41,7 @@ class Scene:
 
     image: RGB uint8 (H, W, 3).
     masks: float32 (N, H, W) in [0, 1], one per object: how much of each pixel shows it. Where one object hides
-        another, the pixels belong to the one in front.
+        another, the pixels belong to the one in front; where one is part of another, to both.
     families: the family of each object.
     groups: "solid" or "thin" for each object.
 
@@ -70,8 +74,9 @@ def generate_scene(
         key: a path below the seed, such as (split, index); every key is a scene of its own.
         materials: "one", where an object has one colour under its pattern and shading; "several", where most have
             parts, rims, bands or spots in other colours, backgrounds are richer, and some pictures are grey; or
-            "printed", where most solid ones also bear figures, rings, fields or reliefs, shade and glints. "mixed"
-            makes every scene one of the first two, "all" one of the three, all alike likely.
+            "printed", where most solid ones also bear figures, rings, fields or reliefs, shade and glints, some of
+            them another object, which has a mask of its own, and most pictures are crowded with further objects
+            without masks. "mixed" makes every scene one of the first two, "all" one of the three, all alike likely.
     """
     check_materials(materials)
     if size < SMALLEST_PICTURE:
@@ -119,37 +124,45 @@ def _compose(
 ) -> tuple[np.ndarray, list[SceneObject], list[np.ndarray]]:
     """Lay objects on a background: the picture as float32 (H, W, 3), the objects and their visible masks (H, W)."""
     image = random_background(rng, size, size, several=materials != "one").clip(0, 255).astype(np.float32)
+    if materials == "printed" and rng.random() < CROWDED:
+        crowd(rng, image, families)
     objects: list[SceneObject] = []
     masks: list[np.ndarray] = []
     whole: list[float] = []
-    for _ in range(1 + int(rng.choice(len(OBJECT_COUNTS), p=OBJECT_COUNTS))):
-        family = _choose(rng, families)
-        drawing = pose(rng, family, size, size)
-        if drawing is None or drawing.coverage.sum() < LEAST_PIXELS:
-            continue
-        hidden = 1 - drawing.coverage
-        left = [float(mask.sum() - (mask[drawing.window] * drawing.coverage).sum()) for mask in masks]
-        if any(pixels < max(LEAST_VISIBLE * all_pixels, LEAST_PIXELS) for pixels, all_pixels in zip(left, whole)):
-            continue
-        if rng.random() < 0.4:
-            cast_shadow(rng, image, drawing)
+
+    def add(family: str, drawing: Drawing, behind: list[np.ndarray]) -> None:
+        for mask in behind:
+            mask[drawing.window] *= 1 - drawing.coverage
         thing = dress(rng, family, drawing, image, materials)
-        ground = image[drawing.window]
-        ground += thing.opacity[..., None] * (thing.colours - ground)
-        for mask in masks:
-            mask[drawing.window] *= hidden
+        lay(image, thing)
         mask = np.zeros((size, size), dtype=np.float32)
         mask[drawing.window] = drawing.coverage
         objects.append(thing)
         masks.append(mask)
         whole.append(float(drawing.coverage.sum()))
+
+    for _ in range(1 + int(rng.choice(len(OBJECT_COUNTS), p=OBJECT_COUNTS))):
+        family = _choose(rng, families, THIN[materials])
+        drawing = pose(rng, family, size, size, materials)
+        if drawing is None:
+            continue
+        left = [float(mask.sum() - (mask[drawing.window] * drawing.coverage).sum()) for mask in masks]
+        if any(pixels < max(LEAST_VISIBLE * all_pixels, LEAST_PIXELS) for pixels, all_pixels in zip(left, whole)):
+            continue
+        if rng.random() < 0.4:
+            cast_shadow(rng, image, drawing)
+        add(family, drawing, masks)
+        if materials == "printed" and GROUPS[family] == "solid" and rng.random() < PARTS:
+            part = part_of(rng, drawing, image, families)
+            if part is not None:
+                add(*part, behind=masks[:-1])
     if materials != "one" and rng.random() < GREY:
         image = np.repeat((image @ EYE)[..., None], 3, axis=2)
     return image, objects, masks
 
 
-def _choose(rng: np.random.Generator, families: tuple[str, ...]) -> str:
-    group = "thin" if rng.random() < 0.5 else "solid"
+def _choose(rng: np.random.Generator, families: tuple[str, ...], thin: float) -> str:
+    group = "thin" if rng.random() < thin else "solid"
     pool = [family for family in families if GROUPS[family] == group] or families
     return pool[rng.integers(len(pool))]
 
