@@ -31,7 +31,7 @@ MADE_OF: dict[Materials, tuple[ObjectMaterials, ...]] = {
     "several": ("several",),
     "printed": ("printed",),
     "mixed": ("several", "one"),
-    "all": ("one", "several", "printed"),
+    "all": ("one", "several", "printed", "printed"),
 }
 
 
@@ -76,7 +76,8 @@ def generate_scene(
             parts, rims, bands or spots in other colours, backgrounds are richer, and some pictures are grey; or
             "printed", where most solid ones also bear figures, rings, fields or reliefs, shade and glints, some of
             them another object, which has a mask of its own, and most pictures are crowded with further objects
-            without masks. "mixed" makes every scene one of the first two, "all" one of the three, all alike likely.
+            without masks. "mixed" makes every scene one of the first two, alike likely; "all" half of them printed and
+            a quarter each of the others.
     """
     check_materials(materials)
     if size < SMALLEST_PICTURE:
