@@ -51,8 +51,8 @@ def test_boxes_reach_the_gates(box_figures):
 
 def test_the_hq_mask_has_better_boundaries_than_sam(box_figures):
     gain = {group: box_figures[f"box/hq{group}"][1] - box_figures[f"box/sam{group}"][1] for group in ("", "/thin")}
-    assert gain[""] > 7
-    assert gain["/thin"] > 9.5
+    assert gain[""] > 6.5
+    assert gain["/thin"] > 8.5
 
 
 def drop_the_early_feature(model, monkeypatch):
@@ -168,4 +168,4 @@ def test_clear_objects_of_real_photos(nano):
             masks, _, _ = predictor.predict(boxes=one.box, hq_token_only=True)
             ious[f"{one.photo}/{one.name}"] = float(mask_iou(masks[0], one.mask))
     assert ious.keys() == CLEAR
-    assert min(ious.values()) > 0.6, ious
+    assert min(ious.values()) > 0.65, ious

@@ -36,8 +36,8 @@ FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
 # A quarter of the generator's usual points, for a visitor who waits; and less strict, as small models are less sure.
 AUTOMATIC_OPTIONS: Mapping[str, Any] = {
     "points_per_side": 16,
-    "pred_iou_thresh": 0.5,
-    "stability_score_thresh": 0.8,
+    "pred_iou_thresh": 0.4,
+    "stability_score_thresh": 0.7,
 }
 
 
