@@ -33,6 +33,7 @@ it works at once and offline. It shows the paper's idea in miniature; for real w
 
 It knows edges, not things: objects that blend into their surroundings, textured or crowded photos, and objects of many
 parts come out wrong or in pieces. Its scores are rough. A single click is often taken for another part than was meant.
+The HQ mask is better than SAM's on drawings; on photos SAM's is (docs/nano.md).
 
 ## Figures
 
