@@ -1,5 +1,6 @@
 import gc
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the network
@@ -25,3 +26,11 @@ def photo_path() -> Path:
 def photo(photo_path: Path) -> Image.Image:
     """The sample photo, RGB, 600 x 400."""
     return Image.open(photo_path).convert("RGB")
+
+
+@pytest.fixture
+def with_ctrl_c():
+    """As in the foreground, whatever runs these tests: what scripts start in the background ignores Ctrl-C."""
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, earlier)

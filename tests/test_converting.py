@@ -399,6 +399,7 @@ converting.convert(*sys.argv[1:3], max_shard_size="200KB", overwrite=True)
 
 
 @pytest.mark.slow  # starts processes that import torch and transformers
+@pytest.mark.usefixtures("with_ctrl_c")
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT], ids=["kill", "ctrl-c"])
 def test_a_killed_converter_leaves_the_destination_as_it_was(sent, work):
     convert("hq.pth", "ours")

@@ -141,14 +141,6 @@ def test_fields_beyond_the_recipe_resume_exactly_too(base, tmp_path):
     equal_weights(tmp_path / "run", tmp_path / "whole")
 
 
-@pytest.fixture
-def with_ctrl_c():
-    """As in the foreground, whatever runs these tests."""
-    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, earlier)
-
-
 @pytest.mark.usefixtures("with_ctrl_c")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("workers", [0, 1])
