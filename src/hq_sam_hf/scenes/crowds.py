@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageFilter
 
-from .families import GROUPS, sketch_of
+from .families import choose_family, sketch_of
 from .objects import LEAST_PIXELS, dress, lay
-from .sketch import Drawing, draw, warp
+from .sketch import Drawing, draw, rotation, warp
 
 CROWD = (2, 12)  # how many are tried, the upper end not included
 LARGEST = 1.4  # the longer side of one of a crowd as a share of the picture's
@@ -61,10 +61,8 @@ def _any_solid(
     size: tuple[int, ...],
 ) -> tuple[str, Drawing | None]:
     """A family and a drawing of it, None where too little of it is in the picture."""
-    pool = [family for family in families if GROUPS[family] == "solid"] or list(families)
-    family = pool[rng.integers(len(pool))]
-    c, s = np.cos(turn), np.sin(turn)
-    parts = warp(sketch_of(family, rng), np.array([[c, -s], [s, c]]), rng.uniform(-0.2, 0.2, 2), radius, centre)
+    family = choose_family(rng, families, "solid")
+    parts = warp(sketch_of(family, rng), rotation(turn), rng.uniform(-0.2, 0.2, 2), radius, centre)
     drawing = draw(parts, *size)
     return family, None if drawing is None or drawing.coverage.sum() < LEAST_PIXELS else drawing
 

@@ -1,6 +1,6 @@
 """The families of objects: how each is registered, and which are kept from training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -39,9 +39,26 @@ def sketch_of(family: str, rng: np.random.Generator) -> Sketch:
     return sketch
 
 
+def choose_family(rng: np.random.Generator, families: Sequence[str], group: Group) -> str:
+    """One of the families that are of the group; of all, where none is."""
+    pool = [family for family in families if GROUPS[family] == group] or list(families)
+    return pool[rng.integers(len(pool))]
+
+
 def trained_families() -> tuple[str, ...]:
     """The families of training and validation scenes: all but `HELD_OUT`, sorted."""
     return tuple(sorted(FAMILIES.keys() - set(HELD_OUT)))
 
 
-__all__ = ["FAMILIES", "GROUPS", "HELD_OUT", "Draw", "Group", "sketch_of", "solid", "thin", "trained_families"]
+__all__ = [
+    "FAMILIES",
+    "GROUPS",
+    "HELD_OUT",
+    "Draw",
+    "Group",
+    "choose_family",
+    "sketch_of",
+    "solid",
+    "thin",
+    "trained_families",
+]

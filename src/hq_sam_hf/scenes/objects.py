@@ -8,7 +8,7 @@ import numpy as np
 from .families import GROUPS, sketch_of
 from .materials import blurred, several_materials, standing_out
 from .prints import printed
-from .sketch import Drawing, draw, warp
+from .sketch import Drawing, draw, rotation, warp
 from .textures import noise, paint, random_pattern, tilt
 
 ObjectMaterials = Literal["one", "several", "printed"]
@@ -36,8 +36,7 @@ def pose(rng: np.random.Generator, family: str, h: int, w: int, materials: Objec
     turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.35 else rng.normal(0, 0.25)
     flip = -1 if rng.random() < 0.5 else 1
     shear, stretch = rng.normal(0, 0.12), rng.uniform(0.85, 1.2)
-    c, s = np.cos(turn), np.sin(turn)
-    matrix = np.array([[c, -s], [s, c]]) @ np.array([[flip * stretch, shear], [0, 1 / stretch]])
+    matrix = rotation(turn) @ np.array([[flip * stretch, shear], [0, 1 / stretch]])
     low, high = (PRINTED_SIZES if materials == "printed" else SIZES)[GROUPS[family]]
     radius = rng.uniform(low, high) * max(h, w) / 2
     # Anywhere that leaves most of the object in the frame; large ones near the middle.

@@ -9,7 +9,7 @@ import numpy as np
 
 from .families import sketch_of, trained_families
 from .materials import core, elliptic_distance, with_glint
-from .sketch import Drawing, draw, warp
+from .sketch import Drawing, draw, rotation, warp
 from .textures import coordinates, noise, random_colour, random_pattern, tilt
 
 # (rng, drawing, colours, ground) to colours; colours and ground are RGB float32 (h, w, 3) of 0 to 255.
@@ -43,9 +43,8 @@ def figures(rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, gro
     for _ in range(rng.integers(1, 7)):
         sketch = sketch_of(names[rng.integers(len(names))], rng)
         angle = rng.uniform(-np.pi, np.pi)
-        c, s = np.cos(angle), np.sin(angle)
         centre = inside[rng.integers(len(inside))][::-1] if len(inside) else np.array([w, h]) / 2
-        parts = warp(sketch, np.array([[c, -s], [s, c]]), np.zeros(2), rng.uniform(0.08, 0.4) * max(h, w), centre)
+        parts = warp(sketch, rotation(angle), np.zeros(2), rng.uniform(0.08, 0.4) * max(h, w), centre)
         figure = draw(parts, h, w)
         if figure is not None:
             under = colours[figure.window]

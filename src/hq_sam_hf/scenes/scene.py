@@ -11,7 +11,7 @@ from .background import random_background
 from .camera import blur, develop, light
 from .contrast import EYE, boundary_contrast
 from .crowds import crowd, part_of
-from .families import FAMILIES, GROUPS, Group, trained_families
+from .families import FAMILIES, GROUPS, Group, choose_family, trained_families
 from .objects import LEAST_PIXELS, ObjectMaterials, SceneObject, cast_shadow, dress, lay, pose
 from .sketch import Drawing
 
@@ -143,7 +143,7 @@ def _compose(
         whole.append(float(drawing.coverage.sum()))
 
     for _ in range(1 + int(rng.choice(len(OBJECT_COUNTS), p=OBJECT_COUNTS))):
-        family = _choose(rng, families, THIN[materials])
+        family = choose_family(rng, families, "thin" if rng.random() < THIN[materials] else "solid")
         drawing = pose(rng, family, size, size, materials)
         if drawing is None:
             continue
@@ -160,12 +160,6 @@ def _compose(
     if materials != "one" and rng.random() < GREY:
         image = np.repeat((image @ EYE)[..., None], 3, axis=2)
     return image, objects, masks
-
-
-def _choose(rng: np.random.Generator, families: tuple[str, ...], thin: float) -> str:
-    group = "thin" if rng.random() < thin else "solid"
-    pool = [family for family in families if GROUPS[family] == group] or families
-    return pool[rng.integers(len(pool))]
 
 
 __all__ = ["CONTRAST_FLOOR", "Materials", "Scene", "check_materials", "generate_scene"]

@@ -105,6 +105,12 @@ def mirror(right: Points) -> np.ndarray:
     return np.concatenate([right, right[::-1] * [-1, 1]])
 
 
+def rotation(angle: float) -> np.ndarray:
+    """The matrix (2, 2) that turns by an angle in radians, from x towards y."""
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, -s], [s, c]])
+
+
 def warp(sketch: Sketch, matrix: np.ndarray, perspective: np.ndarray, radius: float, centre: np.ndarray) -> list[Part]:
     """The parts in pixels: turned and sheared by `matrix` (2, 2), tilted by `perspective` (2,), fitted to the picture.
 
@@ -200,4 +206,4 @@ def _ribbon(points: np.ndarray, widths: np.ndarray) -> np.ndarray:
     return np.concatenate([points + side, (points - side)[::-1]])
 
 
-__all__ = ["Drawing", "Part", "Points", "Sketch", "arc", "draw", "mirror", "smooth", "warp"]
+__all__ = ["Drawing", "Part", "Points", "Sketch", "arc", "draw", "mirror", "rotation", "smooth", "warp"]
