@@ -186,6 +186,27 @@ def test_a_fresh_head_on_an_original_sam_file(arch, tmp_path):
     assert not torch.equal(heads[0], heads[2])
 
 
+def test_a_fresh_head_may_begin_as_sams_mask(tmp_path):
+    """The sign of its logits is SAM's everywhere, for any picture and prompt."""
+    torch.save(plain_sam(pair(WIDE)[0].state_dict()), tmp_path / "sam.pth")
+    model = HQSamModel.from_sam_pretrained(tmp_path / "sam.pth", hq_init="sam")
+    generator = torch.Generator().manual_seed(0)
+    inputs = {
+        "pixel_values": torch.randn(1, 3, WIDE.image, WIDE.image, generator=generator),
+        "input_boxes": torch.tensor([[[10.0, 12, 50, 40], [3, 30, 60, 60]]]),
+        "multimask_output": False,
+    }
+    with torch.no_grad():
+        hq = model(**inputs, hq_token_only=True).pred_masks
+        sam = model(**inputs).pred_masks - hq
+    clear = sam.abs() > 1e-4
+    assert clear.float().mean() > 0.99
+    assert 0.01 < (sam > 0).float().mean() < 0.99
+    assert torch.equal(hq[clear] > 0, sam[clear] > 0)
+    with pytest.raises(ValueError, match="`hq_init` must be one of random, sam, got 'zero'"):
+        HQSamModel.from_sam_pretrained(tmp_path / "sam.pth", hq_init="zero")
+
+
 def test_the_wrong_call_names_the_right_one(tmp_path):
     sam, model = pair(SMALL)
     model.save_pretrained(tmp_path / "hq")

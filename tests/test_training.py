@@ -328,6 +328,7 @@ def test_sharded_training_is_refused(base, tmp_path, monkeypatch, variable, name
             {"model": None, "architecture": {"encoder": {}}, "train": "sam"},
             "fields of HQSamConfig, got 'encoder'. Known are vision_config, ",
         ),
+        ({"hq_init": "sam"}, "`hq_init` must be left out for .*, which has an HQ head"),
         ({"trackers": ["comet_ml"]}, "`trackers` names comet_ml, which is not installed"),
         ({"trackers": ["tensorbord"]}, "tensorbord. Choose between"),
         ({"precision": "fp16"}, "`precision: fp16` needs a GPU"),
@@ -410,8 +411,12 @@ def test_a_sam_from_scratch_becomes_a_base(tmp_path):
     model = HQSamModel.from_sam_pretrained(final)
     assert model.config.mask_decoder_config.hidden_size == 32
     assert model.config.vision_config.patch_size == 8
-    again = train(small_run(final, tmp_path / "head", epochs=1))
-    assert HQSamModel.from_pretrained(again)
+    random, as_sam = (
+        train(small_run(final, tmp_path / hq_init, epochs=1, hq_init=hq_init)) for hq_init in ("random", "sam")
+    )
+    tokens = {path: HQSamModel.from_pretrained(path).mask_decoder for path in (random, as_sam)}
+    distance = {path: (one.hq_token.weight - one.mask_tokens.weight[:1]).abs().max() for path, one in tokens.items()}
+    assert distance[as_sam] < 0.01 < distance[random]  # four steps of 0.001 from SAM's token, and from elsewhere
 
 
 VALIDATION = {"kind": "scenes", "count": 12, "size": 64}

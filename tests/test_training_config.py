@@ -37,6 +37,8 @@ def test_a_file_with_overrides(tmp_path):
         ({"learning_rate": "fast"}, "`learning_rate` must be a number, got 'fast'"),
         ({"scales": [2.0, 1.0]}, r"`scales` must be \[low, high\]"),
         ({"train": "everything"}, "`train` must be one of hq_head"),
+        ({"hq_init": "zeros"}, "`hq_init` must be one of random, sam, got 'zeros'"),
+        ({"hq_init": "sam", "train": "sam_decoder"}, "`hq_init` must be 'random' for `train: sam_decoder`"),
         ({"prompts": ["box", "text"]}, r"`prompts` must be among \['box', 'mask', 'point', 'points'\]"),
         ({"precision": "int8"}, "`precision` must be one of fp32, bf16, fp16"),
         ({"model": None}, "`model` must be given, or else `architecture`"),

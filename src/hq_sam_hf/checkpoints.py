@@ -18,6 +18,9 @@ HQ_HEAD_MODULES = (
     "mask_conv2",
 )
 
+# How they may begin on a plain SAM: as in the paper, or such that the HQ mask is SAM's own.
+HQ_INITS = ("random", "sam")
+
 # Prefixes in the original repository (SysCV/sam-hq) and here. {n} stands for a number, the rest of a key is kept.
 ORIGINAL_PREFIXES = (
     ("image_encoder.pos_embed", "vision_encoder.pos_embed"),
@@ -155,4 +158,4 @@ def _mlp_to_original(name: str, names: list[str]) -> str | None:
     return f"{module}layers.{index}.{match[3]}"
 
 
-__all__ = ["HQ_HEAD_MODULES", "keys_from_original", "keys_to_original"]
+__all__ = ["HQ_HEAD_MODULES", "HQ_INITS", "keys_from_original", "keys_to_original"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
-from .checkpoints import HQ_HEAD_MODULES
+from .checkpoints import HQ_HEAD_MODULES, HQ_INITS
 from .files import write_atomically
 from .layouts import Checkpoint, derive_config, is_hq_key, read_checkpoint, warn_about_nan
 from .modeling_vision_encoder import init_like_pytorch
@@ -73,13 +73,22 @@ class HQSamLoading(PreTrainedModel):
 
     @classmethod
     def from_sam_pretrained(
-        cls, pretrained_model_name_or_path: str | os.PathLike, image_size: int | None = None, **kwargs: Any
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        image_size: int | None = None,
+        hq_init: str = "random",
+        **kwargs: Any,
     ) -> Any:
-        """Start a fresh HQ head on a plain SAM, with PyTorch's random initialisation (`torch.manual_seed` fixes it).
+        """Start a fresh HQ head on a plain SAM.
+
+        hq_init: "random", as in the paper, with PyTorch's initialisation (`torch.manual_seed` fixes it); "sam", such
+            that the HQ mask begins as SAM's single mask, for short training or few pictures.
 
         Takes what `from_pretrained` takes, in the layout of transformers' SamModel (facebook/sam-vit-base and so on),
         or the original .pth of SAM or MobileSAM. Raises ValueError for a checkpoint that already has an HQ head.
         """
+        if hq_init not in HQ_INITS:
+            raise ValueError(f"`hq_init` must be one of {', '.join(HQ_INITS)}, got {hq_init!r}.")
         source = pretrained_model_name_or_path
         file = find_file(source, **{name: kwargs.get(name) for name in _HUB_ARGUMENTS})
         if file is not None:
@@ -90,6 +99,8 @@ class HQSamLoading(PreTrainedModel):
             if not any(map(is_hq_key, missing)):
                 raise ValueError(_has_head_already(source))
             _refuse_misfit(source, {key for key in missing if not is_hq_key(key)}, info["unexpected_keys"])
+        if hq_init == "sam":
+            model.mask_decoder.start_hq_mask_from_sam()
         if image_size is not None:
             model.resize_image(image_size)
         return model

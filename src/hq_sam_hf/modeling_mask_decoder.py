@@ -7,6 +7,8 @@ Letters in shapes: B images, P prompts each, N = B P; M masks per prompt; T toke
 L = h w; c = C / 8 channels of the features that masks are read from.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -51,6 +53,27 @@ class HQSamMaskDecoder(nn.Module):
         self.mask_conv1 = nn.Conv2d(width // 8, width // 4, kernel_size=3, padding=1)
         self.mask_norm = SamLayerNorm(width // 4, data_format="channels_first")
         self.mask_conv2 = nn.Conv2d(width // 4, width // 8, kernel_size=3, padding=1)
+
+    @torch.no_grad()
+    def start_hq_mask_from_sam(self) -> None:
+        """Set the HQ head such that the HQ mask has the signs of SAM's single mask, from which training goes on.
+
+        The token and its network become copies of SAM's. The image's part of the HQ feature becomes zero, and the
+        refinement of SAM's features x (c) becomes x / rms(x): the first convolution gives [x, -x], whose mean is zero,
+        so that the norm divides by rms(x), and GELU(x) - GELU(-x) = x. The paper starts from random weights.
+        """
+        self.hq_token.weight.copy_(self.mask_tokens.weight[:1])
+        self.hq_mask_mlp.load_state_dict(self.output_hypernetworks_mlps[0].state_dict())
+        zeroed: list[Any] = [self.compress_vit_conv2, self.encoder_conv2, self.mask_conv1, self.mask_conv2]
+        for convolution in zeroed:
+            nn.init.zeros_(convolution.weight)
+            nn.init.zeros_(convolution.bias)
+        for norm in (self.compress_vit_norm, self.encoder_norm, self.mask_norm):
+            nn.init.ones_(norm.weight)
+            nn.init.zeros_(norm.bias)
+        same = torch.eye(self.mask_conv1.in_channels)
+        self.mask_conv1.weight[:, :, 1, 1] = torch.cat([same, -same]).to(self.mask_conv1.weight)
+        self.mask_conv2.weight[:, :, 1, 1] = torch.cat([same, -same], dim=1).to(self.mask_conv2.weight)
 
     def fuse_hq_features(self, image_embeddings: Tensor, early_embeddings: Tensor) -> Tensor:
         """The part of the HQ feature that depends on the image alone.

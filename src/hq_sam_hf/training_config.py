@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .checkpoints import HQ_INITS
+
 # What learns, and which mask the loss looks at: the HQ mask, or SAM's own.
 HQ_TARGETS = ("hq_head", "hq_head_and_decoder")
 SAM_TARGETS = ("sam_mask_token", "sam_decoder")
@@ -42,6 +44,8 @@ class TrainingConfig:
         image_size: side of the model's input; by default the model's own.
         train: "hq_head" (the paper), "hq_head_and_decoder"; as controls "sam_mask_token", "sam_decoder", which tune
             SAM's own mask on the same data and prompts; "sam", all weights of a plain SAM with iterative clicks.
+        hq_init: how a fresh HQ head begins: "random", as in the paper; "sam", as SAM's own mask, which short runs and
+            runs on pictures unlike those to come gain from.
         lora: for low-rank adapters beside it, such as {rank: 8, encoder: true, decoder: false, alpha: 16}; needs peft.
     Data
         data: root of HQSeg-44K, or a mapping with `kind`; see `data_sources.load_source`.
@@ -88,6 +92,7 @@ class TrainingConfig:
     architecture: dict[str, Any] | None = None
     image_size: int | None = None
     train: str = "hq_head"
+    hq_init: str = "random"
     lora: dict[str, Any] | None = None
     validation: str | dict[str, Any] | None = None
     masks_per_image: int = 1
@@ -135,6 +140,13 @@ class TrainingConfig:
         _require(bool(self.data), "data", "the root of HQSeg-44K or a mapping with `kind`", self.data)
         _require(bool(self.output_dir), "output_dir", "a folder for the results", self.output_dir)
         _one_of(self, "train", TARGETS)
+        _one_of(self, "hq_init", HQ_INITS)
+        _require(
+            self.hq_init == "random" or self.train in HQ_TARGETS,
+            "hq_init",
+            f"'random' for `train: {self.train}`, which does not train the HQ head",
+            self.hq_init,
+        )
         _require(
             self.architecture is None or self.train == FROM_SCRATCH,
             "train",
@@ -209,6 +221,10 @@ class TrainingConfig:
                 f"`train: {FROM_SCRATCH}` saves a plain SAM in transformers' layout, which has no TinyViT, got "
                 f"vision_config.model_type {model_type!r}. Choose a ViT, or train an HQ head on a TinyViT's SAM."
             )
+
+    def refuse_hq_init(self) -> None:
+        """Raise ValueError if a way to begin is asked for and `model` has an HQ head to train on."""
+        _require(self.hq_init == "random", "hq_init", f"left out for {self.model}, which has an HQ head", self.hq_init)
 
     @classmethod
     def load(cls, path: str | Path, overrides: list[str] | None = None, resume: bool = False) -> "TrainingConfig":
