@@ -25,15 +25,16 @@ it works at once and offline. It shows the paper's idea in miniature; for real w
 * Trained from random weights on pictures that `hq_sam_hf.scenes` draws: flat drawings of shapes and things, plain and
   printed, with exact masks. It has never seen a photo.
 * First a plain SAM on coarsened masks, with boxes, points and corrective clicks; then, with that SAM frozen, the HQ
-  head on exact masks by the paper's recipe, with single points too. `configs/nano/` has the configurations, with
-  seeds, in their order.
+  head on exact masks by the paper's recipe, with single points too and begun as SAM's own mask. `configs/nano/` has
+  the configurations, with seeds, in their order.
 * Weights are stored in half precision and loaded in single.
 
 ## What it cannot do
 
 It knows edges, not things: objects that blend into their surroundings, textured or crowded photos, and objects of many
 parts come out wrong or in pieces. Its scores are rough. A single click is often taken for another part than was meant.
-The HQ mask is better than SAM's on drawings; on photos SAM's is (docs/nano.md).
+The HQ mask is better than SAM's on drawings. On photos its edges are finer where it finds the object, but over all
+SAM's mask is a little better there (docs/nano.md).
 
 ## Figures
 

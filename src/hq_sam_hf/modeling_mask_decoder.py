@@ -61,6 +61,9 @@ class HQSamMaskDecoder(nn.Module):
         The token and its network become copies of SAM's. The image's part of the HQ feature becomes zero, and the
         refinement of SAM's features x (c) becomes x / rms(x): the first convolution gives [x, -x], whose mean is zero,
         so that the norm divides by rms(x), and GELU(x) - GELU(-x) = x. The paper starts from random weights.
+
+        SAM's mask here is the one that is made beside an HQ token. A second token like SAM's takes attention from the
+        others, so it differs a little from the mask of `sam_only`.
         """
         self.hq_token.weight.copy_(self.mask_tokens.weight[:1])
         self.hq_mask_mlp.load_state_dict(self.output_hypernetworks_mlps[0].state_dict())

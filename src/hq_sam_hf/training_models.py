@@ -24,12 +24,13 @@ def load_base(config: TrainingConfig) -> tuple[HQSamModel, HQSamProcessor]:
         if config.image_size is not None:
             model.resize_image(config.image_size)
     else:
+        name = str(config.model)
         options: dict[str, Any] = {"image_size": config.image_size, "dtype": "float32"}
-        if _has_hq_head(str(config.model)):
+        if _has_hq_head(name):
             config.refuse_hq_init()
-            model = HQSamModel.from_pretrained(config.model, **options)
+            model = HQSamModel.from_pretrained(name, **options)
         else:
-            model = HQSamModel.from_sam_pretrained(config.model, hq_init=config.hq_init, **options)
+            model = HQSamModel.from_sam_pretrained(name, hq_init=config.hq_init, **options)
         config.refuse_encoder(model.config.vision_config.model_type)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
