@@ -186,14 +186,16 @@ def test_a_fresh_head_on_an_original_sam_file(arch, tmp_path):
     assert not torch.equal(heads[0], heads[2])
 
 
-def test_a_fresh_head_may_begin_as_sams_mask(tmp_path):
+@pytest.mark.parametrize("arch", [WIDE, TINY], ids=["SAM", "MobileSAM"])
+def test_a_fresh_head_may_begin_as_sams_mask(arch, tmp_path):
     """The sign of its logits is SAM's everywhere, for any picture and prompt."""
-    torch.save(plain_sam(pair(WIDE)[0].state_dict()), tmp_path / "sam.pth")
+    torch.save(plain_sam(pair(arch)[0].state_dict()), tmp_path / "sam.pth")
     model = HQSamModel.from_sam_pretrained(tmp_path / "sam.pth", hq_init="sam")
+    side = model.config.vision_config.image_size
     generator = torch.Generator().manual_seed(0)
     inputs = {
-        "pixel_values": torch.randn(1, 3, WIDE.image, WIDE.image, generator=generator),
-        "input_boxes": torch.tensor([[[10.0, 12, 50, 40], [3, 30, 60, 60]]]),
+        "pixel_values": torch.randn(1, 3, side, side, generator=generator),
+        "input_boxes": side * torch.tensor([[[0.15, 0.2, 0.8, 0.6], [0.05, 0.4, 0.9, 0.9]]]),
         "multimask_output": False,
     }
     with torch.no_grad():
