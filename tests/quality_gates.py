@@ -1,6 +1,7 @@
 """What the embedded checkpoint must reach on pictures that training did not see; a break anywhere must show here.
 
-Gates lie half a point to two points below what was measured: rounding does not trip them, and a wrong number does.
+Gates lie a quarter of a point to two points below what was measured: rounding does not trip them, and a wrong number
+does.
 """
 
 from typing import Any
@@ -40,5 +41,5 @@ def failures(figures: dict[str, tuple[float, float]], gates: dict[str, tuple[flo
 
 # Least mIoU and mBIoU on 20 pictures of each split.
 BOX = {"box/hq": (72.3, 67.6), "box/sum": (70.6, 65.2), "box/hq/thin": (64.9, 61.9)}
-CLICKS = {"clicks-1/hq": (66.2, 61.6), "clicks-3/hq": (70.3, 64.5)}
+CLICKS = {"clicks-1/hq": (66.7, 61.9), "clicks-3/hq": (70.3, 64.5)}
 ONE_POINT = {"centre/sum": (64.3, 58.4)}

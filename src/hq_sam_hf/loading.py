@@ -82,7 +82,7 @@ class HQSamLoading(PreTrainedModel):
         """Start a fresh HQ head on a plain SAM.
 
         hq_init: "random", as in the paper, with PyTorch's initialisation (`torch.manual_seed` fixes it); "sam", such
-            that the HQ mask begins as SAM's single mask, for short training or few pictures.
+            that the HQ mask begins as SAM's single mask, for short training or pictures unlike those to come.
 
         Takes what `from_pretrained` takes, in the layout of transformers' SamModel (facebook/sam-vit-base and so on),
         or the original .pth of SAM or MobileSAM. Raises ValueError for a checkpoint that already has an HQ head.

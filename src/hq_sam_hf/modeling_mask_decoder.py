@@ -7,8 +7,6 @@ Letters in shapes: B images, P prompts each, N = B P; M masks per prompt; T toke
 L = h w; c = C / 8 channels of the features that masks are read from.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -67,16 +65,15 @@ class HQSamMaskDecoder(nn.Module):
         """
         self.hq_token.weight.copy_(self.mask_tokens.weight[:1])
         self.hq_mask_mlp.load_state_dict(self.output_hypernetworks_mlps[0].state_dict())
-        zeroed: list[Any] = [self.compress_vit_conv2, self.encoder_conv2, self.mask_conv1, self.mask_conv2]
-        for convolution in zeroed:
-            nn.init.zeros_(convolution.weight)
-            nn.init.zeros_(convolution.bias)
-        for norm in (self.compress_vit_norm, self.encoder_norm, self.mask_norm):
-            nn.init.ones_(norm.weight)
-            nn.init.zeros_(norm.bias)
-        same = torch.eye(self.mask_conv1.in_channels)
-        self.mask_conv1.weight[:, :, 1, 1] = torch.cat([same, -same]).to(self.mask_conv1.weight)
-        self.mask_conv2.weight[:, :, 1, 1] = torch.cat([same, -same], dim=1).to(self.mask_conv2.weight)
+        for convolution in (self.compress_vit_conv2, self.encoder_conv2, self.mask_conv1, self.mask_conv2):
+            for weight in convolution.parameters():
+                nn.init.zeros_(weight)
+        self.mask_norm.reset_parameters()
+        expand, contract, width = self.mask_conv1.weight, self.mask_conv2.weight, self.mask_conv1.in_channels
+        nn.init.dirac_(expand, groups=2)
+        expand[width:] *= -1
+        nn.init.dirac_(contract)
+        contract[:, width:] = -contract[:, :width]
 
     def fuse_hq_features(self, image_embeddings: Tensor, early_embeddings: Tensor) -> Tensor:
         """The part of the HQ feature that depends on the image alone.
