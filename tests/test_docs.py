@@ -41,9 +41,14 @@ def workplace(tmp_path, monkeypatch, photo, page):
         cls._auto_class = None
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
+def parameters(pages):
+    """Those that take long, because they trace a model, are in the slow part."""
+    return [pytest.param(page, marks=pytest.mark.slow if page.stem == "onnx" else (), id=page.stem) for page in pages]
+
+
+@pytest.mark.parametrize("page", parameters(page for page in PAGES if blocks(page, "python")))
 def test_python_blocks_run_in_order(page, workplace):
-    if page.stem == "automatic_masks":  # its last block reads what its command writes
+    if page.stem in ("automatic_masks", "onnx"):  # their last blocks read what their commands write
         run_commands(page)
     namespace: dict = {}
     for block in blocks(page, "python"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from .cli_arguments import add_command, quiet
 from .cli_data import add_data_command
 from .cli_evaluate import add_evaluate_command
+from .cli_export import add_export_command
 from .cli_generate import add_generate_command
 from .cli_segment import add_segment_command
 from .embedded import EMBEDDED
@@ -22,6 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     add_data_command(commands)
     add_train_command(commands)
     add_evaluate_command(commands)
+    add_export_command(commands)
     add_demo_command(commands)
     arguments, further = parser.parse_known_args(argv)
     if further and hasattr(arguments, "overrides") and not any(text.startswith("-") for text in further):

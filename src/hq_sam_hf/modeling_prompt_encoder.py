@@ -116,18 +116,23 @@ class HQSamPromptEncoder(SamPromptEncoder):
         closing = closing.masked_fill(closed, ABSENT)
         labels = torch.cat([labels, closing], dim=-1)
         points = torch.cat([points, torch.zeros_like(points[:, :, :1])], dim=2)
+        return self.embed_labelled(position, points, labels), labels == ABSENT
 
+    def embed_labelled(
+        self, position: HQSamPositionalEmbedding, points: Tensor, labels: Tensor, with_corners: bool = False
+    ) -> Tensor:
+        """Tokens (..., N, C) of points (..., N, 2) by their labels (..., N).
+
+        with_corners: labels may also be 2 and 3, the upper left and lower right corner of a box.
+        """
         dtype = self.not_a_point_embed.weight.dtype
         codes = position((points.float() + 0.5) / self.input_image_size).to(dtype)  # + 0.5: to the pixel's centre
         kind = labels[..., None]
         codes = torch.where(kind < 0, 0.0, codes)
-        for label, embedding in (
-            (NOT_A_POINT, self.not_a_point_embed),
-            (NEGATIVE, self.point_embed[0]),
-            (POSITIVE, self.point_embed[1]),
-        ):
+        for label in (NOT_A_POINT, NEGATIVE, POSITIVE, *((2, 3) if with_corners else ())):
+            embedding = self.not_a_point_embed if label == NOT_A_POINT else self.point_embed[label]
             codes = codes + torch.where(kind == label, embedding.weight, 0.0)
-        return codes, labels == ABSENT
+        return codes
 
     def _embed_boxes(self, position: HQSamPositionalEmbedding, boxes: Tensor) -> tuple[Tensor, Tensor]:
         absent = boxes.isnan().any(dim=-1, keepdim=True)

@@ -1,0 +1,126 @@
+"""What stands before and behind the networks of an ONNX export: pictures of any size in, masks of that size out.
+
+A graph computes the sizes from its inputs, where traced PyTorch code would fix them at those of the example; so these
+parts are written in the text form of ONNX.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto
+
+OPSET = 18  # the first whose Resize can smooth as Pillow does
+
+# The sizes of a picture of `{0}_size` inside the model's frame, `{0}_reshaped`: the longest side to that of the frame,
+# the other rounded half up, as `HQSamImageProcessor.reshaped_size`.
+RESHAPED = """
+  {0}_side = Constant <value = int64[1] {{{1}}}> ()
+  {0}_one = Constant <value = int64[1] {{1}}> ()
+  {0}_two = Constant <value = int64[1] {{2}}> ()
+  {0}_longest = ReduceMax <keepdims = 1> ({0}_size)
+  {0}_doubled = Mul ({0}_longest, {0}_two)
+  {0}_scaled = Mul ({0}_size, {0}_side)
+  {0}_scaled_doubled = Mul ({0}_scaled, {0}_two)
+  {0}_numerator = Add ({0}_scaled_doubled, {0}_longest)
+  {0}_quotient = Div ({0}_numerator, {0}_doubled)
+  {0}_reshaped = Max ({0}_quotient, {0}_one)
+"""
+
+# Rounded to bytes before and after, as Pillow does; what lies beside the picture has no share in its edges.
+PICTURE = """
+<ir_version: 8, opset_import: ["": {opset}]>
+picture (float[height, width, 3] image) => (float[1, 3, {side}, {side}] pixel_values) {{
+  in_size = Shape <end = 2> (image)
+  {reshaped}
+  in_low = Constant <value = float {{0.0}}> ()
+  in_high = Constant <value = float {{255.0}}> ()
+  in_bounded = Clip (image, in_low, in_high)
+  in_whole = Round (in_bounded)
+  in_bytes = Cast <to = 2> (in_whole)
+  in_planes = Transpose <perm = [2, 0, 1]> (in_bytes)
+  in_first = Constant <value = int64[1] {{0}}> ()
+  in_batch = Unsqueeze (in_planes, in_first)
+  in_channels = Constant <value = int64[2] {{1, 3}}> ()
+  in_shape = Concat <axis = 0> (in_channels, in_reshaped)
+  in_resized = Resize <mode = "linear", antialias = 1, exclude_outside = 1,
+      coordinate_transformation_mode = "half_pixel"> (in_batch, , , in_shape)
+  in_values = Cast <to = 1> (in_resized)
+  in_mean = Constant <value = float[3, 1, 1] {{{mean}}}> ()
+  in_std = Constant <value = float[3, 1, 1] {{{std}}}> ()
+  in_centred = Sub (in_values, in_mean)
+  in_normal = Div (in_centred, in_std)
+  in_rest = Sub (in_side, in_reshaped)
+  in_nothing = Constant <value = int64[2] {{0, 0}}> ()
+  in_pads = Concat <axis = 0> (in_nothing, in_rest)
+  in_zero = Constant <value = float {{0.0}}> ()
+  in_axes = Constant <value = int64[2] {{2, 3}}> ()
+  pixel_values = Pad (in_normal, in_pads, in_zero, in_axes)
+}}
+"""
+
+MASKS = """
+<ir_version: 8, opset_import: ["": {opset}]>
+masks (float[1, 1, {mask_side}, {mask_side}] low_res_masks, float[2] orig_im_size)
+    => (float[1, 1, height, width] masks) {{
+  out_size = Cast <to = 7> (orig_im_size)
+  {reshaped}
+  out_channels = Constant <value = int64[2] {{1, 1}}> ()
+  out_sides = Constant <value = int64[4] {{1, 1, {side}, {side}}}> ()
+  out_frame = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (low_res_masks, , , out_sides)
+  out_starts = Constant <value = int64[2] {{0, 0}}> ()
+  out_axes = Constant <value = int64[2] {{2, 3}}> ()
+  out_picture = Slice (out_frame, out_starts, out_reshaped, out_axes)
+  out_shape = Concat <axis = 0> (out_channels, out_size)
+  masks = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (out_picture, , , out_shape)
+}}
+"""
+
+
+def picture_end(side: int, mean: Sequence[float], std: Sequence[float]) -> "GraphProto":
+    """image (H, W, 3), RGB from 0 to 255, to pixel_values (1, 3, side, side), as `HQSamImageProcessor` makes them.
+
+    mean, std: per channel, for values in [0, 1].
+    """
+    numbers = {
+        name: ", ".join(str(255 * value) for value in values) for name, values in (("mean", mean), ("std", std))
+    }
+    return _parse(PICTURE.format(opset=OPSET, side=side, reshaped=RESHAPED.format("in", side), **numbers))
+
+
+def mask_end(side: int, mask_side: int) -> "GraphProto":
+    """low_res_masks (1, 1, m, m) and orig_im_size (H, W) to masks (1, 1, H, W), as `post_process_masks` does."""
+    reshaped = RESHAPED.format("out", side)
+    return _parse(MASKS.format(opset=OPSET, side=side, mask_side=mask_side, reshaped=reshaped))
+
+
+def _parse(text: str) -> "GraphProto":
+    from onnx import parser
+
+    return parser.parse_model(text).graph
+
+
+def put_before(end: "GraphProto", model: "ModelProto") -> None:
+    """Join a model, in place, with a graph whose only output is its first input."""
+    graph = model.graph
+    _replace(graph.node, [*end.node, *graph.node])
+    _replace(graph.input, [*end.input, *graph.input[1:]])
+
+
+def put_behind(end: "GraphProto", model: "ModelProto") -> None:
+    """Join a model, in place, with a graph whose first input is one of its outputs; the graph's outputs come first."""
+    graph = model.graph
+    graph.node.extend(end.node)
+    graph.input.extend(end.input[1:])
+    _replace(graph.output, [*end.output, *graph.output])
+
+
+def _replace(field: Any, values: Sequence[Any]) -> None:
+    copies = [type(value)() for value in values]
+    for copy, value in zip(copies, values):
+        copy.CopyFrom(value)
+    del field[:]
+    field.extend(copies)
+
+
+__all__ = ["OPSET", "mask_end", "picture_end", "put_before", "put_behind"]
