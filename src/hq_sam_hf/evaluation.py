@@ -180,12 +180,7 @@ def _plans(prompts: Sequence[str]) -> list[PromptPlan]:
 
 
 def _check(model: HQSamModel, processor: HQSamProcessor, outputs: Sequence[str], protocol: str, trials: int) -> None:
-    side, expected = processor.image_processor.image_size, model.config.vision_config.image_size
-    if side != expected:
-        raise ValueError(
-            f"The processor makes frames of {side} pixels, but the model takes {expected}. Load both from the same "
-            "place with the same `image_size`."
-        )
+    processor.check_fit(model.config)
     if not outputs or set(outputs) - set(OUTPUTS):
         raise ValueError(f"`outputs` must be among {', '.join(OUTPUTS)}, got {list(outputs)}.")
     if protocol not in PROTOCOLS:

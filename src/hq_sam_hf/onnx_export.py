@@ -121,6 +121,7 @@ def export_onnx(
     ValueError for wrong arguments, where a package is missing, or if masks differ.
     """
     _check(model, destination, intermediate, overwrite)
+    processor.check_fit(model.config)
     model = model.eval()
     pictures = processor.image_processor
     side, mask_side = pictures.image_size, pictures.mask_size["longest_edge"]

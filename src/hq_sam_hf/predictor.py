@@ -50,7 +50,7 @@ class HQSamPredictor:
     """
 
     def __init__(self, model: HQSamModel, processor: HQSamProcessor, max_images: int = 32) -> None:
-        _check_fit(model, processor)
+        processor.check_fit(model.config)
         if type(max_images) is not int or max_images < 1:
             raise ValueError(f"`max_images` must be a positive integer, got {max_images!r}.")
         self.model = model.eval()
@@ -263,16 +263,6 @@ class HQSamPredictor:
         if self._fingerprint[0] != state:
             self._fingerprint = (state, fingerprint(self.model))
         return self._fingerprint[1]
-
-
-def _check_fit(model: HQSamModel, processor: HQSamProcessor) -> None:
-    ours = (model.config.vision_config.image_size, model.config.mask_size)
-    theirs = (processor.image_processor.image_size, processor.image_processor.mask_size["longest_edge"])
-    if ours != theirs:
-        raise ValueError(
-            f"`model` works on {ours[0]} x {ours[0]} pixels and masks of {ours[1]} x {ours[1]}, `processor` on "
-            f"{theirs[0]} and {theirs[1]}. Load both from the same place, with the same `image_size`."
-        )
 
 
 def _check_nesting(name: str, value: Any, allowed: tuple[int, int], form: str) -> None:

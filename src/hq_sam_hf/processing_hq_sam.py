@@ -56,6 +56,16 @@ class HQSamProcessor(ProcessorMixin):
         # transformers would ask AutoImageProcessor, which before 5.20 does not exist without torchvision
         return [HQSamImageProcessor.from_pretrained(pretrained_model_name_or_path, **kwargs)]
 
+    def check_fit(self, config: HQSamConfig) -> None:
+        """Raise ValueError unless the sizes are those of a model's configuration."""
+        needed = config.vision_config.image_size, config.mask_size
+        own = self.image_processor.image_size, self.image_processor.mask_size["longest_edge"]
+        if needed != own:
+            raise ValueError(
+                f"`model` works on {needed[0]} x {needed[0]} pixels and masks of {needed[1]} x {needed[1]}, "
+                f"`processor` on {own[0]} and {own[1]}. Load both from the same place, with the same `image_size`."
+            )
+
     @property
     def model_input_names(self) -> list[str]:
         prompts = ["input_points", "input_labels", "input_boxes", "input_masks", "labels", "prompt_counts"]
