@@ -22,16 +22,22 @@ def add_command(
     )
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+def add_model_choice(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Which model, at which size; gives the group for what else is said of it."""
     parser.add_argument(
         "--model",
         default=EMBEDDED,
         help="folder, Hub repository or checkpoint file of an HQ-SAM; by default the small one inside the package",
     )
     how = parser.add_argument_group("model")
+    how.add_argument("--image-size", type=int, metavar="PIXELS", help="side of the model's input, by default its own")
+    return how
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    how = add_model_choice(parser)
     how.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (by default a GPU where there is one)")
     how.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
-    how.add_argument("--image-size", type=int, metavar="PIXELS", help="side of the model's input, by default its own")
 
 
 def add_wanted_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,4 +75,12 @@ def quiet() -> None:
     logging.disable_progress_bar()
 
 
-__all__ = ["add_command", "add_model_arguments", "add_wanted_arguments", "data_source", "print_report", "quiet"]
+__all__ = [
+    "add_command",
+    "add_model_arguments",
+    "add_model_choice",
+    "add_wanted_arguments",
+    "data_source",
+    "print_report",
+    "quiet",
+]

@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .cli_arguments import add_command, quiet
-from .embedded import EMBEDDED
+from .cli_arguments import add_command, add_model_choice, quiet
 
 EXPORT_EPILOG = """\
 examples: hq-sam export onnx-model --model syscv-community/sam-hq-vit-base
@@ -22,14 +21,7 @@ def add_export_command(commands: argparse._SubParsersAction) -> None:
         epilog=EXPORT_EPILOG,
     )
     parser.add_argument("destination", type=Path, help="folder to write")
-    parser.add_argument(
-        "--model",
-        default=EMBEDDED,
-        help="folder, Hub repository or checkpoint file of an HQ-SAM; by default the small one inside the package",
-    )
-    parser.add_argument(
-        "--image-size", type=int, metavar="PIXELS", help="side of the model's input, by default its own"
-    )
+    add_model_choice(parser)
     parser.add_argument(
         "--intermediate",
         choices=("stacked", "separate", "first"),

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from .checkpoints import keys_to_original
 from .configuration_hq_sam import HQSamConfig, HQSamTinyViTConfig
-from .files import whole_folder, write_atomically
+from .files import check_parent, whole_folder, write_atomically
 from .image_processing_hq_sam import IMAGE_MEAN, IMAGE_STD
 from .layouts import SHARED_MATRIX, Checkpoint, derive_config, is_hq_key, read_checkpoint
 from .loading import check_fit
@@ -176,8 +176,7 @@ def _check_destination(target: Path, layout: str, overwrite: bool, push_to: str 
         raise ValueError(f"The {layout} layout is a folder, got the file name {str(target)!r}.")
     if layout == "original" and push_to is not None:
         raise ValueError("Only a folder can be pushed to the Hub; choose the layout hq_sam or transformers.")
-    if not target.absolute().parent.is_dir():
-        raise ValueError(f"Cannot write {str(target)!r}: {str(target.absolute().parent)!r} is not a folder.")
+    check_parent(target)
     if target.is_dir() if layout == "original" else target.is_file():
         raise ValueError(f"Cannot write {str(target)!r}: there is a {'folder' if target.is_dir() else 'file'}.")
     taken = target.is_file() or (target.is_dir() and any(target.iterdir()))

@@ -9,6 +9,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+def check_parent(path: Path) -> None:
+    """Raise ValueError unless the folder that is to hold a path is there."""
+    if not path.parent.is_dir():
+        raise ValueError(f"Cannot write {str(path)!r}: {str(path.parent)!r} is not a folder. Create it first.")
+
+
 def write_atomically(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it; on any failure `path` stays as it was."""
     target = Path(path)
@@ -53,4 +59,4 @@ def _umask() -> int:
     return mask
 
 
-__all__ = ["whole_folder", "write_atomically"]
+__all__ = ["check_parent", "whole_folder", "write_atomically"]

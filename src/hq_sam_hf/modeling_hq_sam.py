@@ -89,6 +89,10 @@ class HQSamModel(HQSamPreTrainedModel):
         """The positional code (1, C, h, w) of the embedding grid, in float32."""
         return self.shared_image_embedding.grid(self.prompt_encoder.image_embedding_size[0])
 
+    def image_positions(self) -> Tensor:
+        """The positional code of the embedding grid by cell, (h * w, C)."""
+        return self.shared_image_embedding.cells(self.prompt_encoder.image_embedding_size[0], self.dtype)
+
     def get_image_embeddings(self, pixel_values: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Encode pixel_values (B, 3, S, S) for later calls, in the form of transformers' SamHQModel.
 
@@ -109,7 +113,7 @@ class HQSamModel(HQSamPreTrainedModel):
         if features.image_projections is not None:
             return features.image_projections
         no_mask = self.prompt_encoder.no_mask_embed.weight[..., None, None]
-        return self.mask_decoder.project_image(features.image_embeddings + no_mask, self._image_positions())
+        return self.mask_decoder.project_image(features.image_embeddings + no_mask, self.image_positions())
 
     def forward(
         self,
@@ -181,10 +185,6 @@ class HQSamModel(HQSamPreTrainedModel):
         output = HQSamOutput(loss=loss, pred_masks=masks, iou_scores=scores, vision_hidden_states=hidden_states)
         return output.to_tuple() if return_dict is False else output
 
-    def _image_positions(self) -> Tensor:
-        """The positional code of the embedding grid by cell, (h * w, C)."""
-        return self.shared_image_embedding.cells(self.prompt_encoder.image_embedding_size[0], self.dtype)
-
     def _decode(
         self,
         features: HQSamImageFeatures,
@@ -194,7 +194,7 @@ class HQSamModel(HQSamPreTrainedModel):
         **options: Any,
     ) -> tuple[Tensor, Tensor]:
         """Masks and scores of checked prompts; for inference in parts, for gradients and in a traced graph at once."""
-        positions = self._image_positions()
+        positions = self.image_positions()
         projections = self.project_images(features) if prompts[3] is None else None
         # In the order in which the decoder reads it, by position; the shape stays.
         embeddings = features.image_embeddings.contiguous(memory_format=torch.channels_last)

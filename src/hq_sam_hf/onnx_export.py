@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from .configuration_hq_sam import ABSENT
-from .files import whole_folder
+from .files import check_parent, whole_folder
 from .modeling_hq_sam import HQSamModel
 from .onnx_ends import OPSET, mask_end, picture_end, put_before, put_behind
 from .processing_hq_sam import HQSamProcessor
@@ -79,14 +79,15 @@ class DecoderGraph(nn.Module):
         has_mask_input: Tensor,
     ) -> tuple[Tensor, Tensor]:
         encoder, decoder = self.model.prompt_encoder, self.model.mask_decoder
-        position = self.model.shared_image_embedding
         early = interm_embeddings if self.intermediate == "first" else interm_embeddings[0]
-        tokens = encoder.embed_labelled(position, point_coords, point_labels, with_corners=True)
+        tokens = encoder.embed_labelled(
+            self.model.shared_image_embedding, point_coords, point_labels, with_corners=True
+        )
         no_mask = encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
         dense = torch.where(has_mask_input[:, None, None, None] > 0, encoder.mask_embed(mask_input), no_mask)
         masks, scores = decoder(
             image_embeddings=image_embeddings,
-            image_positions=position.cells(encoder.image_embedding_size[0], image_embeddings.dtype),
+            image_positions=self.model.image_positions(),
             hq_features=decoder.fuse_hq_features(image_embeddings, early),
             sparse_prompt_embeddings=tokens[:, None],
             absent_prompt_tokens=(point_labels == ABSENT)[:, None],
@@ -175,9 +176,8 @@ def _check(model: HQSamModel, destination: str | os.PathLike, intermediate: str,
             f"The model must be in float32 on a CPU to be exported, got {model.dtype} on {model.device}. "
             "Call `model.float().cpu()` first."
         )
-    folder = Path(destination).absolute()
-    if not folder.parent.is_dir():
-        raise ValueError(f"Cannot write {str(destination)!r}: {str(folder.parent)!r} is not a folder.")
+    folder = Path(destination)
+    check_parent(folder)
     if folder.is_file():
         raise ValueError(f"The export is a folder, and {str(destination)!r} is a file. Name another.")
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()

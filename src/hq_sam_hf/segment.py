@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from transformers.feature_extraction_utils import BatchFeature
 
-from .files import write_atomically
+from .files import check_parent, write_atomically
 from .image_processing_hq_sam import binary_mask, load_image
 from .masks import mask_to_box, mask_to_rle
 from .modeling_hq_sam import HQSamModel
@@ -53,8 +53,7 @@ class Outputs:
             path = getattr(self, name)
             if path is None:
                 continue
-            if not path.parent.is_dir():
-                raise ValueError(f"Cannot write {str(path)!r}: {str(path.parent)!r} is not a folder. Create it first.")
+            check_parent(path)
             allowed = {"json": (".json",), "overlay": tuple(Image.registered_extensions())}.get(name, (".png",))
             if path.suffix.lower() not in allowed:
                 expected = "a picture" if name == "overlay" else f"a {allowed[0]} file"
