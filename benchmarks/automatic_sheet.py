@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image
 
 from hq_sam_hf import HQSamMaskGenerator, HQSamModel, HQSamProcessor, load_image
-from hq_sam_hf.demo_session import AUTOMATIC_OPTIONS
-from hq_sam_hf.embedded import EMBEDDED
-from hq_sam_hf.files import write_atomically
-from hq_sam_hf.mask_files import label_map
-from hq_sam_hf.rendering import layer, side_by_side
+from hq_sam_hf.demo.demo_session import AUTOMATIC_OPTIONS
+from hq_sam_hf.masks.mask_files import label_map
+from hq_sam_hf.masks.rendering import layer, side_by_side
+from hq_sam_hf.model.files import write_atomically
 from hq_sam_hf.scenes import SceneGenerator
+from hq_sam_hf.utils.embedded import EMBEDDED
 
 PHOTOS = Path(__file__).parent.parent / "tests" / "photos" / "images"
 SCENES, SEED = 2, 20261124  # so many generated pictures of either split; training used the seeds 1 to 10

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from hq_sam_hf import HQSamModel, HQSamProcessor
-from hq_sam_hf.embedded import EMBEDDED
-from hq_sam_hf.evaluation import evaluate
-from hq_sam_hf.evaluation_results import Evaluation
-from hq_sam_hf.files import write_atomically
-from hq_sam_hf.layouts import is_hq_key
+from hq_sam_hf.evaluation.evaluation import evaluate
+from hq_sam_hf.evaluation.evaluation_results import Evaluation
+from hq_sam_hf.model.files import write_atomically
+from hq_sam_hf.model.layouts import is_hq_key
 from hq_sam_hf.scenes import GROUPS, Materials, SceneGenerator
+from hq_sam_hf.utils.embedded import EMBEDDED
 
 SEED = 20261124  # of the pictures; training used 1 to 10
 PROMPTS = ("box", "clicks-3")

@@ -14,11 +14,11 @@ import datasets
 from PIL import Image, ImageDraw
 
 from hq_sam_hf import HQSamModel, HQSamProcessor
-from hq_sam_hf.embedded import EMBEDDED
-from hq_sam_hf.evaluation import evaluate
-from hq_sam_hf.evaluation_pictures import HEIGHT, save_cases
-from hq_sam_hf.evaluation_results import OUTPUT_TITLES, Evaluation
-from hq_sam_hf.own_data import load_paired_folders
+from hq_sam_hf.data.own_data import load_paired_folders
+from hq_sam_hf.evaluation.evaluation import evaluate
+from hq_sam_hf.evaluation.evaluation_pictures import HEIGHT, save_cases
+from hq_sam_hf.evaluation.evaluation_results import OUTPUT_TITLES, Evaluation
+from hq_sam_hf.utils.embedded import EMBEDDED
 
 PHOTOS = Path(__file__).parent.parent / "tests" / "photos"
 ROW = (900, 190)  # the most that the panels of an object take, in pixels

@@ -1,6 +1,6 @@
 """Turn a trained small HQ-SAM into the embedded checkpoint: half precision, a card, its figures.
 
-example: python conversion/ship_nano.py runs/nano/7_hq/final figures/figures.md src/hq_sam_hf/nano
+example: python conversion/ship_nano.py runs/nano/7_hq/final figures/figures.md src/hq_sam_hf/assets/nano
 """
 
 import argparse
@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hq_sam_hf import HQSamModel, HQSamProcessor
-from hq_sam_hf.files import whole_folder
-from hq_sam_hf.model_cards import card_head
+from hq_sam_hf.export.model_cards import card_head
+from hq_sam_hf.model.files import whole_folder
 
 CARD = """\
 {front}

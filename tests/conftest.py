@@ -19,7 +19,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def photo_path() -> Path:
-    return Path(hq_sam_hf.__file__).parent / "samples" / "coffee.jpg"
+    return Path(hq_sam_hf.__file__).parent / "assets" / "samples" / "coffee.jpg"
 
 
 @pytest.fixture(scope="session")

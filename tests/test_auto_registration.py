@@ -4,10 +4,10 @@ import subprocess
 import sys
 
 import pytest
-from oracle import SMALL, build_original, pair, port
 from transformers import AutoConfig, AutoModel, AutoModelForMaskGeneration, AutoProcessor
 
 from hq_sam_hf import HQSamConfig, HQSamImageProcessor, HQSamModel, HQSamProcessor
+from support.oracle import SMALL, build_original, pair, port
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,10 @@ ORDERS = {
 def test_any_order_of_imports_works(order, folder):
     code = f"{ORDERS[order]}; import sys; f = sys.argv[1]"
     loads = "; print(type(AutoProcessor.from_pretrained(f)).__module__, type(Auto.from_pretrained(f)).__module__)"
-    assert run(code + loads, folder).split() == ["hq_sam_hf.processing_hq_sam", "hq_sam_hf.modeling_hq_sam"]
+    assert run(code + loads, folder).split() == [
+        "hq_sam_hf.model.processing_hq_sam",
+        "hq_sam_hf.model.modeling_hq_sam",
+    ]
 
 
 REMOTE = """

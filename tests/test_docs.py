@@ -6,12 +6,12 @@ from pathlib import Path
 
 import datasets
 import pytest
-from oracle import SMALL, pair, save_folder
-from small_detectors import save_grounding_dino
-from small_hqseg44k import small_files, write_folders
 
 from hq_sam_hf import HQSamConfig, HQSamImageProcessor, HQSamModel, HQSamProcessor
 from hq_sam_hf.cli import main
+from support.oracle import SMALL, pair, save_folder
+from support.small_detectors import save_grounding_dino
+from support.small_hqseg44k import small_files, write_folders
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]

@@ -8,9 +8,9 @@ from pathlib import Path
 from PIL import Image
 
 from hq_sam_hf import HQSamModel, HQSamPredictor, HQSamProcessor
-from hq_sam_hf.demo import SAMPLE, canvas_value
-from hq_sam_hf.demo_session import DemoSession
-from hq_sam_hf.embedded import EMBEDDED
+from hq_sam_hf.demo.demo import SAMPLE, canvas_value
+from hq_sam_hf.demo.demo_session import DemoSession
+from hq_sam_hf.utils.embedded import EMBEDDED
 
 from .contenders import Options, build
 from .measuring import alternate

@@ -6,43 +6,43 @@ Names are imported when they are first used, so that `import hq_sam_hf` and `hq-
 import importlib
 from typing import TYPE_CHECKING
 
-from . import auto_registration
+from . import registration
 
 if TYPE_CHECKING:
-    from .configuration_hq_sam import (
+    from .data.hqseg44k import load_hqseg44k
+    from .inference.mask_generation import HQSamMaskGenerator
+    from .inference.predictor import HQSamPredictor
+    from .inference.text_prompts import HQSamTextPredictor, ZeroShotDetector
+    from .model.configuration_hq_sam import (
         HQSamConfig,
         HQSamMaskDecoderConfig,
         HQSamPromptEncoderConfig,
         HQSamTinyViTConfig,
         HQSamVisionConfig,
     )
-    from .hqseg44k import load_hqseg44k
-    from .image_processing_hq_sam import HQSamImageProcessor, load_image
-    from .mask_generation import HQSamMaskGenerator
-    from .modeling_hq_sam import HQSamImageFeatures, HQSamModel, HQSamOutput
-    from .predictor import HQSamPredictor
-    from .processing_hq_sam import HQSamProcessor
-    from .text_prompts import HQSamTextPredictor, ZeroShotDetector
+    from .model.image_processing_hq_sam import HQSamImageProcessor, load_image
+    from .model.modeling_hq_sam import HQSamImageFeatures, HQSamModel, HQSamOutput
+    from .model.processing_hq_sam import HQSamProcessor
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "HQSamConfig": "configuration_hq_sam",
-    "HQSamImageFeatures": "modeling_hq_sam",
-    "HQSamImageProcessor": "image_processing_hq_sam",
-    "HQSamMaskDecoderConfig": "configuration_hq_sam",
-    "HQSamMaskGenerator": "mask_generation",
-    "HQSamModel": "modeling_hq_sam",
-    "HQSamOutput": "modeling_hq_sam",
-    "HQSamPredictor": "predictor",
-    "HQSamProcessor": "processing_hq_sam",
-    "HQSamPromptEncoderConfig": "configuration_hq_sam",
-    "HQSamTextPredictor": "text_prompts",
-    "HQSamTinyViTConfig": "configuration_hq_sam",
-    "HQSamVisionConfig": "configuration_hq_sam",
-    "ZeroShotDetector": "text_prompts",
-    "load_hqseg44k": "hqseg44k",
-    "load_image": "image_processing_hq_sam",
+    "HQSamConfig": "model.configuration_hq_sam",
+    "HQSamImageFeatures": "model.modeling_hq_sam",
+    "HQSamImageProcessor": "model.image_processing_hq_sam",
+    "HQSamMaskDecoderConfig": "model.configuration_hq_sam",
+    "HQSamMaskGenerator": "inference.mask_generation",
+    "HQSamModel": "model.modeling_hq_sam",
+    "HQSamOutput": "model.modeling_hq_sam",
+    "HQSamPredictor": "inference.predictor",
+    "HQSamProcessor": "model.processing_hq_sam",
+    "HQSamPromptEncoderConfig": "model.configuration_hq_sam",
+    "HQSamTextPredictor": "inference.text_prompts",
+    "HQSamTinyViTConfig": "model.configuration_hq_sam",
+    "HQSamVisionConfig": "model.configuration_hq_sam",
+    "ZeroShotDetector": "inference.text_prompts",
+    "load_hqseg44k": "data.hqseg44k",
+    "load_image": "model.image_processing_hq_sam",
 }
 
 __all__ = [
@@ -69,7 +69,7 @@ def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
-    auto_registration.register_classes()
+    registration.register_classes()
     globals()[name] = value
     return value
 
@@ -78,4 +78,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-auto_registration.register_with_transformers()
+registration.register_with_transformers()

@@ -1,0 +1,162 @@
+"""The original implementation (PyPI segment-anything-hq 0.3), where it is installed, to check conversions against.
+
+That package imports torchvision and timm for a handful of functions. Stand-ins with the same behaviour take their
+place while it is imported, so that it runs where neither is installed.
+"""
+
+import functools
+import importlib.machinery
+import sys
+import types
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from ..model.configuration_hq_sam import HQSamConfig
+
+
+def _module(name: str, **members: object) -> types.ModuleType:
+    module = types.ModuleType(name)
+    module.__spec__ = importlib.machinery.ModuleSpec(name, None)
+    module.__dict__.update(members)
+    return module
+
+
+def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+
+
+def _stand_ins() -> dict[str, types.ModuleType]:
+    functional = _module(
+        "torchvision.transforms.functional",
+        resize=_resize,
+        to_pil_image=lambda array: Image.fromarray(np.asarray(array)),
+    )
+    boxes = _module("torchvision.ops.boxes", batched_nms=None, box_area=None)
+    layers = _module(
+        "timm.models.layers",
+        DropPath=nn.Identity,
+        to_2tuple=lambda value: value if isinstance(value, tuple) else (value, value),
+        trunc_normal_=nn.init.trunc_normal_,
+    )
+    return {
+        "torchvision": _module("torchvision"),
+        "torchvision.transforms": _module("torchvision.transforms", functional=functional),
+        "torchvision.transforms.functional": functional,
+        "torchvision.ops": _module("torchvision.ops", boxes=boxes),
+        "torchvision.ops.boxes": boxes,
+        "timm": _module("timm"),
+        "timm.models": _module("timm.models"),
+        "timm.models.layers": layers,
+        "timm.models.registry": _module("timm.models.registry", register_model=lambda function: function),
+    }
+
+
+@functools.cache
+def import_original() -> Any:
+    """The module segment_anything_hq. Raises ImportError where it is not installed."""
+    stand_ins = _stand_ins()
+    replaced = {name: sys.modules.get(name) for name in stand_ins}
+    sys.modules.update(stand_ins)
+    try:
+        import segment_anything_hq
+        import segment_anything_hq.modeling
+    finally:
+        for name, module in replaced.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module
+    return segment_anything_hq
+
+
+def build_original(config: HQSamConfig) -> Any:
+    """The original's `Sam` for one of our configurations, in evaluation mode, with random weights."""
+    modeling = import_original().modeling
+    vision, decoder = config.vision_config, config.mask_decoder_config
+    grid, width = vision.image_size // vision.patch_size, vision.output_channels
+    if hasattr(vision, "embed_dims"):
+        encoder = modeling.TinyViT(
+            img_size=vision.image_size,
+            in_chans=vision.num_channels,
+            num_classes=vision.num_classes,
+            embed_dims=list(vision.embed_dims),
+            depths=list(vision.depths),
+            num_heads=list(vision.num_attention_heads),
+            window_sizes=list(vision.window_sizes),
+            mlp_ratio=vision.mlp_ratio,
+            drop_path_rate=0.0,
+        )
+    else:
+        encoder = modeling.ImageEncoderViT(
+            img_size=vision.image_size,
+            patch_size=vision.patch_size,
+            embed_dim=vision.hidden_size,
+            depth=vision.num_hidden_layers,
+            num_heads=vision.num_attention_heads,
+            mlp_ratio=vision.mlp_dim / vision.hidden_size,
+            out_chans=width,
+            qkv_bias=vision.qkv_bias,
+            norm_layer=functools.partial(nn.LayerNorm, eps=vision.layer_norm_eps),
+            use_rel_pos=vision.use_rel_pos,
+            window_size=vision.window_size,
+            global_attn_indexes=tuple(vision.global_attn_indexes),
+        )
+    sam = modeling.Sam(
+        image_encoder=encoder,
+        prompt_encoder=modeling.PromptEncoder(
+            embed_dim=width,
+            image_embedding_size=(grid, grid),
+            input_image_size=(vision.image_size, vision.image_size),
+            mask_in_chans=config.prompt_encoder_config.mask_input_channels,
+        ),
+        mask_decoder=modeling.MaskDecoderHQ(
+            num_multimask_outputs=decoder.num_multimask_outputs,
+            transformer=modeling.TwoWayTransformer(
+                depth=decoder.num_hidden_layers,
+                embedding_dim=decoder.hidden_size,
+                mlp_dim=decoder.mlp_dim,
+                num_heads=decoder.num_attention_heads,
+                attention_downsample_rate=decoder.attention_downsample_rate,
+            ),
+            transformer_dim=decoder.hidden_size,
+            iou_head_depth=decoder.iou_head_depth,
+            iou_head_hidden_dim=decoder.iou_head_hidden_dim,
+            vit_dim=decoder.vit_dim,
+        ),
+    )
+    return sam.eval().requires_grad_(False)
+
+
+def answer_original(
+    sam: Any,
+    pixel_values: torch.Tensor | None,
+    points: tuple[torch.Tensor, torch.Tensor] | None = None,
+    boxes: torch.Tensor | None = None,
+    masks: torch.Tensor | None = None,
+    multimask_output: bool = False,
+    hq_token_only: bool = False,
+    encoded: tuple | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Low-resolution logits (P, 1, h, w) and scores (P, 1) of the original for one image (1, 3, S, S).
+
+    encoded: what its image encoder gave for that image, to ask again without the pixels.
+    """
+    with torch.no_grad():
+        features, intermediate = encoded or sam.image_encoder(pixel_values)
+        sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=masks)
+        return sam.mask_decoder(
+            image_embeddings=features,
+            image_pe=sam.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=multimask_output,
+            hq_token_only=hq_token_only,
+            interm_embeddings=intermediate,
+        )
+
+
+__all__ = ["answer_original", "build_original", "import_original"]

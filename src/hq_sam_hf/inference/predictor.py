@@ -1,0 +1,295 @@
+"""`HQSamPredictor`: encode a picture once, then ask for masks as often as needed."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.feature_extraction_utils import BatchFeature
+
+from ..model.image_processing_hq_sam import ImageLike
+from ..model.modeling_hq_sam import HQSamImageFeatures, HQSamModel
+from ..model.processing_hq_sam import HQSamProcessor
+from ..model.prompt_batching import nesting_depth
+from .embedding_files import fingerprint, load_embedding, save_embedding
+
+Array = np.ndarray | Tensor
+
+# Where many objects of a picture are asked about, full-size masks exist for so many at a time.
+OBJECTS_AT_ONCE = 16
+
+
+@dataclass
+class EncodedImage:
+    """The features of one picture, with a batch axis of 1, and its (height, width)."""
+
+    features: HQSamImageFeatures
+    original_size: tuple[int, int]
+
+    def to(self, *args: Any, **kwargs: Any) -> "EncodedImage":
+        moved = {name: tensor.to(*args, **kwargs) for name, tensor in self.features.items()}
+        return EncodedImage(HQSamImageFeatures(**moved), self.original_size)
+
+
+class HQSamPredictor:
+    """Masks of one picture, or of several in turn, from any number of prompts.
+
+    model, processor: as loaded by `from_pretrained`; the model is put into evaluation mode. Its weights must not
+        change afterwards, since encoded pictures are kept.
+    max_images: how many encoded pictures to keep; then the least recently used one is dropped. With the published
+        models a picture takes 18 MiB in float32.
+
+    May be shared between threads. Calls of the model take turns; reading pictures and resizing masks do not. Each
+    thread asks about the picture that it set itself, and about the one set last where it has set none, unless it
+    names another.
+    """
+
+    def __init__(self, model: HQSamModel, processor: HQSamProcessor, max_images: int = 32) -> None:
+        processor.check_fit(model.config)
+        if type(max_images) is not int or max_images < 1:
+            raise ValueError(f"`max_images` must be a positive integer, got {max_images!r}.")
+        self.model = model.eval()
+        self.processor = processor
+        self.max_images = max_images
+        self._encoded: OrderedDict[str, EncodedImage] = OrderedDict()  # least recently used first
+        self._lock = threading.RLock()
+        self._latest: str | None = None
+        self._own = threading.local()
+        self._unnamed = 0
+        self._fingerprint: tuple[list, str] = ([], "")
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def images(self) -> list[str]:
+        """Names of the pictures that can be asked about, the least recently used first."""
+        with self._lock:
+            return list(self._encoded)
+
+    def to(self, *args: Any, **kwargs: Any) -> "HQSamPredictor":
+        """Move or cast the model and the encoded pictures; arguments as of `torch.nn.Module.to`."""
+        with self._lock:
+            self.model.to(*args, **kwargs)
+            for name, encoded in self._encoded.items():
+                self._encoded[name] = encoded.to(self.model.device, self.model.dtype)
+        return self
+
+    def set_image(self, image: ImageLike, name: str | None = None, input_data_format: str | None = None) -> str:
+        """Encode a picture of any kind that the processor takes, to be asked about from now on.
+
+        name: to tell several pictures apart; one that is in use is replaced. Returns the name.
+        """
+        return self.set_images([image], None if name is None else [name], input_data_format=input_data_format)[0]
+
+    def set_images(
+        self,
+        images: Sequence[ImageLike],
+        names: Sequence[str] | None = None,
+        batch_size: int = 1,
+        input_data_format: str | None = None,
+    ) -> list[str]:
+        """Encode several pictures, batch_size at a time. Returns their names; the last one is asked about next."""
+        if names is not None and (isinstance(names, str) or len(set(names)) != len(images)):
+            raise ValueError(f"`names` must be one different name per picture, got {names!r} for {len(images)}.")
+        if not 0 < len(images) <= self.max_images:
+            raise ValueError(
+                f"`images` must be 1 to {self.max_images} pictures, got {len(images)}. `max_images` of the predictor "
+                "is how many it keeps."
+            )
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1, got {batch_size!r}.")
+        encoded: list[EncodedImage] = []
+        for start in range(0, len(images), batch_size):
+            inputs = self.processor(list(images[start : start + batch_size]), input_data_format=input_data_format)
+            with self._lock, torch.no_grad():
+                features = self.model.get_image_features(inputs["pixel_values"].to(self.device))
+            for i, (height, width) in enumerate(inputs["original_sizes"].tolist()):
+                # Copies, because a view would keep the features of the whole batch alive; the embedding in the order
+                # in which the decoder reads it, so that no click has to put it there.
+                own = {
+                    key: tensor[i : i + 1].clone(
+                        memory_format=torch.channels_last if key == "image_embeddings" else torch.preserve_format
+                    )
+                    for key, tensor in features.items()
+                }
+                encoded.append(EncodedImage(HQSamImageFeatures(**own), (height, width)))
+        with self._lock:
+            chosen = [self._new_name() for _ in images] if names is None else list(names)
+            for name, entry in zip(chosen, encoded):
+                self._keep(name, entry)
+        return chosen
+
+    def forget_image(self, image: str | None = None) -> None:
+        """Drop an encoded picture: the one of this name, or the one that `predict` would ask about."""
+        with self._lock:
+            del self._encoded[self._name(image)]
+
+    @torch.no_grad()
+    def predict(
+        self,
+        points: Any = None,
+        labels: Any = None,
+        boxes: Any = None,
+        mask: Any = None,
+        multimask: bool = False,
+        hq_token_only: bool = False,
+        sam_only: bool = False,
+        return_logits: bool = False,
+        return_tensors: str = "np",
+        image: str | None = None,
+        output_size: tuple[int, int] | None = None,
+    ) -> tuple[Array, Array, Array]:
+        """Masks of the objects that the prompts point at, in pixels (x, y) of the picture as it was set.
+
+        Prompts are lists, tuples, arrays or tensors. For one object, or for P objects answered together:
+
+            points  [[x, y], ...]           or [[[x, y], ...], ...] with any number of points per object
+            labels  [1, 0, ...]             or [[1, 0, ...], ...]: 1 on the object, 0 on the background; by default 1
+            boxes   [x1, y1, x2, y2]        or [[x1, y1, x2, y2], ...]
+            mask    (m, m) or (1, m, m)     or (P, m, m) or (P, 1, m, m): float logits of an earlier call, to refine
+                    it; or bool, 0/1 or 0..255 masks of the size of the picture
+
+        Kinds may be combined; without any there is one unprompted answer.
+
+        multimask: SAM's three candidates, best score first, so that [0] is what the original returns.
+        hq_token_only, sam_only: the HQ mask alone, or the masks of the SAM inside; see `HQSamModel.forward`.
+        return_logits: float32 logits at the size of the picture in place of bool masks.
+        return_tensors: "np", or "pt" for tensors on the model's device.
+        image: the name of a picture; by default the one that this thread set, or else the one set last.
+        output_size: (height, width) of the masks, by default that of the picture. Smaller is quicker, for a preview.
+
+        Returns, for an output of H x W, masks (M, H, W), scores (M,) and logits (M, m, m), which can be fed back as
+        `mask` where M is 1; for several objects each with a first axis P. M is 3 with multimask, else 1.
+        """
+        if return_tensors not in ("np", "pt"):
+            raise ValueError(f"`return_tensors` must be 'np' or 'pt', got {return_tensors!r}.")
+        encoded = self.encoded_image(image)
+        prompts = self._prepare(encoded.original_size, points, labels, boxes, mask)
+        options = {"multimask_output": multimask, "hq_token_only": hq_token_only, "sam_only": sam_only}
+        with self._lock:
+            features = encoded.to(self.device).features  # the model may have moved since
+            outputs = self.model(image_features=features, **prompts.to(self.device), **options)
+        image_processor = self.processor.image_processor
+        count = int(prompts["prompt_counts"][0]) if "prompt_counts" in prompts else 1
+        logits, scores = outputs.pred_masks[0, :count].float(), outputs.iou_scores[0, :count].float()
+        sizes = [output_size or encoded.original_size], [image_processor.reshaped_size(encoded.original_size)]
+        masks = self.processor.post_process_masks(logits[None], *sizes, binarize=not return_logits)[0]
+        if _names_one_object(points, boxes, mask):
+            masks, scores, logits = masks[0], scores[0], logits[0]
+        if return_tensors == "pt":
+            return masks, scores, logits
+        return masks.cpu().numpy(), scores.cpu().numpy(), logits.cpu().numpy()
+
+    def encoded_image(self, image: str | None = None) -> EncodedImage:
+        """The features and size of a picture: the one of this name, or the one that `predict` would ask about."""
+        with self._lock:
+            name = self._name(image)
+            self._encoded.move_to_end(name)
+            return self._encoded[name]
+
+    def _prepare(self, size: tuple[int, int], points: Any, labels: Any, boxes: Any, mask: Any) -> BatchFeature:
+        """The prompts for the model; to the processor they are nested one level deeper, by image."""
+        _check_nesting("points", points, (2, 3), "[[x, y], ...] for one object or [[[x, y], ...], ...] for several")
+        _check_nesting("boxes", boxes, (1, 2), "[x1, y1, x2, y2] for one object or a list of those for several")
+        try:
+            return self.processor.prepare_prompts(
+                [size],
+                input_points=None if points is None else [points],
+                input_labels=None if labels is None else [labels],
+                input_boxes=None if boxes is None else [[boxes] if nesting_depth(boxes) == 1 else boxes],
+                input_masks=None if mask is None else [_without_mask_axis(mask)],
+            )
+        except ValueError as error:
+            message = str(error).replace("`input_masks`", "`mask`").replace("`input_", "`")
+            raise ValueError(message) from error
+
+    def save_embedding(self, path: str | os.PathLike, image: str | None = None) -> None:
+        """Write what is known of a picture as safetensors, for `load_embedding` in any process."""
+        with self._lock:
+            encoded = self.encoded_image(image)
+            save_embedding(path, encoded.features, encoded.original_size, self._model_fingerprint())
+
+    def load_embedding(self, path: str | os.PathLike, name: str | None = None) -> str:
+        """Read an embedding in place of encoding the picture; from now on it is asked about. Returns its name.
+
+        Raises ValueError if it was made by a model with other weights or another input size.
+        """
+        with self._lock, torch.no_grad():
+            encoded = EncodedImage(*load_embedding(path, self._model_fingerprint()))
+            encoded = encoded.to(self.device, self.model.dtype)
+            encoded.features.image_projections = self.model.project_images(encoded.features)
+            name = self._new_name() if name is None else name
+            self._keep(name, encoded)
+        return name
+
+    def _new_name(self) -> str:
+        while True:
+            self._unnamed += 1
+            name = f"image {self._unnamed}"
+            if name not in self._encoded:
+                return name
+
+    def _keep(self, name: str, encoded: EncodedImage) -> None:
+        self._encoded.pop(name, None)
+        self._encoded[name] = encoded
+        while len(self._encoded) > self.max_images:
+            self._encoded.popitem(last=False)
+        self._latest = self._own.name = name
+
+    def _name(self, image: str | None) -> str:
+        """The name of the picture that is asked about, which must be there."""
+        name = image if image is not None else getattr(self._own, "name", self._latest)
+        if name is None:
+            raise ValueError("No picture has been set. Call `set_image` first.")
+        if name not in self._encoded:
+            there = ", ".join(map(repr, self._encoded)) or "none"
+            raise ValueError(
+                f"The picture {name!r} has not been set, or was dropped: {self.max_images} are kept (`max_images`), "
+                f"now {there}. Set it again."
+            )
+        return name
+
+    def _model_fingerprint(self) -> str:
+        # Hashing a large model takes seconds; tensors count the changes made to them.
+        tensors = self.model.state_dict().values()
+        state = [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
+        if self._fingerprint[0] != state:
+            self._fingerprint = (state, fingerprint(self.model))
+        return self._fingerprint[1]
+
+
+def _check_nesting(name: str, value: Any, allowed: tuple[int, int], form: str) -> None:
+    depth = nesting_depth(value)
+    if depth is not None and depth not in allowed:
+        raise ValueError(f"`{name}` must be {form}, got {depth} levels of nesting.")
+
+
+def _names_one_object(points: Any, boxes: Any, mask: Any) -> bool:
+    """Whether no prompt has the additional level of nesting that lists several objects."""
+    if isinstance(mask, list | tuple) or (isinstance(mask, Array) and mask.ndim >= 3 and mask.shape[0] != 1):
+        return False
+    if isinstance(mask, Array) and mask.ndim == 4:
+        return False
+    return (points is None or nesting_depth(points) == 2) and (boxes is None or nesting_depth(boxes) == 1)
+
+
+def _without_mask_axis(mask: Any) -> Any:
+    """(P, 1, m, m) as (P, m, m), so that logits of an earlier call can be passed as they came."""
+    if isinstance(mask, Array) and mask.ndim == 4:
+        if mask.shape[1] != 1:
+            raise ValueError(
+                f"`mask` must be one mask per object, got shape {tuple(mask.shape)}. Choose one of the candidates, "
+                "such as `logits[:, :1]`."
+            )
+        return mask[:, 0]
+    return mask
+
+
+__all__ = ["OBJECTS_AT_ONCE", "EncodedImage", "HQSamPredictor"]

@@ -1,0 +1,440 @@
+"""The predictor gives the original's masks, keeps several pictures, and serves several threads."""
+
+import gc
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from hq_sam_hf import HQSamPredictor, HQSamProcessor
+from hq_sam_hf.export.original_package import import_original
+from hq_sam_hf.inference.predictor import EncodedImage
+from support.oracle import NARROW, SMALL, TINY, build_original, lively_pair, pair, port
+from support.pictures import picture
+
+SIZES = [(60, 90), (97, 40), (128, 128), (33, 150)]
+
+
+def make_predictor(model=None, **options) -> HQSamPredictor:
+    model = model or pair(SMALL)[1]
+    return HQSamPredictor(model, HQSamProcessor.from_config(model.config), **options)
+
+
+@pytest.fixture
+def predictor():
+    return make_predictor()
+
+
+@pytest.fixture
+def ready(predictor):
+    """A predictor with one picture set."""
+    predictor.set_image(picture((60, 90)), name="picture")
+    return predictor
+
+
+class Sequence:
+    """A random conversation about a picture: prompts that grow, each step refining the mask of the last."""
+
+    def __init__(self, size: tuple[int, int], seed: int) -> None:
+        self.random = np.random.default_rng(seed)
+        height, width = size
+        self.size = np.array([width, height])
+        corners = np.sort(self.random.uniform(0, 1, (2, 2)), axis=0) * self.size
+        self.box = corners.ravel() if self.random.random() < 0.5 else None
+        self.points = np.zeros((0, 2))
+        self.labels = np.zeros(0, dtype=int)
+        self.steps = int(self.random.integers(2, 4))
+
+    def prompts(self) -> dict:
+        """The box and the points so far; a new point on every step, except that a box may begin alone."""
+        if self.box is None or len(self.points) or self.random.random() < 0.5:
+            self.points = np.vstack([self.points, self.random.uniform(0, 1, 2) * (self.size - 1)])
+            self.labels = np.append(self.labels, self.random.integers(0, 2))
+        given = len(self.points) > 0
+        return {"points": self.points if given else None, "labels": self.labels if given else None, "box": self.box}
+
+    def options(self) -> dict:
+        return {"multimask": bool(self.random.random() < 0.5), "hq_token_only": bool(self.random.random() < 0.5)}
+
+
+def ask_original(original, prompts, mask, options, **more):
+    return original.predict(
+        point_coords=prompts["points"],
+        point_labels=prompts["labels"],
+        box=prompts["box"],
+        mask_input=mask,
+        multimask_output=options["multimask"],
+        hq_token_only=options["hq_token_only"],
+        **more,
+    )
+
+
+# Of the largest logit of an answer: nearer to zero than this, the original's own logit is rounding noise, and neither
+# side of the outline is wrong.
+NOISE = 1e-5
+
+
+def check_sequences(arch, number: int, at_least: int) -> None:
+    """Both predictors on the same conversations, with at_least masks that have an inside and an outside."""
+    sam, model = lively_pair(arch)
+    original, ours = import_original().SamPredictor(sam), make_predictor(model)
+    names = ours.set_images([picture(size) for size in SIZES])
+    compared = 0
+    for name, size in zip(names, SIZES):
+        original.set_image(picture(size))
+        for seed in range(number // len(SIZES)):
+            sequence = Sequence(size, seed)
+            theirs = mine = None
+            for _ in range(sequence.steps):
+                prompts, options = sequence.prompts(), sequence.options()
+                expected, score, theirs_next = ask_original(original, prompts, theirs, options)
+                masks, scores, logits = ours.predict(
+                    prompts["points"], prompts["labels"], prompts["box"], mask=mine, image=name, **options
+                )
+                largest = np.abs(theirs_next).max()
+                np.testing.assert_allclose(logits[:1], theirs_next, atol=1e-4 * largest, rtol=0)
+                np.testing.assert_allclose(scores[:1], score, atol=1e-5, rtol=0)
+                different = masks[:1] != expected
+                if different.any():
+                    full, _, _ = ask_original(original, prompts, theirs, options, return_logits=True)
+                    assert np.abs(full[different]).max() < NOISE * largest
+                compared += bool(0.01 < expected.mean() < 0.99)
+                theirs, mine = theirs_next, logits[:1]
+    assert compared >= at_least
+
+
+def test_200_random_sequences_with_refinement_give_the_masks_of_the_original_predictor():
+    check_sequences(NARROW, 200, at_least=400)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arch", "number"), [(SMALL, 200), (TINY, 20)], ids=["small", "tiny"])
+def test_other_architectures_too(arch, number):
+    check_sequences(arch, number, at_least=2 * number)
+
+
+def test_one_object_comes_back_without_an_object_axis_and_several_with_it(ready):
+    box, boxes = [10, 5, 60, 50], [[10, 5, 60, 50], [0, 0, 90, 60], [30, 20, 31, 21]]
+    for arguments, shape in [
+        ({}, (1,)),
+        ({"points": [[30, 20]]}, (1,)),
+        ({"points": [[30, 20], [5, 5]], "labels": [1, 0], "boxes": box}, (1,)),
+        ({"points": [[30, 20]], "multimask": True}, (3,)),
+        ({"points": [[30, 20]], "multimask": True, "hq_token_only": True}, (1,)),
+        ({"points": [[30, 20]], "multimask": True, "sam_only": True}, (3,)),
+        ({"boxes": boxes}, (3, 1)),
+        ({"boxes": boxes, "multimask": True}, (3, 3)),
+        ({"boxes": [box]}, (1, 1)),
+        ({"boxes": np.zeros((0, 4))}, (0, 1)),
+        ({"points": [[[30, 20]], [[5, 5], [80, 40]], [[1, 1]]], "boxes": boxes}, (3, 1)),
+        ({"mask": np.zeros((60, 90), dtype=bool)}, (1,)),
+        ({"mask": np.zeros((2, 60, 90), dtype=bool)}, (2, 1)),
+        ({"mask": [np.zeros((60, 90), dtype=bool)]}, (1, 1)),
+    ]:
+        masks, scores, logits = ready.predict(**arguments)
+        assert masks.shape == (*shape, 60, 90), arguments
+        assert scores.shape == shape
+        assert logits.shape == (*shape, 32, 32)
+        assert (masks.dtype, scores.dtype, logits.dtype) == (np.bool_, np.float32, np.float32)
+
+
+def test_several_objects_equal_separate_calls(ready):
+    boxes = [[10, 5, 60, 50], [0, 0, 90, 60], [30, 20, 31, 21]]
+    points = [[[30, 20]], [[5, 5], [80, 40]], [[31, 21]]]
+    masks, scores, logits = ready.predict(points, [[1], [1, 0], [1]], boxes)
+    refined, _, _ = ready.predict(points, boxes=boxes, mask=logits)
+    for i in range(3):
+        mask, score, low = ready.predict(points[i], [[1], [1, 0], [1]][i], boxes[i])
+        np.testing.assert_allclose(logits[i], low, atol=2e-6)
+        np.testing.assert_allclose(scores[i], score, atol=1e-6)
+        assert (masks[i] != mask).sum() <= 1
+        again, _, _ = ready.predict(points[i], boxes=boxes[i], mask=low)
+        assert (refined[i] != again).sum() <= 1
+
+
+def test_lists_arrays_and_tensors_are_the_same_prompts_and_both_kinds_come_back(ready):
+    points, labels, box = [[30, 20], [50, 40]], [1, 0], [10, 5, 60, 50]
+    expected = ready.predict(points, labels, box)
+    for convert in (np.array, torch.tensor, tuple):
+        for mine, theirs in zip(ready.predict(convert(points), convert(labels), convert(box)), expected):
+            assert np.array_equal(mine, theirs)
+    tensors = ready.predict(points, labels, box, return_tensors="pt")
+    for mine, theirs in zip(tensors, expected):
+        assert isinstance(mine, torch.Tensor)
+        assert not mine.requires_grad
+        assert np.array_equal(mine.numpy(), theirs)
+    logits = ready.predict(points, labels, box, return_logits=True)[0]
+    assert logits.dtype == np.float32
+    assert np.array_equal(logits > 0, expected[0])
+    refined = ready.predict(points, labels, box, mask=expected[2])[2]
+    assert np.array_equal(ready.predict(points, labels, box, mask=tensors[2])[2], refined)
+
+
+def test_masks_can_be_asked_at_another_size_for_a_preview(ready):
+    prompts = {"points": [[40, 30]], "return_logits": True}
+    full, scores, logits = ready.predict(**prompts)
+    preview, preview_scores, preview_logits = ready.predict(**prompts, output_size=(30, 45))
+    assert full.shape == (1, 60, 90)
+    assert preview.shape == (1, 30, 45)
+    assert np.array_equal(scores, preview_scores)
+    assert np.array_equal(logits, preview_logits)
+    # A pixel of the preview lies between four of the full mask, and both are read off the same grid.
+    between = full.reshape(30, 2, 45, 2).mean(axis=(1, 3))
+    assert np.abs(preview[0] - between).max() < 0.1 * np.ptp(full)
+
+
+def test_sam_and_hq_side_by_side(ready):
+    box = [10, 5, 60, 50]
+    both, hq = ready.predict(boxes=box)[2], ready.predict(boxes=box, hq_token_only=True)[2]
+    sam = ready.predict(boxes=box, sam_only=True)[2]
+    assert not np.array_equal(both, hq)
+    assert not np.array_equal(both, sam)
+
+
+def test_candidates_come_best_first_and_one_of_them_can_be_refined(ready):
+    masks, scores, logits = ready.predict([[30, 20]], multimask=True)
+    assert (np.diff(scores) <= 0).all()
+    refined, _, _ = ready.predict([[30, 20], [60, 40]], mask=logits[2])
+    assert refined.shape == (1, 60, 90)
+    with pytest.raises(ValueError, match="3 in `mask`"):
+        ready.predict([[30, 20]], mask=logits)
+    with pytest.raises(ValueError, match="Choose one of the candidates"):
+        ready.predict(boxes=[[1, 2, 30, 40]] * 2, mask=ready.predict(boxes=[[1, 2, 30, 40]] * 2, multimask=True)[2])
+
+
+ERRORS = {
+    "a single point": ({"points": [30, 20]}, r"`points` must be \[\[x, y\], ...\] for one object .* got 1 levels"),
+    "a box too deep": ({"boxes": [[[1, 2, 3, 4]]]}, "`boxes` must be .* got 3 levels"),
+    "labels alone": ({"labels": [1]}, "`labels` were given without `points`"),
+    "too many labels": ({"points": [[3, 4]], "labels": [1, 0]}, "`labels` must be nested like `points`"),
+    "outside": ({"points": [[300, 20]]}, "`points` must lie inside the picture"),
+    "x, y, width, height": ({"boxes": [50, 20, 10, 10]}, "`boxes` must be .* Is it"),
+    "two and one": ({"points": [[3, 4]], "boxes": [[1, 2, 3, 4]] * 2}, "1 in `points`, 2 in `boxes`"),
+    "invented logits": ({"mask": np.zeros((60, 90), np.float32)}, "`mask` of floats are logits"),
+    "a strange kind": ({"return_tensors": "tf"}, "'np' or 'pt', got 'tf'"),
+    "both alone": ({"sam_only": True, "hq_token_only": True}, "exclude each other"),
+    "a strange picture": ({"image": "other"}, "'other' has not been set, or was dropped: 32 are kept .* 'picture'"),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_wrong_prompts_are_named(ready, case):
+    arguments, message = ERRORS[case]
+    with pytest.raises(ValueError, match=message):
+        ready.predict(**arguments)
+
+
+def test_without_a_picture_one_is_told(predictor):
+    with pytest.raises(ValueError, match="Call `set_image` first"):
+        predictor.predict([[1, 1]])
+
+
+def test_model_and_processor_must_fit():
+    small, narrow = pair(SMALL)[1], pair(NARROW)[1]
+    with pytest.raises(ValueError, match="`model` works on 128 x 128 .* `processor` on 96"):
+        HQSamPredictor(small, HQSamProcessor.from_config(narrow.config))
+    with pytest.raises(ValueError, match="`max_images`"):
+        make_predictor(max_images=0)
+
+
+def test_several_pictures_are_kept_and_the_least_recently_used_one_goes():
+    predictor = make_predictor(max_images=3)
+    pictures = {name: picture((50, 70 + i), seed=i) for i, name in enumerate("abcd")}
+    alone = {}
+    for name, image in pictures.items():
+        single = make_predictor()
+        single.set_image(image)
+        alone[name] = single.predict([[20, 20]])[0]
+    for name in "abc":
+        assert predictor.set_image(pictures[name], name) == name
+    for name in "abc":
+        assert np.array_equal(predictor.predict([[20, 20]], image=name)[0], alone[name])
+    assert np.array_equal(predictor.predict([[20, 20]])[0], alone["c"])  # the one set last
+    predictor.predict([[20, 20]], image="a")
+    predictor.set_image(pictures["d"], "d")
+    assert predictor.images == ["c", "a", "d"]
+    predictor.set_image(pictures["b"], "a")  # another picture of the same name
+    assert np.array_equal(predictor.predict([[20, 20]], image="a")[0], alone["b"])
+    predictor.forget_image("c")
+    assert predictor.images == ["d", "a"]
+    predictor.forget_image()
+    with pytest.raises(ValueError, match="'a' has not been set, or was dropped"):
+        predictor.predict([[1, 1]])
+    assert predictor.encoded_image("d").original_size == (50, 73)
+
+
+def test_a_batch_of_pictures_is_encoded_together():
+    predictor, single = make_predictor(max_images=5), make_predictor()
+    pictures = [picture(size) for size in SIZES]
+    names = predictor.set_images(pictures, batch_size=3)
+    assert len(set(names)) == 4
+    for name, image in zip(names, pictures):
+        single.set_image(image)
+        np.testing.assert_allclose(predictor.predict(image=name)[2], single.predict()[2], atol=5e-6)
+    assert predictor.encoded_image(names[0]).features.image_embeddings.untyped_storage().nbytes() == 64 * 8 * 8 * 4
+    with pytest.raises(ValueError, match="1 to 5 pictures, got 6"):
+        predictor.set_images(pictures[:1] * 6)
+    with pytest.raises(ValueError, match="one different name per picture"):
+        predictor.set_images(pictures[:2], ["a", "a"])
+    with pytest.raises(ValueError, match="`batch_size` must be at least 1"):
+        predictor.set_images(pictures, batch_size=0)
+
+
+def test_to_moves_the_encoded_pictures_with_the_model():
+    model = port(build_original(SMALL), SMALL)
+    predictor = HQSamPredictor(model, HQSamProcessor.from_config(model.config))
+    predictor.set_image(picture((60, 90)))
+    expected = predictor.predict([[30, 20]])[2]
+    assert predictor.to(torch.bfloat16) is predictor
+    assert predictor.encoded_image().features.hq_features.dtype == torch.bfloat16
+    logits = predictor.predict([[30, 20]])[2]
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, expected, atol=0.1)
+
+
+def test_an_embedding_reloads_where_the_weights_are_the_same(ready, tmp_path):
+    path = tmp_path / "picture.safetensors"
+    ready.save_embedding(path)
+    model = port(build_original(SMALL), SMALL)
+    other = HQSamPredictor(model, HQSamProcessor.from_config(model.config))
+    assert other.load_embedding(path, name="mine") == "mine"
+    for mine, theirs in zip(other.predict([[30, 20]]), ready.predict([[30, 20]])):
+        assert np.array_equal(mine, theirs)
+    kept, fresh = other.encoded_image().features, ready.encoded_image().features
+    assert kept.keys() == fresh.keys()  # nothing is left to compute in every call
+    other.to(torch.bfloat16)
+    assert other.load_embedding(path) in other.images  # the same weights, rounded
+    with torch.no_grad():
+        other.model.mask_decoder.compress_vit_conv2.bias += 0.1
+    with pytest.raises(ValueError, match="made by a model with other weights .* Encode the picture again"):
+        other.load_embedding(path)
+
+
+def test_an_embedding_of_another_input_size_is_refused_also_where_no_weight_depends_on_it(tmp_path):
+    model = port(build_original(TINY), TINY)
+    model.resize_image(256)
+    small = make_predictor(model)
+    small.set_image(picture((60, 90)))
+    small.save_embedding(tmp_path / "picture.safetensors")
+    model.resize_image(512)
+    with pytest.raises(ValueError, match="other weights or another input size"):
+        make_predictor(model).load_embedding(tmp_path / "picture.safetensors")
+
+
+def test_files_that_are_no_embedding_are_refused(ready, tmp_path):
+    path = tmp_path / "picture.safetensors"
+    ready.save_embedding(path)
+    content = path.read_bytes()
+    for damaged in (content[:-9], b"", b"no tensors"):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="no whole safetensors file"):
+            ready.load_embedding(path)
+    ready.model.save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match="no embedding saved by HQSamPredictor"):
+        ready.load_embedding(tmp_path / "model" / "model.safetensors")
+    with pytest.raises(ValueError, match="is not a file"):
+        ready.load_embedding(tmp_path / "none")
+    with pytest.raises(ValueError, match="its folder does not exist"):
+        ready.save_embedding(tmp_path / "none" / "picture.safetensors")
+
+
+ANOTHER_PROCESS = """
+import sys, numpy as np
+from hq_sam_hf import HQSamModel, HQSamPredictor, HQSamProcessor
+folder, embedding, answer = sys.argv[1:]
+predictor = HQSamPredictor(HQSamModel.from_pretrained(folder), HQSamProcessor.from_pretrained(folder))
+predictor.load_embedding(embedding)
+np.save(answer, predictor.predict([[30, 20]])[2])
+"""
+
+
+@pytest.mark.slow
+def test_an_embedding_reloads_in_another_process(ready, tmp_path):
+    ready.model.save_pretrained(tmp_path / "model")
+    ready.processor.save_pretrained(tmp_path / "model")
+    ready.save_embedding(tmp_path / "picture.safetensors")
+    files = [str(tmp_path / name) for name in ("model", "picture.safetensors", "answer.npy")]
+    subprocess.run([sys.executable, "-c", ANOTHER_PROCESS, *files], check=True)
+    assert np.array_equal(np.load(tmp_path / "answer.npy"), ready.predict([[30, 20]])[2])
+
+
+def test_each_thread_asks_about_the_picture_it_set(ready):
+    expected = ready.predict([[20, 20]])[0]
+    answers = {}
+
+    def other_thread():
+        answers["inherited"] = ready.predict([[20, 20]])[0]
+        ready.set_image(picture((40, 40), seed=3))
+        answers["own"] = ready.predict([[20, 20]])[0]
+
+    thread = threading.Thread(target=other_thread)
+    thread.start()
+    thread.join()
+    assert np.array_equal(answers["inherited"], expected)
+    assert answers["own"].shape == (1, 40, 40)
+    assert np.array_equal(ready.predict([[20, 20]])[0], expected)
+
+
+def mixed_calls(predictor, pictures, answers, seed: int, number: int, folder, failures: list) -> None:
+    """What one thread does: sets pictures, asks about them by name and as its own, saves, loads and forgets."""
+    random = np.random.default_rng(seed)
+    try:
+        for _ in range(number):
+            index, kind = int(random.integers(len(pictures))), random.random()
+            name = f"thread {seed}"
+            if kind < 0.35:
+                predictor.set_image(pictures[index])
+            elif kind < 0.6:
+                predictor.set_image(pictures[index], name)
+            elif kind < 0.8:
+                predictor.set_image(pictures[index])
+                file = folder / f"{seed}.safetensors"
+                predictor.save_embedding(file)
+                predictor.load_embedding(file, name)
+            else:
+                predictor.set_image(pictures[index])
+                predictor.forget_image()
+                predictor.set_image(pictures[index])
+            which = int(random.integers(len(answers[index])))
+            prompt, expected = answers[index][which]
+            for mine, theirs in zip(predictor.predict(**prompt), expected):
+                if not np.array_equal(mine, theirs):
+                    failures.append((seed, index, which))
+            if len(predictor.images) > predictor.max_images:
+                failures.append("too many pictures are kept")
+    except Exception as error:
+        failures.append(error)
+
+
+@pytest.mark.parametrize(
+    ("threads", "number"), [(4, 15), pytest.param(8, 500, marks=pytest.mark.slow)], ids=["few", "many"]
+)
+def test_threads_share_a_predictor_without_a_wrong_mask(threads, number, tmp_path):
+    predictor = make_predictor(max_images=4 * threads)  # so that none is dropped before its thread asks
+    pictures = [picture(SIZES[i % 4], seed=i) for i in range(6)]
+    prompts = [
+        {"points": [[20, 20]]},
+        {"boxes": [5, 5, 30, 30], "hq_token_only": True},
+        {"boxes": [[5, 5, 30, 30], [1, 2, 33, 20]], "multimask": True},
+        {"points": [[20, 20], [3, 3]], "labels": [1, 0], "return_logits": True},
+    ]
+    answers = []
+    for image in pictures:
+        predictor.set_image(image)
+        answers.append([(prompt, predictor.predict(**prompt)) for prompt in prompts])
+    failures: list = []
+    workers = [
+        threading.Thread(target=mixed_calls, args=(predictor, pictures, answers, seed, number, tmp_path, failures))
+        for seed in range(threads)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert failures == []
+    gc.collect()
+    kept = [thing for thing in gc.get_objects() if type(thing) is EncodedImage]
+    assert len(kept) == len(predictor.images) == 4 * threads

@@ -1,0 +1,30 @@
+"""Evaluate the rows of test_evaluation on as many processes as are launched; each writes FOLDER/RANK."""
+
+import sys
+
+import torch
+
+from hq_sam_hf import HQSamProcessor
+from hq_sam_hf.evaluation.evaluation import evaluate
+from support.evaluation_rows import ROWS
+from support.oracle import SMALL, pair
+
+
+class CountedRows(list):
+    """Rows that know how many of them were read."""
+
+    read = 0
+
+    def __getitem__(self, index):
+        self.read += 1
+        return super().__getitem__(index)
+
+
+def evaluate_share(folder: str) -> None:
+    model, rows = pair(SMALL)[1], CountedRows(ROWS)
+    result = evaluate(model, HQSamProcessor.from_config(model.config), rows, prompts=("box", "points-2"))
+    torch.save((rows.read, result.records), f"{folder}/{torch.distributed.get_rank()}")
+
+
+if __name__ == "__main__":
+    evaluate_share(sys.argv[1])
