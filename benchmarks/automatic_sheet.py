@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from hq_sam_hf import HQSamMaskGenerator, HQSamModel, HQSamProcessor, load_image
-from hq_sam_hf.demo.demo_session import AUTOMATIC_OPTIONS
-from hq_sam_hf.masks.mask_files import label_map
-from hq_sam_hf.masks.rendering import layer, side_by_side
+from hq_sam_hf.demo.session import AUTOMATIC_OPTIONS
+from hq_sam_hf.masks.coco import label_map
+from hq_sam_hf.masks.drawing import layer, side_by_side
 from hq_sam_hf.model.files import write_atomically
 from hq_sam_hf.scenes import SceneGenerator
 from hq_sam_hf.utils.embedded import EMBEDDED

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from hq_sam_hf import HQSamModel, HQSamProcessor
-from hq_sam_hf.evaluation.evaluation import evaluate
-from hq_sam_hf.evaluation.evaluation_results import Evaluation
+from hq_sam_hf.evaluation.evaluator import evaluate
+from hq_sam_hf.evaluation.results import Evaluation
+from hq_sam_hf.model.checkpoint_format import is_hq_key
 from hq_sam_hf.model.files import write_atomically
-from hq_sam_hf.model.layouts import is_hq_key
 from hq_sam_hf.scenes import GROUPS, Materials, SceneGenerator
 from hq_sam_hf.utils.embedded import EMBEDDED
 

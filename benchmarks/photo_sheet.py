@@ -14,10 +14,10 @@ import datasets
 from PIL import Image, ImageDraw
 
 from hq_sam_hf import HQSamModel, HQSamProcessor
-from hq_sam_hf.data.own_data import load_paired_folders
-from hq_sam_hf.evaluation.evaluation import evaluate
-from hq_sam_hf.evaluation.evaluation_pictures import HEIGHT, save_cases
-from hq_sam_hf.evaluation.evaluation_results import OUTPUT_TITLES, Evaluation
+from hq_sam_hf.data.custom import load_paired_folders
+from hq_sam_hf.evaluation.evaluator import evaluate
+from hq_sam_hf.evaluation.results import OUTPUT_TITLES, Evaluation
+from hq_sam_hf.evaluation.worst_cases import HEIGHT, save_cases
 from hq_sam_hf.utils.embedded import EMBEDDED
 
 PHOTOS = Path(__file__).parent.parent / "tests" / "photos"

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from hq_sam_hf import HQSamMaskGenerator, HQSamModel, HQSamProcessor
-from hq_sam_hf.export.original_package import build_original, import_original
-from hq_sam_hf.masks.box_nms import box_nms
-from hq_sam_hf.masks.masks import rle_to_mask
-from hq_sam_hf.model.checkpoints import keys_to_original
+from hq_sam_hf.export.reference import build_original, import_original
+from hq_sam_hf.masks.nms import box_nms
+from hq_sam_hf.masks.rle import rle_to_mask
+from hq_sam_hf.model.key_mapping import keys_to_original
 from hq_sam_hf.utils.embedded import EMBEDDED
 
 from .contenders import Contenders, Options, around, configuration, named

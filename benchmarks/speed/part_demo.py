@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from hq_sam_hf import HQSamModel, HQSamPredictor, HQSamProcessor
-from hq_sam_hf.demo.demo import SAMPLE, canvas_value
-from hq_sam_hf.demo.demo_session import DemoSession
+from hq_sam_hf.demo.page import SAMPLE, canvas_value
+from hq_sam_hf.demo.session import DemoSession
 from hq_sam_hf.utils.embedded import EMBEDDED
 
 from .contenders import Options, build

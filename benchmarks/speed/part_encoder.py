@@ -44,7 +44,7 @@ def _operations(options: Options, side: int) -> int:
     """Floating-point operations of the original's encoder for one picture, counted without computing."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    from hq_sam_hf.export.original_package import build_original
+    from hq_sam_hf.export.reference import build_original
 
     from .contenders import configuration
 

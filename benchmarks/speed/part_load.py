@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from hq_sam_hf import HQSamModel
-from hq_sam_hf.export.original_package import import_original
+from hq_sam_hf.export.reference import import_original
 
 from .contenders import Options, build, named
 from .measuring import alternate, peaks

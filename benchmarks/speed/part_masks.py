@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from hq_sam_hf import HQSamImageProcessor
-from hq_sam_hf.export.original_package import import_original
-from hq_sam_hf.inference.mask_measures import stable_masks
+from hq_sam_hf.export.reference import import_original
+from hq_sam_hf.inference.stability import stable_masks
 
 from .contenders import Options, named
 from .measuring import alternate, peaks

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from hq_sam_hf import HQSamProcessor
-from hq_sam_hf.demo.demo import SAMPLE
-from hq_sam_hf.export.original_package import build_original, import_original
+from hq_sam_hf.demo.page import SAMPLE
+from hq_sam_hf.export.reference import build_original, import_original
 
 from .contenders import Options, configuration, named
 from .measuring import alternate, peaks

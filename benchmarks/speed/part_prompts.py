@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hq_sam_hf import HQSamPredictor
-from hq_sam_hf.export.original_package import answer_original, import_original
+from hq_sam_hf.export.reference import answer_original, import_original
 
 from .contenders import Contenders, Options, build, named
 from .measuring import alternate, peaks

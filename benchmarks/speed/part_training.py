@@ -11,9 +11,9 @@ from unittest.mock import MagicMock
 import torch
 from torch import Tensor
 
-from hq_sam_hf.training.training_config import TrainingConfig
-from hq_sam_hf.training.training_data import Batch
-from hq_sam_hf.training.training_learners import MaskLearner
+from hq_sam_hf.training.config import TrainingConfig
+from hq_sam_hf.training.dataset import Batch
+from hq_sam_hf.training.objectives import MaskLearner
 
 from .contenders import Contenders, Options, build, named, worst_gradient
 from .measuring import alternate, peaks

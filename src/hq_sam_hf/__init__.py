@@ -10,9 +10,9 @@ from . import registration
 
 if TYPE_CHECKING:
     from .data.hqseg44k import load_hqseg44k
-    from .inference.mask_generation import HQSamMaskGenerator
+    from .inference.mask_generator import HQSamMaskGenerator
     from .inference.predictor import HQSamPredictor
-    from .inference.text_prompts import HQSamTextPredictor, ZeroShotDetector
+    from .inference.text import HQSamTextPredictor, ZeroShotDetector
     from .model.configuration_hq_sam import (
         HQSamConfig,
         HQSamMaskDecoderConfig,
@@ -31,16 +31,16 @@ _HOME = {
     "HQSamImageFeatures": "model.modeling_hq_sam",
     "HQSamImageProcessor": "model.image_processing_hq_sam",
     "HQSamMaskDecoderConfig": "model.configuration_hq_sam",
-    "HQSamMaskGenerator": "inference.mask_generation",
+    "HQSamMaskGenerator": "inference.mask_generator",
     "HQSamModel": "model.modeling_hq_sam",
     "HQSamOutput": "model.modeling_hq_sam",
     "HQSamPredictor": "inference.predictor",
     "HQSamProcessor": "model.processing_hq_sam",
     "HQSamPromptEncoderConfig": "model.configuration_hq_sam",
-    "HQSamTextPredictor": "inference.text_prompts",
+    "HQSamTextPredictor": "inference.text",
     "HQSamTinyViTConfig": "model.configuration_hq_sam",
     "HQSamVisionConfig": "model.configuration_hq_sam",
-    "ZeroShotDetector": "inference.text_prompts",
+    "ZeroShotDetector": "inference.text",
     "load_hqseg44k": "data.hqseg44k",
     "load_image": "model.image_processing_hq_sam",
 }

@@ -83,7 +83,7 @@ def register_processor() -> None:
 def register_pipeline() -> None:
     from transformers.pipelines import PIPELINE_REGISTRY
 
-    from .inference.mask_generation_pipeline import HQSamMaskGenerationPipeline
+    from .inference.pipeline import HQSamMaskGenerationPipeline
 
     # Not `register_pipeline`, which would forget the default model and warn. Other models get the stock pipeline.
     PIPELINE_REGISTRY.supported_tasks["mask-generation"]["impl"] = HQSamMaskGenerationPipeline

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from hq_sam_hf.data.hqseg44k import SETS, PublishedSet, load_hqseg44k
-from hq_sam_hf.data.parquet_shards import export_parquet
-from hq_sam_hf.data.raw_pictures import undecoded
-from hq_sam_hf.data.samples import read_sample
+from hq_sam_hf.data.image_bytes import undecoded
+from hq_sam_hf.data.parquet import export_parquet
+from hq_sam_hf.data.reading import read_sample
 from support.small_hqseg44k import FOLDERS, OBJECT, jpeg, png, small_files, write_archives, write_folders
 
 COUNTS = {

@@ -10,7 +10,7 @@ from hq_sam_hf import HQSamModel, HQSamPredictor, HQSamProcessor
 from hq_sam_hf.cli import main
 from hq_sam_hf.export import onnx_export
 from hq_sam_hf.export.onnx_export import export_onnx
-from hq_sam_hf.export.original_package import import_original
+from hq_sam_hf.export.reference import import_original
 from hq_sam_hf.model.image_processing_hq_sam import load_image
 from hq_sam_hf.utils.embedded import EMBEDDED
 from support.oracle import FINE, SMALL, TINY, Architecture, lively_pair, pair

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hq_sam_hf import HQSamPredictor, HQSamProcessor
-from hq_sam_hf.export.original_package import import_original
+from hq_sam_hf.export.reference import import_original
 from hq_sam_hf.inference.predictor import EncodedImage
 from support.oracle import NARROW, SMALL, TINY, build_original, lively_pair, pair, port
 from support.pictures import picture

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from hq_sam_hf import HQSamModel
 from hq_sam_hf.cli import main
-from hq_sam_hf.export.converting import convert
+from hq_sam_hf.export.conversion import convert
 from support.oracle import SMALL, WIDE, build_original, pair
 
 

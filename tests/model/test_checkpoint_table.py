@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from transformers import SamConfig, SamModel
 
 from hq_sam_hf import HQSamModel
-from hq_sam_hf.export.converting import convert
+from hq_sam_hf.export.conversion import convert
 from support.checkpoints import assert_same_weights, decoder_alone, plain_sam, transformers_config
 from support.oracle import SMALL, TINY, pair
 from support.paths import ROOT

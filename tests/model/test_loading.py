@@ -9,10 +9,10 @@ from safetensors.torch import load_file, save_file
 from transformers import SamConfig, SamHQConfig, SamHQModel, SamModel
 
 from hq_sam_hf import HQSamModel, HQSamProcessor
-from hq_sam_hf.export.original_package import answer_original
-from hq_sam_hf.export.original_package import build_original as build_from_config
-from hq_sam_hf.model.checkpoints import keys_to_original
-from hq_sam_hf.model.layouts import is_hq_key
+from hq_sam_hf.export.reference import answer_original
+from hq_sam_hf.export.reference import build_original as build_from_config
+from hq_sam_hf.model.checkpoint_format import is_hq_key
+from hq_sam_hf.model.key_mapping import keys_to_original
 from hq_sam_hf.model.modeling_vision_encoder import resize_relative_positions
 from support.checkpoints import assert_same_weights, decoder_alone, plain_sam, transformers_config
 from support.oracle import FINE, SMALL, TINY, WIDE, config_of, pair

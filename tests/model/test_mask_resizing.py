@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from hq_sam_hf import HQSamImageProcessor
-from hq_sam_hf.export.original_package import import_original
-from hq_sam_hf.inference.mask_measures import stable_masks
+from hq_sam_hf.export.reference import import_original
+from hq_sam_hf.inference.stability import stable_masks
 from hq_sam_hf.model import mask_resizing
 from hq_sam_hf.model.mask_resizing import MaskResizer
 

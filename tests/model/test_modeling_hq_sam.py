@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hq_sam_hf import HQSamConfig, HQSamImageFeatures, HQSamModel, HQSamProcessor
-from hq_sam_hf.export.original_package import answer_original
+from hq_sam_hf.export.reference import answer_original
 from hq_sam_hf.model.modeling_mask_decoder import HQ_HEAD_MODULES
 from support.oracle import SMALL, WIDE, build_original, config_of, pair, port
 

@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from hq_sam_hf import HQSamConfig, HQSamImageFeatures, HQSamModel
 from hq_sam_hf.model import modeling_kernels, modeling_prompt_parts
-from hq_sam_hf.model.checkpoints import keys_from_original
+from hq_sam_hf.model.key_mapping import keys_from_original
 from support.oracle import SMALL, WIDE, build_original, pair, port
 
 # WIDE has 8 heads of 8 inner channels, so that up to 8 tokens are "few": two output tokens more than one box needs.

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from hq_sam_hf import HQSamConfig, HQSamModel, HQSamProcessor
-from hq_sam_hf.export.original_package import answer_original, import_original
-from hq_sam_hf.export.original_package import build_original as build_from_config
-from hq_sam_hf.model.checkpoints import keys_from_original
+from hq_sam_hf.export.reference import answer_original, import_original
+from hq_sam_hf.export.reference import build_original as build_from_config
+from hq_sam_hf.model.key_mapping import keys_from_original
 from hq_sam_hf.model.modeling_tiny_vit import HQSamTinyViTAttention
 from support.oracle import TINY, build_original, pair, port
 

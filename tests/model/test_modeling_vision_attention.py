@@ -8,7 +8,7 @@ import torch
 from transformers.models.sam.modeling_sam import SamVisionLayer
 
 from hq_sam_hf.model import modeling_grid_attention, modeling_kernels, modeling_vision_attention
-from hq_sam_hf.model.checkpoints import keys_from_original
+from hq_sam_hf.model.key_mapping import keys_from_original
 from hq_sam_hf.model.modeling_grid_attention import _write_biases, attend_and_learn, attend_in_parts
 from hq_sam_hf.model.modeling_kernels import HQSamLinear
 from hq_sam_hf.model.modeling_vision_attention import HQSamVisionLayer

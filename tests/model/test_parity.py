@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hq_sam_hf import HQSamProcessor
-from hq_sam_hf.export.original_package import answer_original, import_original
+from hq_sam_hf.export.reference import answer_original, import_original
 from support.oracle import FINE, NARROW, SMALL, VIT_B, WIDE, Architecture, pair
 
 ARCHITECTURES = pytest.mark.parametrize("arch", [SMALL, NARROW, WIDE, FINE], ids=["small", "narrow", "wide", "fine"])

@@ -7,7 +7,7 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from hq_sam_hf.data.samples import read_sample
+from hq_sam_hf.data.reading import read_sample
 from hq_sam_hf.scenes import (
     FAMILIES,
     GROUPS,

@@ -5,7 +5,7 @@ import sys
 import torch
 
 from hq_sam_hf import HQSamProcessor
-from hq_sam_hf.evaluation.evaluation import evaluate
+from hq_sam_hf.evaluation.evaluator import evaluate
 from support.evaluation_rows import ROWS
 from support.oracle import SMALL, pair
 

@@ -7,7 +7,7 @@ does.
 from typing import Any
 
 from hq_sam_hf import HQSamModel, HQSamProcessor
-from hq_sam_hf.evaluation.evaluation import evaluate
+from hq_sam_hf.evaluation.evaluator import evaluate
 from hq_sam_hf.scenes import SceneGenerator
 
 SEED = 777  # neither of training, 1 to 10, nor of the published figures

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from datasets import Dataset
 
-from hq_sam_hf.data.own_data import load_paired_folders
-from hq_sam_hf.data.prompts import mask_to_box
-from hq_sam_hf.data.samples import read_sample
+from hq_sam_hf.data.custom import load_paired_folders
+from hq_sam_hf.data.prompt_simulation import mask_to_box
+from hq_sam_hf.data.reading import read_sample
 from support.paths import TESTS
 
 PHOTOS = TESTS / "photos"

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from hq_sam_hf import HQSamConfig, HQSamModel, HQSamProcessor
-from hq_sam_hf.training.training_config import TrainingConfig
+from hq_sam_hf.training.config import TrainingConfig
 
 ARCHITECTURE: dict[str, Any] = {
     "vision_config": {

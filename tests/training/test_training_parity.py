@@ -6,10 +6,10 @@ import torch
 from golden.make_steps import SIDE, STEPS, fill, some, step_data
 
 from hq_sam_hf import HQSamConfig, HQSamModel
-from hq_sam_hf.model.checkpoints import keys_to_original
-from hq_sam_hf.model.layouts import is_hq_key
+from hq_sam_hf.model.checkpoint_format import is_hq_key
+from hq_sam_hf.model.key_mapping import keys_to_original
 from hq_sam_hf.model.losses import mask_loss
-from hq_sam_hf.training.training_learners import MaskLearner
+from hq_sam_hf.training.objectives import MaskLearner
 from support.paths import TESTS
 from support.small_runs import small_run
 

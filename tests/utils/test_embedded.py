@@ -9,8 +9,8 @@ from PIL import Image
 
 from hq_sam_hf import HQSamMaskGenerator, HQSamModel, HQSamPredictor, HQSamProcessor
 from hq_sam_hf.cli import main
-from hq_sam_hf.data.prompts import mask_to_box
-from hq_sam_hf.data.samples import read_sample
+from hq_sam_hf.data.prompt_simulation import mask_to_box
+from hq_sam_hf.data.reading import read_sample
 from hq_sam_hf.masks.metrics import boundary_iou, mask_iou
 from hq_sam_hf.utils.embedded import EMBEDDED
 from support.quality_gates import BOX, CLICKS, ONE_POINT, failures, measure, pictures

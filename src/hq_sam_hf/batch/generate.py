@@ -6,9 +6,9 @@ from typing import Any
 
 from PIL import Image
 
-from ..inference.mask_generation import HQSamMaskGenerator
-from .many_pictures import COCO_ONLY, Answer, Report, Wanted, answer_pictures, find_pictures
-from .segment import load_model
+from ..inference.loading import load_model
+from ..inference.mask_generator import HQSamMaskGenerator
+from .runner import COCO_ONLY, Answer, Report, Wanted, answer_pictures, find_pictures
 
 
 def generate_masks(

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..masks.masks import foreground
+from ..masks.rle import foreground
 
 PADDING = 128  # of the picture, in 0..255; masks are padded with 0
 ATTEMPTS = 10

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from .parquet_shards import count_rows, find_shards, load_shards
-from .raw_pictures import file_name, list_members, member_path
+from .image_bytes import file_name, list_members, member_path
+from .parquet import count_rows, find_shards, load_shards
 
 if TYPE_CHECKING:
-    from .raw_pictures import AnyDataset
+    from .image_bytes import AnyDataset
 
 logger = logging.getLogger(__name__)
 

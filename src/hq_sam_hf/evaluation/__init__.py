@@ -1,0 +1,4 @@
+"""Metrics of a model on data sets: the work behind `hq-sam evaluate`.
+
+May import: model, masks, data, scenes, inference, utils.
+"""

@@ -35,7 +35,7 @@ from ..model.configuration_hq_sam import ABSENT
 from ..model.files import check_parent, whole_folder
 from ..model.modeling_hq_sam import HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
-from .onnx_ends import OPSET, mask_end, picture_end, put_before, put_behind
+from .onnx_processing import OPSET, mask_end, picture_end, put_before, put_behind
 
 if TYPE_CHECKING:
     from onnx import ModelProto

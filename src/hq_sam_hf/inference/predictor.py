@@ -16,7 +16,7 @@ from ..model.image_processing_hq_sam import ImageLike
 from ..model.modeling_hq_sam import HQSamImageFeatures, HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
 from ..model.prompt_batching import nesting_depth
-from .embedding_files import fingerprint, load_embedding, save_embedding
+from .embeddings import fingerprint, load_embedding, save_embedding
 
 Array = np.ndarray | Tensor
 

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
-from .checkpoints import HQ_HEAD_MODULES, HQ_INITS
+from .checkpoint_format import Checkpoint, derive_config, is_hq_key, read_checkpoint, warn_about_nan
+from .fast_loading import load_plain_folder
 from .files import write_atomically
-from .layouts import Checkpoint, derive_config, is_hq_key, read_checkpoint, warn_about_nan
+from .key_mapping import HQ_HEAD_MODULES, HQ_INITS
 from .modeling_vision_encoder import init_like_pytorch
-from .plain_folders import load_plain_folder
 from .weights import find_file
 
 logger = logging.get_logger(__name__)

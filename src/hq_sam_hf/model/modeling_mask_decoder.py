@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.models.sam.modeling_sam import SamFeedForward, SamLayerNorm
 
-from .checkpoints import HQ_HEAD_MODULES
 from .configuration_hq_sam import HQSamMaskDecoderConfig
+from .key_mapping import HQ_HEAD_MODULES
 from .modeling_hq_mask import refined_products
 from .modeling_kernels import band_size
 from .modeling_two_way_transformer import HQSamTwoWayTransformer

@@ -42,7 +42,7 @@ class HQSamProcessor(ProcessorMixin):
         file = find_file(pretrained_model_name_or_path, **where)
         if file is not None:
             # Here, because it imports transformers' models, whose import registers this very module.
-            from .layouts import derive_config, read_checkpoint
+            from .checkpoint_format import derive_config, read_checkpoint
 
             processor: Any = cls.from_config(derive_config(read_checkpoint(file)))
         else:

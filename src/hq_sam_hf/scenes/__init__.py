@@ -1,6 +1,8 @@
-"""Seeded pictures with exact masks, to train and to test on where no data can be had.
+"""Generated images with exact masks, reproducible by their seed, for training and tests where no data can be had.
 
-NumPy and Pillow are all it needs; `scene_dataset` also needs datasets.
+NumPy and Pillow are enough; `scene_dataset` also needs datasets.
+
+May import: no other package.
 """
 
 from .coarse import coarse_mask

@@ -1,5 +1,5 @@
 import sys
 
-from .training import main
+from .trainer import main
 
 main(sys.argv[1:])

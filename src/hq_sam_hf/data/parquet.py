@@ -1,0 +1,176 @@
+"""A data set as sharded Parquet files that hold the bytes of its pictures, not encoded again.
+
+    FOLDER/train/dis-00000-of-00003.parquet
+
+One series of shards per set, so that sets can be chosen by their files. `datasets.load_dataset(FOLDER)` reads the
+folder too, and it can be pushed to the Hub as it is.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .image_bytes import file_name, read_bytes, undecoded
+
+if TYPE_CHECKING:
+    import datasets
+
+    from .image_bytes import AnyDataset
+
+SHARD_NAME = re.compile(r"(?P<set>.+)-(?P<index>\d{5})-of-(?P<total>\d{5})\.parquet")
+MEGABYTE = 2**20
+# Streaming reads one row group at a time.
+ROW_GROUP_BYTES = 32 * MEGABYTE
+
+
+def export_parquet(
+    dataset: "datasets.Dataset", folder: str | os.PathLike, split: str = "train", shard_megabytes: int = 500
+) -> dict[str, int]:
+    """Write a data set with the columns of `samples` as FOLDER/SPLIT/SET-00000-of-0000N.parquet.
+
+    The shards of a set replace those of an earlier export. They are written under a hidden name and renamed when all
+    of them are there; what a killed export leaves behind is not loaded, and is removed by the next one.
+    Gives the number of rows of each set.
+    """
+    if shard_megabytes < 1:
+        raise ValueError(f"`shard_megabytes` must be at least 1, got {shard_megabytes}.")
+    rows_of_sets: dict[str, list[int]] = {}
+    for i, name in enumerate(dataset["set"]):
+        rows_of_sets.setdefault(name, []).append(i)
+    if not rows_of_sets:
+        raise ValueError("The data set to export has no rows.")
+    for name in rows_of_sets:
+        if not re.fullmatch(r"\w[\w. -]*", name):
+            raise ValueError(f"The name of a set becomes that of files: letters, digits, '_', '-', '.', got {name!r}.")
+    features = dataset.features
+    plain = undecoded(dataset).with_format(None)
+    target = Path(folder) / split
+    target.mkdir(parents=True, exist_ok=True)
+    for name, rows in rows_of_sets.items():
+        _export_set(plain.select(rows), features, target, name, shard_megabytes * MEGABYTE)
+    return {name: len(rows) for name, rows in rows_of_sets.items()}
+
+
+def _export_set(
+    dataset: "datasets.Dataset", features: "datasets.Features", target: Path, name: str, shard_bytes: int
+) -> None:
+    unfinished = target / f".{name}.part"
+    unfinished.mkdir(exist_ok=True)  # a killed export may have left one
+    try:
+        shards = _write_shards(dataset, features, unfinished, shard_bytes)
+        for old in target.glob("*.parquet"):
+            match = SHARD_NAME.fullmatch(old.name)
+            if match and match["set"] == name:
+                old.unlink()
+        for i, shard in enumerate(shards):
+            shard.rename(target / f"{name}-{i:05d}-of-{len(shards):05d}.parquet")
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write_shards(
+    dataset: "datasets.Dataset", features: "datasets.Features", folder: Path, shard_bytes: int
+) -> list[Path]:
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = features.arrow_schema  # its metadata tells `datasets` which columns are pictures
+    shards: list[Path] = []
+    writer, written = None, 0
+    try:
+        for rows, size in _row_groups(dataset, min(ROW_GROUP_BYTES, shard_bytes)):
+            if writer is not None and written + size > shard_bytes:
+                writer.close()
+                writer, written = None, 0
+            if writer is None:
+                shards.append(folder / f"{len(shards):05d}.parquet")
+                # Pictures are compressed already, and dictionaries or extremes of them would be copies.
+                writer = pyarrow.parquet.ParquetWriter(
+                    shards[-1], schema, compression="none", use_dictionary=["set"], write_statistics=False
+                )
+            writer.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
+            written += size
+    finally:
+        if writer is not None:
+            writer.close()
+    return shards
+
+
+def _row_groups(dataset: "datasets.Dataset", group_bytes: int) -> Iterator[tuple[list[dict], int]]:
+    """Rows with the bytes of their pictures, in groups, each with its size in bytes."""
+    from tqdm import tqdm
+
+    rows: list[dict] = []
+    size = 0
+    for row in tqdm(dataset, desc=dataset[0]["set"], unit="row", disable=None):
+        row = {column: _with_bytes(value) for column, value in row.items()}
+        row_size = sum(_size(value) for value in row.values())
+        if rows and size + row_size > group_bytes:
+            yield rows, size
+            rows, size = [], 0
+        rows.append(row)
+        size += row_size
+    yield rows, size
+
+
+def _with_bytes(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_with_bytes(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    path, content = value["path"], value["bytes"]
+    return {"bytes": read_bytes(path) if content is None else content, "path": file_name(path) if path else None}
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, list):
+        return sum(_size(item) for item in value)
+    if isinstance(value, dict):
+        return len(value["bytes"])
+    return len(value) if isinstance(value, str) else 8
+
+
+def find_shards(folder: str | os.PathLike, split: str) -> dict[str, list[Path]]:
+    """The shards of each set in FOLDER/SPLIT, in order. Raises ValueError where some of a set's shards are missing."""
+    found: dict[str, list[tuple[int, int, Path]]] = {}
+    for path in sorted((Path(folder) / split).glob("*.parquet")):
+        match = SHARD_NAME.fullmatch(path.name)
+        if match:
+            shard = (int(match["index"]), int(match["total"]), path)
+            found.setdefault(match["set"], []).append(shard)
+    for name, shards in found.items():
+        totals = {total for _, total, _ in shards}
+        if len(totals) > 1 or len(shards) not in totals:
+            raise ValueError(
+                f"{os.fspath(folder)!r} holds {len(shards)} shards of the set {name!r} ({split}), expected "
+                f"{' or '.join(map(str, sorted(totals)))}. Export it again, or copy the missing files."
+            )
+    return {name: [path for _, _, path in sorted(shards)] for name, shards in found.items()}
+
+
+def count_rows(shards: list[Path]) -> int:
+    """The number of rows in Parquet files, by their footers."""
+    import pyarrow
+    import pyarrow.parquet
+
+    total = 0
+    for shard in shards:
+        try:
+            total += pyarrow.parquet.read_metadata(shard).num_rows
+        except pyarrow.ArrowInvalid as error:
+            raise ValueError(f"{str(shard)!r} is not a whole Parquet file ({error}). Export it again.") from error
+    return total
+
+
+def load_shards(shards: list[Path], split: str, streaming: bool = False) -> "AnyDataset":
+    """Load Parquet files. Without streaming `datasets` first copies them into its cache, for access by row."""
+    import datasets
+
+    files = [str(path.absolute()) for path in shards]
+    return datasets.load_dataset("parquet", data_files={split: files}, split=split, streaming=streaming)
+
+
+__all__ = ["count_rows", "export_parquet", "find_shards", "load_shards"]

@@ -1,0 +1,305 @@
+"""`HQSamMaskGenerator`: masks of everything in a picture, from a grid of points, as SAM's automatic masks."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..masks.cropped_mask import MaskWindow
+from ..masks.nms import box_nms
+from ..masks.polygons import mask_to_polygons
+from ..masks.rle import compress_counts
+from ..model.image_processing_hq_sam import ImageLike, read_image
+from ..model.modeling_hq_sam import HQSamModel
+from ..model.processing_hq_sam import HQSamProcessor
+from .crops import Box, crop_boxes, layer_grids, near_crop_edge
+from .stability import stable_masks
+
+OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle", "polygons")
+
+
+@dataclass
+class _Found:
+    """N masks, with the columns of their records. Boxes are (x1, y1, x2, y2), first and last column and row."""
+
+    masks: list[MaskWindow]
+    predicted_ious: np.ndarray  # (N,)
+    stability_scores: np.ndarray  # (N,)
+    points: np.ndarray  # (N, 2)
+    boxes: np.ndarray  # (N, 4)
+    crops: np.ndarray  # (N, 4)
+
+    def select(self, indices: Sequence[int] | np.ndarray) -> "_Found":
+        arrays = {field.name: getattr(self, field.name)[indices] for field in fields(self) if field.name != "masks"}
+        return _Found(masks=[self.masks[i] for i in indices], **arrays)
+
+    @classmethod
+    def joined(cls, parts: Sequence["_Found"]) -> "_Found":
+        arrays = {
+            field.name: np.concatenate([getattr(part, field.name) for part in parts])
+            for field in fields(cls)
+            if field.name != "masks"
+        }
+        return cls(masks=[mask for part in parts for mask in part.masks], **arrays)
+
+
+class HQSamMaskGenerator:
+    """Automatic masks with the original's options, defaults and records.
+
+    model, processor: as loaded by `from_pretrained`; the model is put into evaluation mode.
+    points_per_side: the grid has points_per_side ** 2 points; None where `point_grids` gives them: per layer of crops
+        an array (N, 2) of (x, y) in [0, 1].
+    points_per_batch: points that the model answers at a time.
+    pred_iou_thresh: masks with a predicted IoU of at most this are dropped; 0 keeps all.
+    stability_score_thresh, stability_score_offset: and those that shrink by more than a share of 1 - thresh when the
+        logits' threshold goes from -offset to offset.
+    box_nms_thresh, crop_nms_thresh: of masks whose boxes have a larger IoU, within a crop and between crops, one
+        stays: the one with the best predicted IoU, and of the smallest crop.
+    crop_n_layers: look also at 4 ** i crops in layer i = 1, 2, ..., each as a picture of its own, whose neighbours
+        overlap by crop_overlap_ratio of the short side; the grid of a layer has
+        crop_n_points_downscale_factor ** i times fewer points per side.
+    min_mask_region_area: fill holes and drop separate parts of fewer pixels.
+    output_mode: "binary_mask" (bool array), "uncompressed_rle" or "coco_rle" (COCO's counts as a list or as text) or
+        "polygons" (COCO's lists of x, y along the edges of pixels).
+
+    Beyond the original:
+
+    hq_token_only: the HQ mask alone, not its sum with SAM's.
+    candidates: masks per point: 1, the one with the best score, as the original; or 3, as SAM.
+    progress: show a bar.
+    """
+
+    def __init__(
+        self,
+        model: HQSamModel,
+        processor: HQSamProcessor,
+        points_per_side: int | None = 32,
+        points_per_batch: int = 64,
+        pred_iou_thresh: float = 0.88,
+        stability_score_thresh: float = 0.95,
+        stability_score_offset: float = 1.0,
+        box_nms_thresh: float = 0.7,
+        crop_n_layers: int = 0,
+        crop_nms_thresh: float = 0.7,
+        crop_overlap_ratio: float = 512 / 1500,
+        crop_n_points_downscale_factor: int = 1,
+        point_grids: Sequence[np.ndarray] | None = None,
+        min_mask_region_area: int = 0,
+        output_mode: str = "binary_mask",
+        *,
+        hq_token_only: bool = False,
+        candidates: int = 1,
+        progress: bool = False,
+    ) -> None:
+        _check_at_least("points_per_batch", points_per_batch, 1)
+        _check_at_least("crop_n_layers", crop_n_layers, 0)
+        _check_at_least("crop_n_points_downscale_factor", crop_n_points_downscale_factor, 1)
+        _check_at_least("min_mask_region_area", min_mask_region_area, 0)
+        _check_number("pred_iou_thresh", pred_iou_thresh)
+        _check_number("stability_score_thresh", stability_score_thresh)
+        _check_number("stability_score_offset", stability_score_offset, 0)
+        _check_number("box_nms_thresh", box_nms_thresh, 0, 1)
+        _check_number("crop_nms_thresh", crop_nms_thresh, 0, 1)
+        if not 0 <= crop_overlap_ratio < 1:
+            raise ValueError(f"`crop_overlap_ratio` must be from 0 to below 1, got {crop_overlap_ratio!r}.")
+        if output_mode not in OUTPUT_MODES:
+            raise ValueError(f"`output_mode` must be one of {', '.join(OUTPUT_MODES)}, got {output_mode!r}.")
+        if candidates not in (1, 3):
+            raise ValueError(f"`candidates` must be 1 (the best, as the original) or 3 (as SAM), got {candidates!r}.")
+        if (points_per_side is None) == (point_grids is None):
+            raise ValueError("Exactly one of `points_per_side` and `point_grids` must be given; the other is None.")
+        if points_per_side is not None:
+            _check_at_least("points_per_side", points_per_side, 1)
+            self.point_grids = layer_grids(points_per_side, crop_n_layers, crop_n_points_downscale_factor)
+        else:
+            self.point_grids = _checked_grids(point_grids or [], crop_n_layers)
+        self.model = model.eval()
+        self.processor = processor
+        self.points_per_batch = points_per_batch
+        self.pred_iou_thresh = pred_iou_thresh
+        self.stability_score_thresh = stability_score_thresh
+        self.stability_score_offset = stability_score_offset
+        self.box_nms_thresh = box_nms_thresh
+        self.crop_n_layers = crop_n_layers
+        self.crop_nms_thresh = crop_nms_thresh
+        self.crop_overlap_ratio = crop_overlap_ratio
+        self.min_mask_region_area = min_mask_region_area
+        self.output_mode = output_mode
+        self.hq_token_only = hq_token_only
+        self.candidates = candidates
+        self.progress = progress
+
+    @torch.no_grad()
+    def generate(self, image: ImageLike, multimask_output: bool = True) -> list[dict[str, Any]]:
+        """Find the masks of a picture of any kind that the processor takes, H x W pixels.
+
+        multimask_output: choose among SAM's three masks per point; False takes its single mask.
+
+        Returns a record per mask, the best first:
+            segmentation     by `output_mode`; a binary_mask is (H, W)
+            area             in pixels
+            bbox             [x, y, width, height], from the first to the last column and row, so that an object of
+                             one pixel has width 0, as in the original
+            predicted_iou    SAM's estimate for its own mask
+            point_coords     [[x, y]], the point that was asked about
+            stability_score
+            crop_box         [x, y, width, height]
+        """
+        picture = read_image(image)
+        size = (picture.shape[0], picture.shape[1])
+        crops = crop_boxes(size, self.crop_n_layers, self.crop_overlap_ratio)
+        found = _Found.joined(list(self._look_at_crops(picture, crops, multimask_output)))
+        if len(crops) > 1:
+            x1, y1, x2, y2 = found.crops.T
+            keep = box_nms(
+                found.boxes, np.float32(1) / ((x2 - x1) * (y2 - y1)).astype(np.float32), self.crop_nms_thresh
+            )
+            found = found.select(keep)
+        if self.min_mask_region_area > 0:
+            found = self._without_small_parts(found, size)
+        return [self._record(found, i, size) for i in range(len(found.masks))]
+
+    def _look_at_crops(
+        self, picture: np.ndarray, crops: list[tuple[Box, int]], multimask_output: bool
+    ) -> Iterator[_Found]:
+        from tqdm.auto import tqdm
+
+        batches = [-(-len(self.point_grids[layer]) // self.points_per_batch) for _, layer in crops]
+        with tqdm(total=sum(batches), desc="points", unit="batch", disable=not self.progress) as bar:
+            for box, layer in crops:
+                yield self._look_at_crop(picture, box, self.point_grids[layer], multimask_output, bar)
+
+    def _look_at_crop(
+        self, picture: np.ndarray, box: Box, grid: np.ndarray, multimask_output: bool, bar: Any
+    ) -> _Found:
+        """The masks of a crop, without duplicates, in the frame of the picture."""
+        x1, y1, x2, y2 = box
+        crop = picture[y1:y2, x1:x2]
+        size = (y2 - y1, x2 - x1)
+        device = self.model.device
+        features = self.model.get_image_features(self.processor(crop)["pixel_values"].to(device))
+        points = grid * np.array([x2 - x1, y2 - y1])
+        parts = []
+        for start in range(0, len(points), self.points_per_batch):
+            asked = points[start : start + self.points_per_batch]
+            prompts = self.processor.prepare_prompts([size], input_points=[asked[:, None]])
+            outputs = self.model(
+                image_features=features,
+                **prompts.to(device),
+                multimask_output=multimask_output,
+                hq_token_only=self.hq_token_only,
+                min_iou_score=self.pred_iou_thresh if self.pred_iou_thresh > 0 else None,
+            )
+            logits = outputs.pred_masks[0, :, : self.candidates]
+            scores = outputs.iou_scores[0, :, : self.candidates].float()
+            asked = asked.repeat(scores.shape[1], axis=0)
+            found = self._measured(logits.flatten(0, 1), scores.flatten(), asked, size)
+            found = _moved(found, box)
+            keep = np.flatnonzero(~near_crop_edge(found.boxes, box, picture.shape[:2]))
+            parts.append(found.select(keep))
+            bar.update()
+        found = _Found.joined(parts)
+        return found.select(box_nms(found.boxes, found.predicted_ious, self.box_nms_thresh))
+
+    def _measured(
+        self, logits: torch.Tensor, scores: torch.Tensor, points: np.ndarray, size: tuple[int, int]
+    ) -> _Found:
+        """Of the answers to a batch of points, those good enough by both scores. Only these become masks."""
+        passes = (
+            scores > self.pred_iou_thresh if self.pred_iou_thresh > 0 else torch.ones_like(scores, dtype=torch.bool)
+        )
+        kept, stability, masks = stable_masks(
+            logits[passes],
+            self.processor.image_processor,
+            size,
+            self.stability_score_offset,
+            self.stability_score_thresh,
+        )
+        good = passes.cpu().numpy()
+        return _Found(
+            masks=masks,
+            predicted_ious=scores.cpu().numpy()[good][kept],
+            stability_scores=stability,
+            points=points[good][kept],
+            boxes=np.array([mask.box for mask in masks], dtype=np.int64).reshape(-1, 4),
+            crops=np.zeros((len(masks), 4), dtype=np.int64),
+        )
+
+    def _without_small_parts(self, found: _Found, size: tuple[int, int]) -> _Found:
+        """Small holes filled and small parts dropped, and then duplicates: of two the one that stayed as it was."""
+        cleaned = [mask.without_small_parts(size, self.min_mask_region_area) for mask in found.masks]
+        found.masks = [mask for mask, _ in cleaned]
+        found.boxes = np.array([mask.box for mask in found.masks], dtype=np.int64).reshape(-1, 4)
+        unchanged = np.array([not changed for _, changed in cleaned], dtype=np.float64)
+        return found.select(box_nms(found.boxes, unchanged, max(self.box_nms_thresh, self.crop_nms_thresh)))
+
+    def _record(self, found: _Found, i: int, size: tuple[int, int]) -> dict[str, Any]:
+        mask = found.masks[i]
+        return {
+            "segmentation": _segmentation(mask, size, self.output_mode),
+            "area": mask.area,
+            "bbox": _xywh(found.boxes[i]),
+            "predicted_iou": float(found.predicted_ious[i]),
+            "point_coords": [found.points[i].tolist()],
+            "stability_score": float(found.stability_scores[i]),
+            "crop_box": _xywh(found.crops[i]),
+        }
+
+
+def _moved(found: _Found, crop: Box) -> _Found:
+    """Masks of a crop in the frame of the picture."""
+    x, y = crop[:2]
+    return _Found(
+        masks=[mask.moved(x, y) for mask in found.masks],
+        predicted_ious=found.predicted_ious,
+        stability_scores=found.stability_scores,
+        points=found.points + np.array([x, y]),
+        boxes=found.boxes + np.array([x, y, x, y]),
+        crops=np.tile(np.array(crop), (len(found.masks), 1)),
+    )
+
+
+def _segmentation(mask: MaskWindow, size: tuple[int, int], output_mode: str) -> Any:
+    if output_mode == "binary_mask":
+        return mask.full(size)
+    if output_mode == "polygons":
+        return mask_to_polygons(mask.pixels, mask.x, mask.y)
+    counts = mask.run_lengths(size)
+    return {"size": list(size), "counts": compress_counts(counts) if output_mode == "coco_rle" else counts}
+
+
+def _xywh(box: np.ndarray) -> list[int]:
+    x1, y1, x2, y2 = box.tolist()
+    return [x1, y1, x2 - x1, y2 - y1]
+
+
+def _check_at_least(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"`{name}` must be an integer of at least {least}, got {value!r}.")
+
+
+def _check_number(name: str, value: Any, least: float = -math.inf, most: float = math.inf) -> None:
+    if not isinstance(value, Real) or not math.isfinite(value) or not least <= float(value) <= most:
+        bounds = (
+            "" if least == -math.inf else f" of at least {least}" if most == math.inf else f" from {least} to {most}"
+        )
+        raise ValueError(f"`{name}` must be a finite number{bounds}, got {value!r}.")
+
+
+def _checked_grids(point_grids: Sequence[np.ndarray], n_layers: int) -> list[np.ndarray]:
+    grids = [np.asarray(grid, dtype=np.float64) for grid in point_grids]
+    if len(grids) <= n_layers:
+        raise ValueError(f"`point_grids` must have a grid for each of {n_layers + 1} layers, got {len(grids)}.")
+    for grid in grids:
+        if grid.ndim != 2 or grid.shape[1:] != (2,) or len(grid) == 0 or not ((grid >= 0) & (grid <= 1)).all():
+            raise ValueError(
+                f"`point_grids` must be arrays (points, 2) of x, y in [0, 1], got {grid.shape}: {grid!r:.80}"
+            )
+    return grids
+
+
+__all__ = ["OUTPUT_MODES", "HQSamMaskGenerator"]

@@ -1,0 +1,264 @@
+"""What a checkpoint is, told by its keys and shapes, never by its file name.
+
+Every layout is brought to the names of `HQSamModel`. Sizes are derived from the weights, so odd variants work too.
+"""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.utils import logging
+
+from .configuration_hq_sam import HQSamConfig
+from .key_mapping import HQ_HEAD_MODULES, keys_from_original
+from .weights import read_weights
+
+logger = logging.get_logger(__name__)
+
+SHARED_MATRIX = "shared_image_embedding.positional_embedding"
+SECOND_MATRIX = "prompt_encoder.shared_embedding.positional_embedding"
+
+
+@dataclass
+class Checkpoint:
+    """A recognised checkpoint.
+
+    layout: "original" (SysCV/sam-hq, segment-anything, MobileSAM) or "transformers" (SamHQ, SAM and ours).
+    part: "model", "decoder" (the mask decoder alone) or "head" (the weights that HQ-SAM adds, alone).
+    has_hq: whether the HQ head is there.
+    weights: by the names of `HQSamModel`.
+    """
+
+    source: str
+    layout: str
+    part: str
+    has_hq: bool
+    weights: dict[str, Tensor]
+
+    @property
+    def encoder(self) -> str:
+        """The kind of image encoder: "ViT-B", "TinyViT", a size in words, or "" where there is none."""
+        if self.part != "model":
+            return ""
+        if "vision_encoder.stages.0.blocks.0.conv1.conv.weight" in self.weights:
+            return "TinyViT"
+        projection = self.weights.get("vision_encoder.patch_embed.projection.weight")
+        if projection is None:
+            return "ViT"
+        size = len(projection), _count(self.weights, "vision_encoder.layers.")
+        return {(768, 12): "ViT-B", (1024, 24): "ViT-L", (1280, 32): "ViT-H"}.get(size, f"ViT {size[0]}x{size[1]}")
+
+    def describe(self) -> str:
+        """One line for people, such as "HQ-SAM, ViT-B, original layout"."""
+        what = "HQ-SAM" if self.has_hq else "plain SAM"
+        if self.part != "model":
+            what += {"decoder": " mask decoder alone", "head": " head alone"}[self.part]
+        return ", ".join(part for part in (what, self.encoder, f"{self.layout} layout") if part)
+
+
+def is_hq_key(name: str) -> bool:
+    """Whether a name of `HQSamModel` belongs to the HQ head."""
+    return name.startswith("mask_decoder.") and name.split(".")[1] in HQ_HEAD_MODULES
+
+
+def read_checkpoint(source: str | os.PathLike) -> Checkpoint:
+    """Read and recognise a checkpoint file or folder. Raises ValueError for one of another model."""
+    return recognise(read_weights(source), str(source))
+
+
+def recognise(weights: Mapping[str, Tensor], source: str) -> Checkpoint:
+    """Tell what a set of weights is and rename it. Raises ValueError, with `source` named, for other models."""
+    keys = list(weights)
+    if any(".lora_" in key or key.startswith("base_model.") for key in keys):
+        raise ValueError(f"{source!r} is a LoRA adapter, not a model. Load its base model and add it with peft.")
+    if any(key.startswith(("image_encoder.trunk.", "sam_mask_decoder.", "vision_encoder.backbone.")) for key in keys):
+        raise ValueError(f"{source!r} is a SAM 2 checkpoint, another model. HQ-SAM builds on SAM 1.")
+    try:
+        layout, part, names = _names(keys)
+    except ValueError as error:
+        raise ValueError(f"{source!r}: {error}") from error
+    renamed = _one_matrix({names[key]: weights[key] for key in keys}, source)
+    warn_about_nan(renamed, source)
+    has_hq = any(map(is_hq_key, renamed))
+    return Checkpoint(source, layout, part, has_hq, renamed)
+
+
+def _names(keys: list[str]) -> tuple[str, str, dict[str, str]]:
+    """Layout, part, and our name of every key."""
+    if any(key.startswith("image_encoder.") for key in keys):
+        return "original", "model", keys_from_original(keys)
+    if any(key.startswith("vision_encoder.") for key in keys):
+        return "transformers", "model", {key: key for key in keys}
+    full = {key: f"mask_decoder.{key.removeprefix('mask_decoder.')}" for key in keys}
+    there = set(full.values())
+    part = "decoder" if "mask_decoder.iou_token.weight" in there else "head"
+    if there & {"mask_decoder.transformer.layers.0.norm1.weight", "mask_decoder.hf_token.weight"}:
+        names = keys_from_original(there)
+        return "original", part, {key: names[full[key]] for key in keys}
+    if part == "decoder" or "mask_decoder.hq_token.weight" in there:
+        return "transformers", part, full
+    raise ValueError(
+        f"no HQ-SAM or SAM checkpoint; its keys begin with {', '.join(repr(key) for key in sorted(keys)[:3])}. "
+        "Expected keys such as 'image_encoder.neck.0.weight' (original) or 'vision_encoder.neck.conv1.weight' (ours)."
+    )
+
+
+def _one_matrix(weights: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Fold the second positional matrix, a copy that transformers keeps, into the first; it is always float32."""
+    second = weights.pop(SECOND_MATRIX, None)
+    first = weights.get(SHARED_MATRIX, second)
+    if first is None:
+        return weights
+    if second is not None and not torch.equal(first, second):
+        raise ValueError(f"{source!r} holds two different positional matrices, {SHARED_MATRIX} and {SECOND_MATRIX}.")
+    return {**weights, SHARED_MATRIX: first.float()}
+
+
+def warn_about_nan(weights: Mapping[str, Tensor], source: str) -> None:
+    """Log a warning that names `source` where weights are not finite."""
+    broken = [name for name, tensor in weights.items() if not _is_finite(tensor)]
+    if broken:
+        logger.warning(
+            f"{source!r} has values that are not finite in {len(broken)} weights, such as {broken[0]}; "
+            "its masks will be wrong."
+        )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if not tensor.is_floating_point() or tensor.is_meta:
+        return True
+    # The sum is cheap and needs no copy; only where it overflows or has met a NaN, look closer.
+    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
+
+
+def derive_config(checkpoint: Checkpoint) -> HQSamConfig:
+    """The configuration of a whole model from its shapes. A plain SAM gives that of the HQ-SAM built on it.
+
+    Three things leave no trace in the weights and take the values of all published models: the decoder's number of
+    heads (8), the normalisation constants, and, for TinyViT, the image size (1024).
+    Raises ValueError, naming the weight, where one is missing or has an impossible shape.
+    """
+    weights = _Shapes(checkpoint)
+    vision = _tiny_vit_config(weights) if checkpoint.encoder == "TinyViT" else _vit_config(weights)
+    image = {"image_size": vision["image_size"], "patch_size": vision.get("patch_size", 16)}
+    width = weights.shape("prompt_encoder.no_mask_embed.weight", 2)[1]
+    prompt = {
+        **image,
+        "hidden_size": width,
+        "mask_input_channels": weights.shape("prompt_encoder.mask_embed.conv2.weight", 4)[0],
+        "num_point_embeddings": weights.count("prompt_encoder.point_embed."),
+    }
+    early = vision["embed_dims"][2] if "embed_dims" in vision else vision["hidden_size"]
+    block = "mask_decoder.transformer.layers.0"
+    decoder = {
+        "hidden_size": weights.shape("mask_decoder.iou_token.weight", 2)[1],
+        "mlp_dim": weights.shape(f"{block}.mlp.lin1.weight", 2)[0],
+        "num_hidden_layers": weights.count("mask_decoder.transformer.layers."),
+        "attention_downsample_rate": width // weights.shape(f"{block}.cross_attn_token_to_image.q_proj.weight", 2)[0],
+        "num_multimask_outputs": weights.shape("mask_decoder.mask_tokens.weight", 2)[0] - 1,
+        "iou_head_depth": 2 + weights.count("mask_decoder.iou_prediction_head.layers."),
+        "iou_head_hidden_dim": weights.shape("mask_decoder.iou_prediction_head.proj_in.weight", 2)[0],
+        "vit_dim": weights.shape("mask_decoder.compress_vit_conv1.weight", 4)[0] if checkpoint.has_hq else early,
+    }
+    try:
+        return HQSamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
+    except ValueError as error:
+        raise ValueError(f"The weights of {weights.source!r} do not fit together: {error}") from error
+
+
+def _vit_config(weights: "_Shapes") -> dict[str, Any]:
+    hidden_size, channels, patch_size, _ = weights.shape("vision_encoder.patch_embed.projection.weight", 4)
+    depth = weights.count("vision_encoder.layers.")
+    spans, head_dim = [], 0
+    for i in range(depth):
+        length, head_dim = weights.shape(f"vision_encoder.layers.{i}.attn.rel_pos_h", 2)
+        spans.append((length + 1) // 2)  # a table for n positions has 2 n - 1 rows
+    has_positions = "vision_encoder.pos_embed" in weights
+    grid = weights.shape("vision_encoder.pos_embed", 4)[1] if has_positions else max(spans, default=0)
+    global_blocks = [i for i, span in enumerate(spans) if span == grid]
+    windows = Counter(span for span in spans if span != grid)
+    if len(windows) > 1 or (not windows and depth > 1) or not global_blocks:
+        raise ValueError(
+            f"{weights.source!r}: cannot tell windowed from global blocks, whose tables of relative positions span "
+            f"{spans} of {grid} patches. Pass the `config` of this model."
+        )
+    mlp_dim = weights.shape("vision_encoder.layers.0.mlp.lin1.weight", 2)[0]
+    return {
+        "hidden_size": hidden_size,
+        "num_channels": channels,
+        "patch_size": patch_size,
+        "image_size": grid * patch_size,
+        "num_hidden_layers": depth,
+        "num_attention_heads": hidden_size // head_dim,
+        "window_size": next(iter(windows), 14),
+        "global_attn_indexes": global_blocks,
+        "mlp_dim": mlp_dim,
+        "mlp_ratio": mlp_dim / hidden_size,
+        "qkv_bias": "vision_encoder.layers.0.attn.qkv.bias" in weights,
+        "use_abs_pos": has_positions,
+        "output_channels": weights.shape("vision_encoder.neck.conv1.weight", 4)[0],
+        "num_pos_feats": weights.shape(SHARED_MATRIX, 2)[1],
+    }
+
+
+def _tiny_vit_config(weights: "_Shapes") -> dict[str, Any]:
+    stages = "vision_encoder.stages."
+    depths = [weights.count(f"{stages}{s}.blocks.") for s in range(weights.count(stages))]
+    dims = [weights.shape("vision_encoder.patch_embed.conv2.conv.weight", 4)[0]]
+    heads, windows = [], []
+    for s in range(1, len(depths)):
+        biases, offsets = weights.shape(f"{stages}{s}.blocks.0.attn.attention_biases", 2)
+        dims.append(weights.shape(f"{stages}{s}.blocks.0.attn.proj.weight", 2)[0])
+        heads.append(biases)
+        windows.append(math.isqrt(offsets))
+    classifier = "vision_encoder.unused_head.classifier.weight"
+    return {
+        "model_type": "hq_sam_tiny_vit",
+        "embed_dims": dims,
+        "depths": depths,
+        "num_attention_heads": [2, *heads],  # the first stage has no attention
+        "window_sizes": [7, *windows],
+        "mlp_ratio": weights.shape(f"{stages}1.blocks.0.mlp.lin1.weight", 2)[0] / dims[1],
+        "mbconv_expand_ratio": weights.shape(f"{stages}0.blocks.0.conv1.conv.weight", 4)[0] / dims[0],
+        "image_size": 1024,
+        "output_channels": weights.shape("vision_encoder.neck.conv1.weight", 4)[0],
+        "num_pos_feats": weights.shape(SHARED_MATRIX, 2)[1],
+        "num_classes": weights.shape(classifier, 2)[0] if classifier in weights else 0,
+    }
+
+
+class _Shapes:
+    """Shapes by name, with an error that names the weight that is missing."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.source = checkpoint.source
+        self._shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint.weights.items()}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._shapes
+
+    def shape(self, name: str, rank: int) -> tuple[int, ...]:
+        if name not in self._shapes:
+            raise ValueError(
+                f"{self.source!r} lacks the weight {name!r} (by the names of HQSamModel). Fetch it again."
+            )
+        shape = self._shapes[name]
+        if len(shape) != rank or 0 in shape:
+            raise ValueError(f"{self.source!r}: the weight {name!r} must have {rank} dimensions, got {shape}.")
+        return shape
+
+    def count(self, prefix: str) -> int:
+        return _count(self._shapes, prefix)
+
+
+def _count(names: Mapping[str, object], prefix: str) -> int:
+    """How many numbers follow a prefix: the length of a list of modules."""
+    return len({name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)})
+
+
+__all__ = ["Checkpoint", "derive_config", "is_hq_key", "read_checkpoint", "recognise", "warn_about_nan"]
