@@ -133,7 +133,7 @@ def _click_on_photo(contenders: Contenders, options: Options) -> Row:
     original.set_image(picture)
     point, label = np.array([[2000, 1300]]), np.array([1])
     tasks = named(
-        lambda: ours.predict(points=point, labels=label, multimask=False)[0],
+        lambda: ours.predict(points=point, labels=label, multimask_output=False)[0],
         lambda: original.predict(point_coords=point, point_labels=label, multimask_output=False)[0],
     )
     differing = int((np.asarray(tasks["ours"]()).reshape(3000, 4000) != tasks["original"]()[0]).sum())

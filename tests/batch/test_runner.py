@@ -298,7 +298,7 @@ def test_prompts_for_many_pictures(segment, photos, tmp_path, form):
     rough[5:30, 10:40] = True
     Image.fromarray(rough).save(tmp_path / "rough.png")
     (tmp_path / f"prompts.{form}").write_text(AS_CSV if form == "csv" else json.dumps(PROMPTS))
-    assert segment("--prompts", f"prompts.{form}", "-o", "out", "--multimask", "--label-maps") == 0
+    assert segment("--prompts", f"prompts.{form}", "-o", "out", "--multimask-output", "--label-maps") == 0
     content = read(tmp_path / "out" / "coco.json")
     assert [image["file_name"] for image in content["images"]] == ["a.png", "more/a.png"]
     categories = {category["id"]: category["name"] for category in content["categories"]}
@@ -315,7 +315,7 @@ def test_prompts_for_many_pictures(segment, photos, tmp_path, form):
         predictor.set_image(tmp_path / given["image"])
         mask = rough if "mask" in given else None
         masks, scores, _ = predictor.predict(
-            given.get("points"), given.get("labels"), given.get("box"), mask, multimask=True
+            given.get("points"), given.get("labels"), given.get("box"), mask, multimask_output=True
         )
         assert (rle_to_mask(entry["segmentation"]) != masks[0]).sum() <= 1  # answered with others
         assert entry["score"] == pytest.approx(scores[0], abs=1e-5)

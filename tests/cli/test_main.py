@@ -98,7 +98,7 @@ def test_points_mask_and_options(segment, photo, tmp_path):
     rough[50:300, 150:420] = True
     Image.fromarray(rough).save(tmp_path / "rough.png")
     flags = ["--point", "290,150", "--point", "300,60", "--negative-point", "20,20", "--mask", "rough.png"]
-    assert segment(*flags, "--multimask", "--hq-token-only", "-o", "m.png", "--overlay", "o.png") == 0
+    assert segment(*flags, "--multimask-output", "--hq-token-only", "-o", "m.png", "--overlay", "o.png") == 0
     masks, _ = expected_masks(
         photo,
         input_points=[[[290, 150], [300, 60], [20, 20]]],

@@ -58,7 +58,7 @@ def predicted(predictor, image, **prompts):
 def test_a_click_gives_the_best_of_three_candidates_of_sam_and_of_hq_sam(session, predictors):
     assert session.answer is None
     session.add_point(40, 30, 1)
-    sam, hq = predicted(predictors["first"], picture((60, 90)), points=[[40, 30]], multimask=True)
+    sam, hq = predicted(predictors["first"], picture((60, 90)), points=[[40, 30]], multimask_output=True)
     assert np.array_equal(session.answer.sam, sam)
     assert np.array_equal(session.answer.hq, hq)
     assert 0 < hq.mean() < 1
@@ -105,7 +105,7 @@ def large(predictors, upload, monkeypatch):
 def test_a_large_picture_is_answered_at_the_size_of_its_view_and_saved_at_its_own(large, predictors):
     large.add_point(150, 40, 1)
     assert large.answer.hq.shape == large.view_size == (45, 120)
-    full = predicted(predictors["first"], picture((90, 240)), points=[[150, 40]], multimask=True)[1]
+    full = predicted(predictors["first"], picture((90, 240)), points=[[150, 40]], multimask_output=True)[1]
     assert np.array_equal(large.mask(), full)
     view = np.asarray(Image.fromarray(large.answer.hq).resize((240, 90)))
     assert (view == full).mean() > 0.95
@@ -137,7 +137,8 @@ def test_another_model_answers_the_same_prompts(session, predictors):
     assert session.model == "second"
     session.undo()
     assert np.array_equal(
-        session.answer.hq, predicted(predictors["second"], picture((60, 90)), points=[[40, 30]], multimask=True)[1]
+        session.answer.hq,
+        predicted(predictors["second"], picture((60, 90)), points=[[40, 30]], multimask_output=True)[1],
     )
 
 
@@ -149,7 +150,7 @@ def test_sessions_that_share_a_predictor_keep_their_own_pictures_also_where_it_k
         for seed, session in enumerate(sessions):
             session.undo()
             session.add_point(x, 30, 1)
-            expected = predicted(other, picture((60, 90), seed), points=[[x, 30]], multimask=True)[1]
+            expected = predicted(other, picture((60, 90), seed), points=[[x, 30]], multimask_output=True)[1]
             assert np.array_equal(session.answer.hq, expected)
 
 

@@ -61,7 +61,7 @@ def test_the_four_sets_are_evaluated_and_reported(run, tmp_path):
 def test_options_reach_the_evaluation(run, tmp_path):
     write_folders(tmp_path / "data", small_files())
     options = ("--prompts", "points-2, clicks-2", "--outputs", "hq", "--protocol", "aspect", "--trials", 2)
-    more = ("--limit", 3, "--seed", 5, "--batch-size", 2, "--workers", 1, "--multimask")
+    more = ("--limit", 3, "--seed", 5, "--batch-size", 2, "--workers", 1, "--multimask-output")
     code, out, _ = run("--data", "data", "--sets", "dis", *options, *more, "-o", "report", "--worst", 0)
     assert code == 0
     assert [line for line in out.splitlines() if line.startswith("###")] == [

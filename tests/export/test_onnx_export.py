@@ -90,9 +90,9 @@ def test_a_conversation_about_a_photo(embedded, photo_path, turned):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("multimask", [False, True], ids=["single", "multi"])
+@pytest.mark.parametrize("multimask_output", [False, True], ids=["single", "multi"])
 @pytest.mark.parametrize("hq_token_only", [False, True], ids=["sum", "hq"])
-def test_the_decoder_answers_as_the_originals_graph(tmp_path, multimask, hq_token_only):
+def test_the_decoder_answers_as_the_originals_graph(tmp_path, multimask_output, hq_token_only):
     """The original's `SamOnnxModel`, which is written for export, on the same tensors."""
     import_original()
     from segment_anything_hq.utils.onnx import SamOnnxModel
@@ -100,7 +100,7 @@ def test_the_decoder_answers_as_the_originals_graph(tmp_path, multimask, hq_toke
     original, model = lively_pair(SMALL)
     processor = HQSamProcessor.from_config(model.config)
     folder = tmp_path / "graphs"
-    options = {"multimask_output": multimask, "hq_token_only": hq_token_only}
+    options = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
     export_onnx(model, processor, folder, **options)
     encoder, decoder = open_graphs(folder)
     shot = picture((96, 128))  # as large as the frame, since Pillow rounds a little otherwise

@@ -114,11 +114,11 @@ class Painter:
     def get_image_features(self, pixel_values: Tensor) -> HQSamImageFeatures:
         return HQSamImageFeatures(image_embeddings=(100 * pixel_values.mean()).round(), hq_features=pixel_values[:0])
 
-    def paint(self, key: Tensor, points: Tensor, multimask: bool) -> tuple[Tensor, Tensor]:
+    def paint(self, key: Tensor, points: Tensor, multimask_output: bool) -> tuple[Tensor, Tensor]:
         """Logits (P, M, 32, 32) and scores (P, M) for points (P, 2) in a frame of 128 pixels, best score first."""
         centres = (points / 20).round().double() * 20 / 4  # neighbours see the same object
         y, x = torch.meshgrid(*[torch.arange(self.cells, dtype=torch.float64) + 0.5] * 2, indexing="ij")
-        kinds = torch.arange(3 if multimask else 1, dtype=torch.float64)[:, None]
+        kinds = torch.arange(3 if multimask_output else 1, dtype=torch.float64)[:, None]
         seeds = torch.sin(key.double() + centres @ torch.tensor([1.7, 0.9], dtype=torch.float64) + kinds)  # (M, P)
         radii = 3.5 + 2.5 * seeds.T
         distances = (x - centres[:, 0, None, None]) ** 2 + (y - centres[:, 1, None, None]) ** 2

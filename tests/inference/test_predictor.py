@@ -57,7 +57,10 @@ class Sequence:
         return {"points": self.points if given else None, "labels": self.labels if given else None, "box": self.box}
 
     def options(self) -> dict:
-        return {"multimask": bool(self.random.random() < 0.5), "hq_token_only": bool(self.random.random() < 0.5)}
+        return {
+            "multimask_output": bool(self.random.random() < 0.5),
+            "hq_token_only": bool(self.random.random() < 0.5),
+        }
 
 
 def ask_original(original, prompts, mask, options, **more):
@@ -66,7 +69,7 @@ def ask_original(original, prompts, mask, options, **more):
         point_labels=prompts["labels"],
         box=prompts["box"],
         mask_input=mask,
-        multimask_output=options["multimask"],
+        multimask_output=options["multimask_output"],
         hq_token_only=options["hq_token_only"],
         **more,
     )
@@ -122,11 +125,11 @@ def test_one_object_comes_back_without_an_object_axis_and_several_with_it(ready)
         ({}, (1,)),
         ({"points": [[30, 20]]}, (1,)),
         ({"points": [[30, 20], [5, 5]], "labels": [1, 0], "boxes": box}, (1,)),
-        ({"points": [[30, 20]], "multimask": True}, (3,)),
-        ({"points": [[30, 20]], "multimask": True, "hq_token_only": True}, (1,)),
-        ({"points": [[30, 20]], "multimask": True, "sam_only": True}, (3,)),
+        ({"points": [[30, 20]], "multimask_output": True}, (3,)),
+        ({"points": [[30, 20]], "multimask_output": True, "hq_token_only": True}, (1,)),
+        ({"points": [[30, 20]], "multimask_output": True, "sam_only": True}, (3,)),
         ({"boxes": boxes}, (3, 1)),
-        ({"boxes": boxes, "multimask": True}, (3, 3)),
+        ({"boxes": boxes, "multimask_output": True}, (3, 3)),
         ({"boxes": [box]}, (1, 1)),
         ({"boxes": np.zeros((0, 4))}, (0, 1)),
         ({"points": [[[30, 20]], [[5, 5], [80, 40]], [[1, 1]]], "boxes": boxes}, (3, 1)),
@@ -195,14 +198,16 @@ def test_sam_and_hq_side_by_side(ready):
 
 
 def test_candidates_come_best_first_and_one_of_them_can_be_refined(ready):
-    masks, scores, logits = ready.predict([[30, 20]], multimask=True)
+    masks, scores, logits = ready.predict([[30, 20]], multimask_output=True)
     assert (np.diff(scores) <= 0).all()
     refined, _, _ = ready.predict([[30, 20], [60, 40]], mask=logits[2])
     assert refined.shape == (1, 60, 90)
     with pytest.raises(ValueError, match="3 in `mask`"):
         ready.predict([[30, 20]], mask=logits)
     with pytest.raises(ValueError, match="Choose one of the candidates"):
-        ready.predict(boxes=[[1, 2, 30, 40]] * 2, mask=ready.predict(boxes=[[1, 2, 30, 40]] * 2, multimask=True)[2])
+        ready.predict(
+            boxes=[[1, 2, 30, 40]] * 2, mask=ready.predict(boxes=[[1, 2, 30, 40]] * 2, multimask_output=True)[2]
+        )
 
 
 ERRORS = {
@@ -418,7 +423,7 @@ def test_threads_share_a_predictor_without_a_wrong_mask(threads, number, tmp_pat
     prompts = [
         {"points": [[20, 20]]},
         {"boxes": [5, 5, 30, 30], "hq_token_only": True},
-        {"boxes": [[5, 5, 30, 30], [1, 2, 33, 20]], "multimask": True},
+        {"boxes": [[5, 5, 30, 30], [1, 2, 33, 20]], "multimask_output": True},
         {"points": [[20, 20], [3, 3]], "labels": [1, 0], "return_logits": True},
     ]
     answers = []

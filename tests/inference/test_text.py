@@ -42,7 +42,7 @@ def processor(model):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_records_are_the_detectors_boxes_with_hq_sams_masks(family, detectors, model, processor):
     detector = ZeroShotDetector.from_pretrained(detectors / family, box_threshold=0.2, nms_threshold=0.9)
-    records = HQSamTextPredictor(model, processor, detector).predict(IMAGE, "red cup. spoon.", multimask=True)
+    records = HQSamTextPredictor(model, processor, detector).predict(IMAGE, "red cup. spoon.", multimask_output=True)
     detections = detector.detect(Image.fromarray(IMAGE), ["red cup", "spoon"])
     assert len(records) == len(detections) > 2
     predictor = HQSamPredictor(model, processor)
@@ -58,7 +58,7 @@ def test_records_are_the_detectors_boxes_with_hq_sams_masks(family, detectors, m
         x1, y1, x2, y2 = record["box"]
         assert 0 <= x1 < x2 <= 90
         assert 0 <= y1 < y2 <= 60
-        masks, scores, _ = predictor.predict(boxes=record["box"], multimask=True)
+        masks, scores, _ = predictor.predict(boxes=record["box"], multimask_output=True)
         assert (record["segmentation"] != masks[0]).sum() <= 1  # answered together with others
         assert record["predicted_iou"] == pytest.approx(scores[0], abs=1e-5)
         assert record["area"] == record["segmentation"].sum()

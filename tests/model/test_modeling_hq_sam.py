@@ -129,8 +129,8 @@ def test_number_of_masks_and_scores_always_agree(model, pixels):
             assert output.iou_scores.shape == (2, 3, expected)
 
 
-@pytest.mark.parametrize("multimask", [True, False])
-def test_sam_alone_is_a_plain_sam_of_these_weights(model, pixels, multimask):
+@pytest.mark.parametrize("multimask_output", [True, False])
+def test_sam_alone_is_a_plain_sam_of_these_weights(model, pixels, multimask_output):
     from transformers import SamConfig, SamModel
 
     config = model.config.to_dict()
@@ -141,7 +141,10 @@ def test_sam_alone_is_a_plain_sam_of_these_weights(model, pixels, multimask):
     assert lacking == ["prompt_encoder.shared_embedding.positional_embedding"]  # a second name of the same matrix
     plain.prompt_encoder.shared_embedding = plain.shared_image_embedding
 
-    prompts = {"input_boxes": torch.tensor([[[10.0, 20, 90, 100], [0, 0, 50, 60]]]), "multimask_output": multimask}
+    prompts = {
+        "input_boxes": torch.tensor([[[10.0, 20, 90, 100], [0, 0, 50, 60]]]),
+        "multimask_output": multimask_output,
+    }
     with torch.no_grad():
         embeddings = model.get_image_embeddings(pixels[:1])[0]
         expected = plain(image_embeddings=embeddings, **prompts)

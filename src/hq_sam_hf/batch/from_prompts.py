@@ -25,7 +25,7 @@ def segment_many(
     dtype: str = "float32",
     image_size: int | None = None,
     wanted: Wanted = COCO_ONLY,
-    multimask: bool = False,
+    multimask_output: bool = False,
     hq_token_only: bool = False,
 ) -> Report | None:
     """Write the masks of the objects that a file of prompts names, as `many_pictures` lays them out.
@@ -42,18 +42,18 @@ def segment_many(
 
         def answer(image: Image.Image, name: str) -> Sequence[Mapping[str, Any]]:
             predictor.set_image(image)
-            return list(_records(predictor, by_name[name], multimask, hq_token_only))
+            return list(_records(predictor, by_name[name], multimask_output, hq_token_only))
 
         return answer
 
     made_with = {"model": str(model), "dtype": dtype, "image_size": image_size}
-    made_with |= {"multimask": multimask, "hq_token_only": hq_token_only}
+    made_with |= {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
     as_json = {name: [prompt.given() for prompt in given] for name, given in by_name.items()}
     return answer_pictures(Pictures(root, sorted(by_name)), output, made_with, prepare, wanted, as_json)
 
 
 def _records(
-    predictor: HQSamPredictor, prompts: Sequence[ObjectPrompt], multimask: bool, hq_token_only: bool
+    predictor: HQSamPredictor, prompts: Sequence[ObjectPrompt], multimask_output: bool, hq_token_only: bool
 ) -> Iterator[dict[str, Any]]:
     """A record per object. Neighbours with the same kinds of prompts are answered together."""
     for kinds, group in groupby(prompts, key=_kinds):
@@ -67,7 +67,7 @@ def _records(
                 labels=labels if "points" in kinds else None,
                 boxes=[prompt.box for prompt in part] if "box" in kinds else None,
                 mask=[binary_mask(prompt.mask, "mask") for prompt in part] if "mask" in kinds else None,
-                multimask=multimask,
+                multimask_output=multimask_output,
                 hq_token_only=hq_token_only,
             )
             for prompt, candidates, values in zip(part, np.asarray(masks), np.asarray(scores)):

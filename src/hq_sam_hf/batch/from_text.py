@@ -21,7 +21,7 @@ def segment_by_text(
     dtype: str = "float32",
     image_size: int | None = None,
     wanted: Wanted = COCO_ONLY,
-    multimask: bool = False,
+    multimask_output: bool = False,
     hq_token_only: bool = False,
     **thresholds: float,
 ) -> Report | None:
@@ -34,7 +34,7 @@ def segment_by_text(
     """
     labels = split_labels(text)
     made_with = {"model": str(model), "detector": str(detector), "text": labels, "dtype": dtype, **thresholds}
-    made_with |= {"image_size": image_size, "multimask": multimask, "hq_token_only": hq_token_only}
+    made_with |= {"image_size": image_size, "multimask_output": multimask_output, "hq_token_only": hq_token_only}
 
     def prepare(own_device: str | None) -> Answer:
         hq_sam, processor = load_model(model, device or own_device, dtype, image_size)
@@ -42,7 +42,7 @@ def segment_by_text(
         predictor = HQSamTextPredictor(hq_sam, processor, finder)
 
         def answer(image: Image.Image, _: str) -> Sequence[Mapping[str, Any]]:
-            return predictor.predict(image, labels, multimask, hq_token_only)
+            return predictor.predict(image, labels, multimask_output, hq_token_only)
 
         return answer
 

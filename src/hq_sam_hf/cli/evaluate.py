@@ -50,7 +50,7 @@ def add_evaluate_command(commands: argparse._SubParsersAction) -> None:
     how.add_argument(
         "--protocol", choices=("stretch", "aspect"), default="stretch", help="stretch is the paper's, and the default"
     )
-    how.add_argument("--multimask", action="store_true", help="best of SAM's three candidates")
+    how.add_argument("--multimask-output", action="store_true", help="best of SAM's three candidates")
     how.add_argument("--seed", type=int, default=0, help="of random prompts, by default 0")
     how.add_argument("--trials", type=int, default=1, metavar="N", help="draw random prompts N times")
     how.add_argument("--batch-size", type=int, default=1, metavar="N", help="pictures encoded together")
@@ -79,7 +79,7 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
         prompts=arguments.prompts,
         outputs=arguments.outputs,
         protocol=arguments.protocol,
-        multimask_output=arguments.multimask,
+        multimask_output=arguments.multimask_output,
         seed=arguments.seed,
         trials=arguments.trials,
         batch_size=arguments.batch_size,

@@ -7,7 +7,7 @@ from .arguments import add_command, add_model_choice, quiet
 
 EXPORT_EPILOG = """\
 examples: hq-sam export onnx-model --model syscv-community/sam-hq-vit-base
-          hq-sam export onnx-model --model MODEL --intermediate separate --multimask
+          hq-sam export onnx-model --model MODEL --intermediate separate --multimask-output
           hq-sam export onnx-model --model lkeab/hq-sam/sam_hq_vit_tiny.pth --intermediate first
 """
 
@@ -29,7 +29,7 @@ def add_export_command(commands: argparse._SubParsersAction) -> None:
         help="how the encoder gives its inner embeddings: in one tensor, in one each, or the first alone, which is "
         "all that is needed (default stacked, as the original's decoder takes them)",
     )
-    parser.add_argument("--multimask", action="store_true", help="best of SAM's three candidates")
+    parser.add_argument("--multimask-output", action="store_true", help="best of SAM's three candidates")
     parser.add_argument("--hq-token-only", action="store_true", help="the HQ mask alone, not its sum with SAM's")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing folder")
     parser.set_defaults(run=run_export)
@@ -46,7 +46,7 @@ def run_export(arguments: argparse.Namespace) -> None:
         processor,
         arguments.destination,
         intermediate=arguments.intermediate,
-        multimask_output=arguments.multimask,
+        multimask_output=arguments.multimask_output,
         hq_token_only=arguments.hq_token_only,
         overwrite=arguments.overwrite,
     )

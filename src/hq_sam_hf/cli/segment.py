@@ -85,7 +85,7 @@ def add_segment_command(commands: argparse._SubParsersAction) -> None:
     how = parser.add_argument_group("how")
     how.add_argument("--hq-token-only", action="store_true", help="the HQ mask alone; good for single, clear objects")
     how.add_argument(
-        "--multimask", action="store_true", help="best of SAM's three candidates; good for a single click"
+        "--multimask-output", action="store_true", help="best of SAM's three candidates; good for a single click"
     )
     finding = parser.add_argument_group("how to find objects by --text")
     finding.add_argument("--detector", metavar="NAME", help="such as IDEA-Research/grounding-dino-tiny")
@@ -134,7 +134,9 @@ def run_segment_one(arguments: argparse.Namespace, photo: str) -> None:
         prompts = Prompts(
             [list(one.box) for one in found], found=[{"label": o.label, "score": o.score} for o in found]
         )
-    records = segment_photo(photo, prompts, outputs, model, processor, arguments.multimask, arguments.hq_token_only)
+    records = segment_photo(
+        photo, prompts, outputs, model, processor, arguments.multimask_output, arguments.hq_token_only
+    )
     for i, record in enumerate(records, start=1):
         label = f"{record['prompt']['label']} ({record['prompt']['score']:.3f}), " if arguments.text else ""
         print(
@@ -194,7 +196,7 @@ def _of_many_photos(arguments: argparse.Namespace) -> dict[str, Any]:
     """What many photos are answered with, however their objects are named."""
     from ..batch.runner import Wanted
 
-    names = ("output", "model", "device", "dtype", "image_size", "multimask", "hq_token_only")
+    names = ("output", "model", "device", "dtype", "image_size", "multimask_output", "hq_token_only")
     wanted = Wanted(arguments.overlays, arguments.label_maps, arguments.parquet)
     return {"wanted": wanted, **{name: getattr(arguments, name) for name in names}}
 

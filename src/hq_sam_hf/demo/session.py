@@ -194,7 +194,7 @@ class DemoSession:
             "labels": [point[2] for point in prompts.points] or None,
             "boxes": None if prompts.box is None else list(prompts.box),
             # A single click may mean a thing or a part of it; the best of SAM's candidates is then a better guess.
-            "multimask": len(prompts.points) == 1 and prompts.box is None,
+            "multimask_output": len(prompts.points) == 1 and prompts.box is None,
             "image": self.id,
             "output_size": self.view_size,
         }

@@ -138,7 +138,7 @@ class HQSamPredictor:
         labels: Any = None,
         boxes: Any = None,
         mask: Any = None,
-        multimask: bool = False,
+        multimask_output: bool = False,
         hq_token_only: bool = False,
         sam_only: bool = False,
         return_logits: bool = False,
@@ -158,7 +158,7 @@ class HQSamPredictor:
 
         Kinds may be combined; without any there is one unprompted answer.
 
-        multimask: SAM's three candidates, best score first, so that [0] is what the original returns.
+        multimask_output: SAM's three candidates, best score first, so that [0] is what the original returns.
         hq_token_only, sam_only: the HQ mask alone, or the masks of the SAM inside; see `HQSamModel.forward`.
         return_logits: float32 logits at the size of the picture in place of bool masks.
         return_tensors: "np", or "pt" for tensors on the model's device.
@@ -166,13 +166,13 @@ class HQSamPredictor:
         output_size: (height, width) of the masks, by default that of the picture. Smaller is quicker, for a preview.
 
         Returns, for an output of H x W, masks (M, H, W), scores (M,) and logits (M, m, m), which can be fed back as
-        `mask` where M is 1; for several objects each with a first axis P. M is 3 with multimask, else 1.
+        `mask` where M is 1; for several objects each with a first axis P. M is 3 with multimask_output, else 1.
         """
         if return_tensors not in ("np", "pt"):
             raise ValueError(f"`return_tensors` must be 'np' or 'pt', got {return_tensors!r}.")
         encoded = self.encoded_image(image)
         prompts = self._prepare(encoded.original_size, points, labels, boxes, mask)
-        options = {"multimask_output": multimask, "hq_token_only": hq_token_only, "sam_only": sam_only}
+        options = {"multimask_output": multimask_output, "hq_token_only": hq_token_only, "sam_only": sam_only}
         with self._lock:
             features = encoded.to(self.device).features  # the model may have moved since
             outputs = self.model(image_features=features, **prompts.to(self.device), **options)

@@ -121,12 +121,12 @@ class HQSamTextPredictor:
         self.detector = detector
 
     def predict(
-        self, image: ImageLike, text: str | Sequence[str], multimask: bool = False, hq_token_only: bool = False
+        self, image: ImageLike, text: str | Sequence[str], multimask_output: bool = False, hq_token_only: bool = False
     ) -> list[dict[str, Any]]:
         """Find and segment objects of a picture of H x W pixels, the detector's best first; an empty list for none.
 
-        text: labels, as a list or as "dog. leash." multimask, hq_token_only: as of `HQSamPredictor.predict`; of three
-        candidates the best is taken.
+        text: labels, as a list or as "dog. leash." multimask_output, hq_token_only: as of `HQSamPredictor.predict`; of
+        three candidates the best is taken.
 
         Returns a record per object: label, score of the detector, box [x1, y1, x2, y2] of the detector, segmentation
         (bool array (H, W)), area, bbox [x, y, width, height] of the mask, predicted_iou of SAM.
@@ -140,7 +140,9 @@ class HQSamTextPredictor:
         for start in range(0, len(detections), OBJECTS_AT_ONCE):
             part = detections[start : start + OBJECTS_AT_ONCE]
             masks, ious, _ = self.predictor.predict(
-                boxes=[detection.box for detection in part], multimask=multimask, hq_token_only=hq_token_only
+                boxes=[detection.box for detection in part],
+                multimask_output=multimask_output,
+                hq_token_only=hq_token_only,
             )
             for detection, mask, iou in zip(part, np.asarray(masks)[:, 0], np.asarray(ious)[:, 0]):
                 found = {"label": detection.label, "score": detection.score, "box": list(detection.box)}
