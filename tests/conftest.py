@@ -3,7 +3,11 @@ import os
 import signal
 from pathlib import Path
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the network
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may use the network
+# torch brings one OpenMP pool and other libraries a second one. A pool that waits busily takes the other's cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+if "PYTEST_XDIST_WORKER" in os.environ:  # `pytest -n 2`: the processes share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from PIL import Image
@@ -12,7 +16,7 @@ import hq_sam_hf
 
 
 def pytest_collection_finish() -> None:
-    """What has been imported stays, so the garbage collector need not look at it again: a tenth of the time."""
+    """Exclude what is imported by now from garbage collection, which takes a tenth of the time off."""
     gc.collect()
     gc.freeze()
 
@@ -30,7 +34,7 @@ def photo(photo_path: Path) -> Image.Image:
 
 @pytest.fixture
 def with_ctrl_c():
-    """As in the foreground, whatever runs these tests: what scripts start in the background ignores Ctrl-C."""
+    """Let Ctrl-C interrupt, as in the foreground: a process that a script starts in the background ignores it."""
     earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, earlier)
