@@ -1,6 +1,7 @@
 """Automatic masks of a photo, end to end: encoding, a grid of points, filters, records."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from .contenders import Contenders, Options, around, configuration, named
 from .measuring import alternate, peaks
 from .part_pictures import photo
 from .report import Row
+
+TESTS = Path(__file__).parents[2] / "tests"
 
 Generators = tuple[HQSamMaskGenerator, Any]  # ours and the original's
 
@@ -74,7 +77,8 @@ def _embedded(options: Options) -> tuple[HQSamModel, HQSamProcessor, torch.nn.Mo
 
 def _lively(options: Options) -> torch.nn.Module:
     """An original with random weights whose masks depend on the prompt, as made for the tests."""
-    from tests.oracle import Architecture, build_lively_original
+    sys.path.append(str(TESTS))
+    from support.oracle import Architecture, build_lively_original  # type: ignore[import-not-found]
 
     vision = configuration(options.backbone).vision_config
     if options.backbone == "vit_tiny":

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hq_sam_hf import HQSamPredictor
-from hq_sam_hf.export.reference import answer_original, import_original
+from hq_sam_hf.export.reference import import_original, run_original
 
 from .contenders import Contenders, Options, build, named
 from .measuring import alternate, peaks
@@ -42,7 +42,7 @@ class Encoded:
 
         def ask_original() -> tuple:
             with _autocast(self.options):
-                return answer_original(
+                return run_original(
                     self.contenders.original, None, labelled, boxes, encoded=(embeddings, list(intermediate))
                 )
 

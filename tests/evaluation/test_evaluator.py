@@ -11,7 +11,7 @@ from hq_sam_hf import HQSamConfig, HQSamModel, HQSamProcessor
 from hq_sam_hf.data.prompt_simulation import centre_point, mask_to_box, next_click
 from hq_sam_hf.evaluation.evaluator import backbone_name, evaluate
 from hq_sam_hf.evaluation.results import Evaluation
-from hq_sam_hf.export.reference import answer_original
+from hq_sam_hf.export.reference import run_original
 from hq_sam_hf.masks.metrics import boundary_iou, mask_iou
 from support.evaluation_rows import ROWS
 from support.launched import LAUNCHER, LEFT_OPEN
@@ -59,7 +59,7 @@ def test_stretch_protocol_gives_the_figures_of_the_originals_evaluation(model, p
             for mask in masks:
                 label = F.interpolate(torch.from_numpy(mask)[None, None].float() * 255, side, mode="bilinear")[0, 0]
                 box = torch.from_numpy(mask_to_box(label.numpy() > 128))[None]
-                logits, _ = answer_original(sam, pixels, boxes=box, hq_token_only=hq_token_only)
+                logits, _ = run_original(sam, pixels, boxes=box, hq_token_only=hq_token_only)
                 predicted = (F.interpolate(logits, mask.shape, mode="bilinear")[0, 0] > 0).numpy()
                 expected.append((mask_iou(predicted, mask), boundary_iou(predicted, mask)))
         assert np.abs(np.array(figures(result, output=output)) - expected).max() < 1e-3

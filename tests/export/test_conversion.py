@@ -17,8 +17,8 @@ from hq_sam_hf import HQSamConfig, HQSamModel, HQSamProcessor
 from hq_sam_hf.cli import main
 from hq_sam_hf.export import conversion
 from hq_sam_hf.export.conversion import convert
-from hq_sam_hf.export.reference import answer_original, import_original
 from hq_sam_hf.export.reference import build_original as build_from_config
+from hq_sam_hf.export.reference import import_original, run_original
 from hq_sam_hf.model.checkpoint_format import is_hq_key
 from support.checkpoints import assert_same_weights, decoder_alone, plain_sam
 from support.oracle import FINE, SMALL, TINY, WIDE, Architecture, build_original, config_of, pair
@@ -86,7 +86,7 @@ def test_real_dimensions_give_the_masks_of_the_original(name, tmp_path):
         embeddings, early = model.get_image_embeddings(pixels)
         torch.testing.assert_close(embeddings, features, atol=2e-5, rtol=0)
         torch.testing.assert_close(early[0], intermediate[0], atol=2e-5, rtol=0)
-        expected, scores = answer_original(sam, pixels, boxes=box)
+        expected, scores = run_original(sam, pixels, boxes=box)
         answer = model(pixels, input_boxes=box[None], multimask_output=False)
     torch.testing.assert_close(answer.pred_masks[0], expected, atol=5e-6, rtol=0)
     torch.testing.assert_close(answer.iou_scores[0], scores, atol=1e-6, rtol=0)

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from transformers import SamConfig, SamHQConfig, SamHQModel, SamModel
 
 from hq_sam_hf import HQSamModel, HQSamProcessor
-from hq_sam_hf.export.reference import answer_original
 from hq_sam_hf.export.reference import build_original as build_from_config
+from hq_sam_hf.export.reference import run_original
 from hq_sam_hf.model.checkpoint_format import is_hq_key
 from hq_sam_hf.model.key_mapping import keys_to_original
 from hq_sam_hf.model.modeling_vision_encoder import resize_relative_positions
@@ -95,7 +95,7 @@ def test_a_samhq_folder_gives_the_masks_of_the_original(sharded, tmp_path):
     original.load_state_dict({names[name]: tensor for name, tensor in weights.items()}, strict=True)
     pixels = torch.randn(1, 3, SMALL.image, SMALL.image)
     box = torch.tensor([[10.0, 20, 90, 100]])
-    expected, scores = answer_original(original, pixels, boxes=box)
+    expected, scores = run_original(original, pixels, boxes=box)
     with torch.no_grad():
         answer = model(pixels, input_boxes=box[None], multimask_output=False)
         not_an_oracle = theirs(pixels, input_boxes=box[None], multimask_output=False).pred_masks
@@ -289,7 +289,7 @@ def test_any_size_from_picture_to_mask(arch, size, tmp_path, photo):
         original = build_from_config(model.config)
         names = keys_to_original(model.state_dict())
         original.load_state_dict({names[k]: v for k, v in model.state_dict().items()}, strict=True)
-        expected, _ = answer_original(original, inputs["pixel_values"], boxes=inputs["input_boxes"][0])
+        expected, _ = run_original(original, inputs["pixel_values"], boxes=inputs["input_boxes"][0])
         single = model(**inputs, multimask_output=False).pred_masks[0]
         torch.testing.assert_close(single, expected, atol=5e-6, rtol=0)
 

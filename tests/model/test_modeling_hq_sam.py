@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hq_sam_hf import HQSamConfig, HQSamImageFeatures, HQSamModel, HQSamProcessor
-from hq_sam_hf.export.reference import answer_original
+from hq_sam_hf.export.reference import run_original
 from hq_sam_hf.model.modeling_mask_decoder import HQ_HEAD_MODULES
 from support.oracle import SMALL, WIDE, build_original, config_of, pair, port
 
@@ -468,7 +468,7 @@ def test_a_folder_of_transformers_samhq_gives_the_originals_masks(tmp_path, pixe
     inputs = processor(photo, input_boxes=[[[165, 15, 415, 310]]])
     with torch.no_grad():
         masks = model(**inputs, multimask_output=False).pred_masks
-    expected, _ = answer_original(sam, inputs["pixel_values"], boxes=inputs["input_boxes"][0])
+    expected, _ = run_original(sam, inputs["pixel_values"], boxes=inputs["input_boxes"][0])
     torch.testing.assert_close(masks[0], expected, atol=5e-6, rtol=0)
     model.save_pretrained(tmp_path / "ours")
     assert json.loads((tmp_path / "ours" / "config.json").read_text())["model_type"] == "hq_sam"

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from hq_sam_hf import HQSamConfig, HQSamModel, HQSamProcessor
-from hq_sam_hf.export.reference import answer_original, import_original
 from hq_sam_hf.export.reference import build_original as build_from_config
+from hq_sam_hf.export.reference import import_original, run_original
 from hq_sam_hf.model.key_mapping import keys_from_original
 from hq_sam_hf.model.modeling_tiny_vit import HQSamTinyViTAttention
 from support.oracle import TINY, build_original, pair, port
@@ -53,7 +53,7 @@ def test_masks_and_scores_equal_the_original(pixels, multimask_output, hq_token_
     sam, model = pair(TINY)
     options = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
     boxes = torch.tensor([[100.0, 200, 700, 800], [10, 20, 400, 900]])
-    expected, scores = answer_original(sam, pixels, boxes=boxes, **options)
+    expected, scores = run_original(sam, pixels, boxes=boxes, **options)
     with torch.no_grad():
         answer = model(pixels, input_boxes=boxes[None], **options)
     assert expected.std() > 0.01

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hq_sam_hf import HQSamProcessor
-from hq_sam_hf.export.reference import answer_original, import_original
+from hq_sam_hf.export.reference import import_original, run_original
 from support.oracle import FINE, NARROW, SMALL, VIT_B, WIDE, Architecture, pair
 
 ARCHITECTURES = pytest.mark.parametrize("arch", [SMALL, NARROW, WIDE, FINE], ids=["small", "narrow", "wide", "fine"])
@@ -48,7 +48,7 @@ def make_prompts(kind: str, arch: Architecture, seed: int) -> dict[str, torch.Te
 
 def ask_original(sam, pixel_values, prompts, **options):
     points = (prompts["points"], prompts["labels"]) if "points" in prompts else None
-    return answer_original(sam, pixel_values, points, prompts.get("boxes"), prompts.get("masks"), **options)
+    return run_original(sam, pixel_values, points, prompts.get("boxes"), prompts.get("masks"), **options)
 
 
 def ask_ours(model, pixel_values, batch_of_prompts, **options):

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from hq_sam_hf import HQSamConfig, HQSamModel, HQSamProcessor
-from hq_sam_hf.export.reference import answer_original
 from hq_sam_hf.export.reference import build_original as build_from_config
+from hq_sam_hf.export.reference import run_original
 from hq_sam_hf.model.key_mapping import keys_from_original
 
 
@@ -121,7 +121,7 @@ def build_lively_original(
     seen: dict[nn.Module, torch.Tensor] = {}
     hooks = [module.register_forward_hook(lambda m, _, output: seen.__setitem__(m, output)) for module in watched]
     encoded = sam.image_encoder(picture)
-    answer_original(sam, None, points, encoded=encoded)
+    run_original(sam, None, points, encoded=encoded)
     for hook in hooks:
         hook.remove()
     sam_pixels = seen[decoder.output_upscaling]

@@ -24,7 +24,7 @@ from ..model.modeling_hq_sam import HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
 from ..model.weights import WEIGHT_SUFFIXES, find_file, read_weights
 from .model_cards import card_head
-from .reference import answer_original, build_original, import_original
+from .reference import build_original, import_original, run_original
 
 LAYOUTS = ("hq_sam", "transformers", "sam", "original")
 
@@ -349,7 +349,7 @@ def _verify(source: Source, checkpoint: Checkpoint, converted: Path) -> str:
     box = torch.tensor([[0.2, 0.3, 0.7, 0.8]]) * size
     with torch.inference_mode():
         ours = model.float()(pixel_values, input_boxes=box[None], multimask_output=False).pred_masks[0]
-    theirs, _ = answer_original(original, pixel_values, boxes=box)
+    theirs, _ = run_original(original, pixel_values, boxes=box)
     difference = (ours - theirs).abs().max().item()
     if exact and not difference <= VERIFY_TOLERANCE * max(1.0, theirs.abs().max().item()):
         raise ValueError(

@@ -131,7 +131,7 @@ def build_original(config: HQSamConfig) -> Any:
     return sam.eval().requires_grad_(False)
 
 
-def answer_original(
+def run_original(
     sam: Any,
     pixel_values: torch.Tensor | None,
     points: tuple[torch.Tensor, torch.Tensor] | None = None,
@@ -159,4 +159,4 @@ def answer_original(
         )
 
 
-__all__ = ["answer_original", "build_original", "import_original"]
+__all__ = ["build_original", "import_original", "run_original"]
