@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..model.configuration_hq_sam import ABSENT
+from ..model.configuration_hq_sam import PADDING
 from ..model.files import check_parent, whole_folder
 from ..model.modeling_hq_sam import HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
@@ -90,7 +90,7 @@ class DecoderGraph(nn.Module):
             image_positions=self.model.image_positions(),
             hq_features=decoder.fuse_hq_features(image_embeddings, early),
             sparse_prompt_embeddings=tokens[:, None],
-            absent_prompt_tokens=(point_labels == ABSENT)[:, None],
+            absent_prompt_tokens=(point_labels == PADDING)[:, None],
             dense_prompt_embeddings=dense[:, None],
             num_prompts=1,
             **self.options,

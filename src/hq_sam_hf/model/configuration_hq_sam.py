@@ -6,7 +6,7 @@ from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
 # Labels of point prompts: SAM's, and -10 for padding as in transformers.
-NEGATIVE, POSITIVE, NOT_A_POINT, ABSENT = 0, 1, -1, -10
+NEGATIVE, POSITIVE, NOT_A_POINT, PADDING = 0, 1, -1, -10
 
 # Encoder sizes of the published checkpoints (segment_anything/build_sam.py of the original repository).
 PRESETS: dict[str, dict[str, Any]] = {

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers.models.sam.modeling_sam import SamPromptEncoder
 
-from .configuration_hq_sam import ABSENT, NEGATIVE, NOT_A_POINT, POSITIVE, HQSamConfig
+from .configuration_hq_sam import NEGATIVE, NOT_A_POINT, PADDING, POSITIVE, HQSamConfig
 
 
 class HQSamPositionalEmbedding(nn.Module):
@@ -110,13 +110,13 @@ class HQSamPromptEncoder(SamPromptEncoder):
     ) -> tuple[Tensor, Tensor]:
         # SAM closes a list of points with a "not a point" token, unless a box follows.
         closing = torch.full_like(labels[..., :1], NOT_A_POINT)
-        closed = (labels == ABSENT).all(dim=-1, keepdim=True)
+        closed = (labels == PADDING).all(dim=-1, keepdim=True)
         if boxes is not None:
             closed = closed | ~boxes.isnan().any(dim=-1, keepdim=True)
-        closing = closing.masked_fill(closed, ABSENT)
+        closing = closing.masked_fill(closed, PADDING)
         labels = torch.cat([labels, closing], dim=-1)
         points = torch.cat([points, torch.zeros_like(points[:, :, :1])], dim=2)
-        return self.embed_labelled(position, points, labels), labels == ABSENT
+        return self.embed_labelled(position, points, labels), labels == PADDING
 
     def embed_labelled(
         self, position: HQSamPositionalEmbedding, points: Tensor, labels: Tensor, with_corners: bool = False

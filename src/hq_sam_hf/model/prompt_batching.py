@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .configuration_hq_sam import ABSENT, NEGATIVE, NOT_A_POINT, POSITIVE
+from .configuration_hq_sam import NEGATIVE, NOT_A_POINT, PADDING, POSITIVE
 
 POINTS_FORM = (
     "`input_points` must be nested as [image][point][x, y] (one object per image) or [image][object][point][x, y], "
@@ -88,7 +88,7 @@ def pad_points(prompts: Sequence[ImagePrompts], num_prompts: int) -> tuple[Tenso
     """Stack to points (B, P, N, 2) float32 and labels (B, P, N) int64, absent where an image or prompt has fewer."""
     longest = max((len(xy) for image in prompts for xy in image.points or []), default=0)
     points = torch.zeros(len(prompts), num_prompts, max(longest, 1), 2)
-    labels = torch.full(points.shape[:3], ABSENT)
+    labels = torch.full(points.shape[:3], PADDING)
     for i, image in enumerate(prompts):
         for p, (xy, kinds) in enumerate(zip(image.points or [], image.labels or [])):
             points[i, p, : len(xy)] = torch.from_numpy(xy)
@@ -185,7 +185,7 @@ def _labels(labels: Any, count: int, image: int) -> np.ndarray:
     kinds = []
     for label in labels:
         number = int(label) if isinstance(label, bool) else label
-        if number not in (POSITIVE, NEGATIVE, NOT_A_POINT, ABSENT):
+        if number not in (POSITIVE, NEGATIVE, NOT_A_POINT, PADDING):
             raise ValueError(
                 "`input_labels` must be 1 (on the object), 0 (on the background), -1 (not a point) or -10 (ignored), "
                 f"image {image} has {label!r}. Boxes go to `input_boxes`, not to labels 2 and 3."

@@ -17,7 +17,7 @@ from ..data.augmentation import augment
 from ..data.prompt_simulation import box_noise, draw_prompt, mask_to_box, paper_kinds, random_points
 from ..data.reading import read_sample
 from ..masks.rle import foreground
-from ..model.configuration_hq_sam import ABSENT
+from ..model.configuration_hq_sam import PADDING
 from .config import FROM_SCRATCH, TrainingConfig
 
 # Steps of the random sequence below (seed, ...), so that no two uses share numbers.
@@ -176,7 +176,7 @@ def collate(samples: Sequence[dict[str, Any]]) -> Batch:
     masks = torch.full((batch, count, size, size), -1.0)
     boxes = torch.full((batch, count, 4), float("nan"))
     points = torch.zeros(batch, count, most_points, 2)
-    labels = torch.full((batch, count, most_points), ABSENT, dtype=torch.long)
+    labels = torch.full((batch, count, most_points), PADDING, dtype=torch.long)
     mask_prompts = torch.full((batch, count, mask_side, mask_side), float("nan"))
     seeds = torch.zeros(batch, count, dtype=torch.long)
     for i, sample in enumerate(samples):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..model.configuration_hq_sam import ABSENT, NEGATIVE, POSITIVE
+from ..model.configuration_hq_sam import NEGATIVE, PADDING, POSITIVE
 from ..model.losses import dice_losses
 from ..model.modeling_hq_sam import HQSamModel
 from .config import TrainingConfig
@@ -121,7 +121,7 @@ def corrective_clicks(logits: Tensor, truth: Tensor, seeds: Tensor) -> tuple[Ten
     drawn = torch.where(wrong, lots, -1.0).flatten(2).argmax(dim=-1)  # (B, P)
     missed = target.flatten(2).gather(2, drawn[..., None])
     label = torch.where(missed, POSITIVE, NEGATIVE)
-    label = torch.where(wrong.flatten(2).any(dim=-1, keepdim=True), label, ABSENT)
+    label = torch.where(wrong.flatten(2).any(dim=-1, keepdim=True), label, PADDING)
     return torch.stack([drawn % width, drawn // width], dim=-1)[:, :, None].float(), label
 
 
