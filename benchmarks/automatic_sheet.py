@@ -13,7 +13,7 @@ from PIL import Image
 from hq_sam_hf import HQSamMaskGenerator, HQSamModel, HQSamProcessor, load_image
 from hq_sam_hf.demo.session import AUTOMATIC_OPTIONS
 from hq_sam_hf.masks.coco import label_map
-from hq_sam_hf.masks.drawing import layer, side_by_side
+from hq_sam_hf.masks.drawing import side_by_side, transparent_overlay
 from hq_sam_hf.model.files import write_atomically
 from hq_sam_hf.scenes import SceneGenerator
 from hq_sam_hf.utils.embedded import EMBEDDED
@@ -52,7 +52,8 @@ def pictures(photos: Path, side: int) -> Iterator[tuple[str, Image.Image]]:
 def tinted(picture: Image.Image, records: Sequence[dict]) -> Image.Image:
     """The masks laid over the picture, small ones over large ones."""
     labels = label_map(records, (picture.height, picture.width))
-    return Image.alpha_composite(picture.convert("RGBA"), layer(np.asarray(labels)).convert("RGBA")).convert("RGB")
+    tinted = transparent_overlay(np.asarray(labels)).convert("RGBA")
+    return Image.alpha_composite(picture.convert("RGBA"), tinted).convert("RGB")
 
 
 def sheet(pairs: Sequence[Image.Image], width: int = 1600) -> Image.Image:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
         HQSamTinyViTConfig,
         HQSamVisionConfig,
     )
-    from .model.image_processing_hq_sam import HQSamImageProcessor, load_image
+    from .model.image_processing_hq_sam import HQSamImageProcessor
+    from .model.image_reading import load_image
     from .model.modeling_hq_sam import HQSamImageFeatures, HQSamModel, HQSamOutput
     from .model.processing_hq_sam import HQSamProcessor
 
@@ -42,7 +43,7 @@ _HOME = {
     "HQSamVisionConfig": "model.configuration_hq_sam",
     "ZeroShotDetector": "inference.text",
     "load_hqseg44k": "data.hqseg44k",
-    "load_image": "model.image_processing_hq_sam",
+    "load_image": "model.image_reading",
 }
 
 __all__ = [

@@ -20,9 +20,9 @@ from hq_sam_hf.cli import main
 from hq_sam_hf.data.custom import load_coco
 from hq_sam_hf.data.reading import read_sample
 from hq_sam_hf.masks.rle import rle_to_mask
+from support.images import random_image
 from support.launched import LAUNCHER, LEFT_OPEN
 from support.oracle import SMALL, lively_pair, save_folder
-from support.pictures import picture
 
 OPTIONS = {"points_per_side": 5, "pred_iou_thresh": 0.6, "stability_score_thresh": 0.5}
 FLAGS = [part for name, value in OPTIONS.items() for part in (f"--{name.replace('_', '-')}", str(value))]
@@ -39,7 +39,7 @@ def photos(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos" / "more").mkdir(parents=True)
     for i, name in enumerate(("a.png", "b.png", "more/a.png")):
-        Image.fromarray(picture((40 + i, 60), seed=i)).save(tmp_path / "photos" / name)
+        Image.fromarray(random_image((40 + i, 60), seed=i)).save(tmp_path / "photos" / name)
     (tmp_path / "photos" / "notes.txt").write_text("no picture")
     (tmp_path / "photos" / ".hidden.png").write_bytes(b"")
     return tmp_path / "photos"
@@ -115,7 +115,7 @@ def test_the_answers_are_data_to_train_on(generate, photos, tmp_path, capfd):
 def test_a_second_run_does_only_what_is_missing(generate, photos, tmp_path, capsys, monkeypatch):
     assert generate() == 0
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "pictures").rglob("*.json")}
-    Image.fromarray(picture((40, 40))).save(photos / "new.png")
+    Image.fromarray(random_image((40, 40))).save(photos / "new.png")
     (tmp_path / "out" / "pictures" / "b.png.json").unlink()
     (tmp_path / "out" / "pictures" / ".c.png.json.x1y2.part").write_bytes(b'{"annotations')  # of a killed run
     (tmp_path / "out" / ".parquet.x1y2.part").mkdir()
@@ -223,7 +223,7 @@ def command(*arguments: object) -> list[str]:
 @pytest.mark.slow
 def test_a_killed_run_leaves_whole_files_and_the_next_goes_on(model_folder, photos, tmp_path):
     for i in range(17):
-        Image.fromarray(picture((90, 120), seed=i)).save(photos / f"{i}.png")
+        Image.fromarray(random_image((90, 120), seed=i)).save(photos / f"{i}.png")
     run = command("photos", "-o", "out", "--model", model_folder, *FLAGS, "--points-per-side", 16, "--overlays")
     process = subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     done = tmp_path / "out" / "pictures"
@@ -246,7 +246,7 @@ def test_a_killed_run_leaves_whole_files_and_the_next_goes_on(model_folder, phot
 @pytest.mark.slow
 def test_two_processes_share_the_pictures_and_write_what_one_does(model_folder, photos, tmp_path):
     for i in range(5):
-        Image.fromarray(picture((50, 70), seed=10 + i)).save(photos / f"{i}.png")
+        Image.fromarray(random_image((50, 70), seed=10 + i)).save(photos / f"{i}.png")
     (photos / "broken.png").write_bytes(b"")
     flags = ["--model", str(model_folder), *FLAGS, "--parquet"]
     alone = subprocess.run(command("photos", "-o", "alone", *flags), capture_output=True, text=True)
@@ -339,7 +339,7 @@ def test_only_pictures_with_other_prompts_are_answered_again(segment, tmp_path, 
     code, printed = run(prompts)
     assert code == 1
     assert "pictures: 1 done, 1 done before, 1 left out" in printed.out
-    assert "left out more/a.png: `boxes` must touch the picture" in printed.err
+    assert "left out more/a.png: `boxes` must touch the image" in printed.err
     assert (tmp_path / "out" / "overlays" / "b.png.jpg").read_bytes() != overlay
     code, printed = run(prompts[:2], "--hq-token-only")
     assert code == 1

@@ -122,9 +122,13 @@ def test_no_prompt_is_allowed(segment, tmp_path):
 
 FAILURES = {
     "missing photo": (["--box", "1,2,3,4"], {"photo": "nothing.jpg"}, "'nothing.jpg', which is not a file"),
-    "missing model": (["--box", "1,2,3,4"], {"model": "./nothing"}, "'./nothing' is no folder or file that exists"),
-    "an address as photo": ([], {"photo": "https://x.org/a.jpg"}, "got the address 'https://x.org/a.jpg'. Download"),
-    "box outside": (["--box", "900,2,1000,40"], {}, "`input_boxes` must touch the picture"),
+    "missing model": (
+        ["--box", "1,2,3,4"],
+        {"model": "./nothing"},
+        "'./nothing' is neither an existing folder or file nor a Hub repository",
+    ),
+    "an address as photo": ([], {"photo": "https://x.org/a.jpg"}, "got the URL 'https://x.org/a.jpg'. Download"),
+    "box outside": (["--box", "900,2,1000,40"], {}, "`input_boxes` must touch the image"),
     "box turned around": (["--box", "30,2,3,40"], {}, "x1 <= x2"),
     "point outside": (["--point", "900,2"], {}, "`input_points` must lie inside"),
     "points and two boxes": (["--box", "1,2,3,4", "--box", "1,2,3,5", "--point", "3,4"], {}, "at most one `--box`"),

@@ -23,8 +23,8 @@ from PIL import Image
 from hq_sam_hf import HQSamPredictor, HQSamProcessor
 from hq_sam_hf.cli import main
 from hq_sam_hf.demo.session import DemoSession
+from support.images import random_image
 from support.oracle import SMALL, lively_pair, pair
-from support.pictures import picture
 from support.small_runs import save_base
 
 gradio = pytest.importorskip("gradio", reason='needs gradio: pip install "hq-sam-hf[demo]"')
@@ -270,7 +270,7 @@ def test_two_visitors_at_once_keep_their_own_pictures(browsers, address, predict
     paths = []
     for seed, browser in enumerate(browsers):
         paths.append(tmp_path / f"picture_{seed}.png")
-        Image.fromarray(picture((240, 360), seed)).save(paths[-1])
+        Image.fromarray(random_image((240, 360), seed)).save(paths[-1])
         browser.visit(address).open(paths[-1])
     for x in (0.3, 0.6):
         for browser, path in zip(browsers, paths):
@@ -385,7 +385,7 @@ def test_automatic_masks_that_come_late_are_not_shown_over_another_picture(brows
     monkeypatch.setattr(DemoSession, "find_everything", slow)
     browser.sample()
     browser.all("#automatic")[0].click()
-    Image.fromarray(picture((240, 360))).save(tmp_path / "other.png")
+    Image.fromarray(random_image((240, 360))).save(tmp_path / "other.png")
     browser.open(tmp_path / "other.png")
     browser.click(0.5, 0.5)
     layer = browser.layer("hq")

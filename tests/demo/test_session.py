@@ -14,9 +14,9 @@ from hq_sam_hf import HQSamPredictor, HQSamProcessor
 from hq_sam_hf.cli import main
 from hq_sam_hf.demo import session as session_module
 from hq_sam_hf.demo.session import MAX_PIXELS, DemoSession, Prompts
-from hq_sam_hf.masks.drawing import layer
+from hq_sam_hf.masks.drawing import transparent_overlay
+from support.images import random_image
 from support.oracle import SMALL, lively_pair, pair
-from support.pictures import picture
 
 EVERYTHING = {"points_per_side": 4, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
 
@@ -37,7 +37,7 @@ def upload(tmp_path):
 
     def write(size=(60, 90), seed=0, name="picture.png"):
         path = tmp_path / name
-        Image.fromarray(picture(size, seed)).save(path)
+        Image.fromarray(random_image(size, seed)).save(path)
         return path
 
     return write
@@ -58,7 +58,7 @@ def predicted(predictor, image, **prompts):
 def test_a_click_gives_the_best_of_three_candidates_of_sam_and_of_hq_sam(session, predictors):
     assert session.answer is None
     session.add_point(40, 30, 1)
-    sam, hq = predicted(predictors["first"], picture((60, 90)), points=[[40, 30]], multimask_output=True)
+    sam, hq = predicted(predictors["first"], random_image((60, 90)), points=[[40, 30]], multimask_output=True)
     assert np.array_equal(session.answer.sam, sam)
     assert np.array_equal(session.answer.hq, hq)
     assert 0 < hq.mean() < 1
@@ -72,7 +72,7 @@ def test_points_and_a_box_make_one_object_and_a_later_box_replaces_it(session, p
     session.add_point(5, 5, 0)
     assert session.prompts == Prompts(((40, 30, 1), (5, 5, 0)), (10, 5, 80, 50))
     expected = predicted(
-        predictors["first"], picture((60, 90)), points=[[40, 30], [5, 5]], labels=[1, 0], boxes=[10, 5, 80, 50]
+        predictors["first"], random_image((60, 90)), points=[[40, 30], [5, 5]], labels=[1, 0], boxes=[10, 5, 80, 50]
     )
     assert np.array_equal(session.answer.sam, expected[0])
     assert np.array_equal(session.answer.hq, expected[1])
@@ -105,7 +105,7 @@ def large(predictors, upload, monkeypatch):
 def test_a_large_picture_is_answered_at_the_size_of_its_view_and_saved_at_its_own(large, predictors):
     large.add_point(150, 40, 1)
     assert large.answer.hq.shape == large.view_size == (45, 120)
-    full = predicted(predictors["first"], picture((90, 240)), points=[[150, 40]], multimask_output=True)[1]
+    full = predicted(predictors["first"], random_image((90, 240)), points=[[150, 40]], multimask_output=True)[1]
     assert np.array_equal(large.mask(), full)
     view = np.asarray(Image.fromarray(large.answer.hq).resize((240, 90)))
     assert (view == full).mean() > 0.95
@@ -122,7 +122,7 @@ def test_the_mask_and_the_cutout_are_saved_as_png_of_the_size_of_the_picture(ses
     rgba = np.asarray(Image.open(cutout))
     assert np.array_equal(rgba[..., 3], session.answer.hq * np.uint8(255))
     assert np.array_equal(
-        rgba[..., :3], picture((60, 90)) * session.answer.hq[..., None]
+        rgba[..., :3], random_image((60, 90)) * session.answer.hq[..., None]
     )  # the rest is not in the file
 
 
@@ -130,7 +130,7 @@ def test_another_model_answers_the_same_prompts(session, predictors):
     session.add_point(40, 30, 1)
     session.add_point(5, 5, 0)
     session.choose_model("second")
-    expected = predicted(predictors["second"], picture((60, 90)), points=[[40, 30], [5, 5]], labels=[1, 0])
+    expected = predicted(predictors["second"], random_image((60, 90)), points=[[40, 30], [5, 5]], labels=[1, 0])
     assert np.array_equal(session.answer.hq, expected[1])
     with pytest.raises(ValueError, match="must be one of first, second, got 'third'"):
         session.choose_model("third")
@@ -138,7 +138,7 @@ def test_another_model_answers_the_same_prompts(session, predictors):
     session.undo()
     assert np.array_equal(
         session.answer.hq,
-        predicted(predictors["second"], picture((60, 90)), points=[[40, 30]], multimask_output=True)[1],
+        predicted(predictors["second"], random_image((60, 90)), points=[[40, 30]], multimask_output=True)[1],
     )
 
 
@@ -150,7 +150,7 @@ def test_sessions_that_share_a_predictor_keep_their_own_pictures_also_where_it_k
         for seed, session in enumerate(sessions):
             session.undo()
             session.add_point(x, 30, 1)
-            expected = predicted(other, picture((60, 90), seed), points=[[x, 30]], multimask_output=True)[1]
+            expected = predicted(other, random_image((60, 90), seed), points=[[x, 30]], multimask_output=True)[1]
             assert np.array_equal(session.answer.hq, expected)
 
 
@@ -217,7 +217,7 @@ def test_the_copy_of_the_picture_outlives_the_upload_and_goes_with_the_session(p
 def test_a_picture_is_turned_upright(predictors, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(picture((60, 90))).save(tmp_path / "phone.jpg", exif=exif)
+    Image.fromarray(random_image((60, 90))).save(tmp_path / "phone.jpg", exif=exif)
     session = DemoSession(tmp_path / "phone.jpg", predictors)
     assert session.size == session.view_size == (90, 60)
 
@@ -264,7 +264,7 @@ def test_a_layer_is_transparent_outside_the_masks_and_outlined_two_pixels_wide()
     labels[1:11, 1:9] = 1
     labels[1:11, 9:19] = 2
     file = io.BytesIO()
-    layer(labels, [(10, 20, 30), (40, 50, 60)]).save(file, format="PNG")
+    transparent_overlay(labels, [(10, 20, 30), (40, 50, 60)]).save(file, format="PNG")
     rgba = np.asarray(Image.open(file).convert("RGBA"))
     assert np.array_equal(rgba[..., 3] > 0, labels > 0)
     assert rgba[5, 1:19].tolist() == (
@@ -275,4 +275,4 @@ def test_a_layer_is_transparent_outside_the_masks_and_outlined_two_pixels_wide()
         + 2 * [[255, 255, 255, 255]]
     )
     assert (rgba[1:3, 1:19, :3] == 255).all()
-    assert np.array_equal(rgba[..., 3] > 0, np.asarray(layer(labels > 0).convert("RGBA"))[..., 3] > 0)
+    assert np.array_equal(rgba[..., 3] > 0, np.asarray(transparent_overlay(labels > 0).convert("RGBA"))[..., 3] > 0)

@@ -11,10 +11,10 @@ from hq_sam_hf.cli import main
 from hq_sam_hf.export import onnx_export
 from hq_sam_hf.export.onnx_export import export_onnx
 from hq_sam_hf.export.reference import import_original
-from hq_sam_hf.model.image_processing_hq_sam import load_image
+from hq_sam_hf.model.image_reading import load_image
 from hq_sam_hf.utils.embedded import EMBEDDED
+from support.images import random_image
 from support.oracle import FINE, SMALL, TINY, Architecture, lively_pair, pair
-from support.pictures import picture
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -103,7 +103,7 @@ def test_the_decoder_answers_as_the_originals_graph(tmp_path, multimask_output, 
     options = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
     export_onnx(model, processor, folder, **options)
     encoder, decoder = open_graphs(folder)
-    shot = picture((96, 128))  # as large as the frame, since Pillow rounds a little otherwise
+    shot = random_image((96, 128))  # as large as the frame, since Pillow rounds a little otherwise
     embeddings = encoder.run(None, {"image": shot.astype(np.float32)})
     with torch.no_grad():
         encoded, levels = original.image_encoder(processor(shot)["pixel_values"])
@@ -152,7 +152,7 @@ def test_embeddings_apart_as_x_anylabeling_stacks_them(tmp_path):
     _, model = lively_pair(Architecture(dim=32, depth=3, heads=2, global_blocks=(0, 2), width=64, mlp=64))
     processor = HQSamProcessor.from_config(model.config)
     export_onnx(model, processor, tmp_path / "graphs", intermediate="separate")
-    shot = picture((500, 1024))
+    shot = random_image((500, 1024))
     mask = annotate(tmp_path / "graphs", shot, [[300, 100], [700, 400]])
     canvas = np.zeros((684, 1024, 3), dtype=np.uint8)
     canvas[:500] = shot
@@ -200,7 +200,7 @@ def fine():
 @pytest.mark.slow
 def test_the_first_embedding_alone_is_enough(embedded, tmp_path):
     model, processor, folder = embedded
-    shot, box = picture((171, 256)).astype(np.float32), [[60, 40], [180, 120]]
+    shot, box = random_image((171, 256)).astype(np.float32), [[60, 40], [180, 120]]
     paths = export_onnx(model, processor, tmp_path / "graphs", intermediate="first")
     assert [path.name for path in paths] == ["decoder.onnx", "encoder.onnx"]
     answers = []

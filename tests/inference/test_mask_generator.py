@@ -13,9 +13,9 @@ from hq_sam_hf.export.reference import import_original
 from hq_sam_hf.masks.nms import box_nms
 from hq_sam_hf.masks.rle import polygons_to_mask, rle_to_mask
 from hq_sam_hf.model.modeling_hq_sam import HQSamImageFeatures, HQSamOutput
+from support.images import random_image
 from support.oracle import SMALL, TINY, lively_pair
-from support.pictures import picture
-from support.plain_regions import fake_cv2
+from support.plain_components import fake_cv2
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ def compare(original_module, arch, size: tuple[int, int], at_least: int, **optio
     sam, model = lively_pair(arch)
     options = {**LOOSE, **options}
     original = original_module.SamAutomaticMaskGenerator(sam, **options)
-    expected = original.generate(picture(size))
-    ours = HQSamMaskGenerator(model, HQSamProcessor.from_config(model.config), **options).generate(picture(size))
+    expected = original.generate(random_image(size))
+    ours = HQSamMaskGenerator(model, HQSamProcessor.from_config(model.config), **options).generate(random_image(size))
     assert len(ours) == len(expected) >= at_least
     for mine, theirs in zip(ours, expected):
         assert list(mine) == list(theirs)
@@ -213,9 +213,9 @@ def test_equal_logits_give_equal_records_under_every_option(original_module, cas
         for size in sizes:
             original = original_module.SamAutomaticMaskGenerator(lively_pair(SMALL)[0], **options)
             paint_in(original, candidates)
-            expected = original.generate(picture(size), multimask_output=multimask_output)
+            expected = original.generate(random_image(size), multimask_output=multimask_output)
             ours = make_generator(Painter(), candidates=candidates, **options)
-            records = ours.generate(picture(size), multimask_output=multimask_output)
+            records = ours.generate(random_image(size), multimask_output=multimask_output)
             assert len(records) == len(expected) > 2
             for mine, theirs in zip(records, expected):
                 assert np.array_equal(mine.pop("segmentation"), theirs.pop("segmentation"))
@@ -226,13 +226,13 @@ def test_output_modes_are_the_same_masks(original_module):
     options = {**LOOSE, "points_per_side": 6}
     model = lively_pair(SMALL)[1]
     records = {
-        mode: make_generator(model, output_mode=mode, **options).generate(picture((70, 52)))
+        mode: make_generator(model, output_mode=mode, **options).generate(random_image((70, 52)))
         for mode in ("binary_mask", "uncompressed_rle", "coco_rle", "polygons")
     }
     original = original_module.SamAutomaticMaskGenerator(
         lively_pair(SMALL)[0], output_mode="uncompressed_rle", **options
     )
-    theirs = [record["segmentation"] for record in original.generate(picture((70, 52)))]
+    theirs = [record["segmentation"] for record in original.generate(random_image((70, 52)))]
     assert [record["segmentation"] for record in records["uncompressed_rle"]] == theirs
     assert len(theirs) > 5
     for binary, runs, text, polygons in zip(*records.values()):
@@ -253,7 +253,7 @@ def test_the_hq_mask_alone_and_three_candidates_per_point():
         "box_nms_thresh": 1,
     }
     model = lively_pair(SMALL)[1]
-    image = picture((70, 52))
+    image = random_image((70, 52))
     summed = make_generator(model, **options).generate(image)
     alone = make_generator(model, hq_token_only=True, **options).generate(image)
     three = make_generator(model, candidates=3, **options).generate(image)
@@ -280,28 +280,28 @@ def test_points_below_the_iou_threshold_are_never_resized(monkeypatch):
 
     monkeypatch.setattr(module, "stable_masks", counted)
     generator = make_generator(lively_pair(SMALL)[1], **{**LOOSE, "pred_iou_thresh": 0.9}, points_per_side=10)
-    generator.generate(picture((70, 52)))
+    generator.generate(random_image((70, 52)))
     assert 0 < sum(resized) < 40
 
 
 def test_nothing_found_is_an_empty_list(original_module):
     options = {"points_per_side": 3, "pred_iou_thresh": 5.0, "crop_n_layers": 1, "min_mask_region_area": 10}
-    assert make_generator(lively_pair(SMALL)[1], **options).generate(picture((70, 52))) == []
+    assert make_generator(lively_pair(SMALL)[1], **options).generate(random_image((70, 52))) == []
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (3, 2), (300, 7)])
 def test_pictures_of_few_pixels_have_fewer_crops(size):
     generator = make_generator(lively_pair(SMALL)[1], points_per_side=2, crop_n_layers=2, pred_iou_thresh=0)
-    for record in generator.generate(picture(size)):
+    for record in generator.generate(random_image(size)):
         assert record["segmentation"].shape == size
 
 
 def test_a_progress_bar_counts_the_batches_of_all_crops(capsys):
     generator = make_generator(Painter(), points_per_side=4, points_per_batch=10, crop_n_layers=1, progress=True)
-    generator.generate(picture((40, 50)))
+    generator.generate(random_image((40, 50)))
     assert "10/10" in capsys.readouterr().err
     generator.progress = False
-    generator.generate(picture((40, 50)))
+    generator.generate(random_image((40, 50)))
     assert capsys.readouterr().err == ""
 
 

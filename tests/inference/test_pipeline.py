@@ -13,10 +13,10 @@ from transformers.pipelines.mask_generation import MaskGenerationPipeline
 from hq_sam_hf import HQSamMaskGenerator, HQSamProcessor
 from hq_sam_hf.inference.pipeline import HQSamMaskGenerationPipeline
 from hq_sam_hf.masks.rle import rle_to_mask
+from support.images import random_image
 from support.oracle import SMALL, lively_pair
-from support.pictures import picture
 
-IMAGE = Image.fromarray(picture((70, 52)))
+IMAGE = Image.fromarray(random_image((70, 52)))
 STOCK = {"points_per_crop": 6, "pred_iou_thresh": 0.62, "stability_score_thresh": 0.5, "crops_nms_thresh": 0.9}
 OURS = {
     "points_per_side": 6,

@@ -12,8 +12,8 @@ import torch
 from hq_sam_hf import HQSamPredictor, HQSamProcessor
 from hq_sam_hf.export.reference import import_original
 from hq_sam_hf.inference.predictor import EncodedImage
+from support.images import random_image
 from support.oracle import NARROW, SMALL, TINY, build_original, lively_pair, pair, port
-from support.pictures import picture
 
 SIZES = [(60, 90), (97, 40), (128, 128), (33, 150)]
 
@@ -31,7 +31,7 @@ def predictor():
 @pytest.fixture
 def ready(predictor):
     """A predictor with one picture set."""
-    predictor.set_image(picture((60, 90)), name="picture")
+    predictor.set_image(random_image((60, 90)), name="picture")
     return predictor
 
 
@@ -84,10 +84,10 @@ def check_sequences(arch, number: int, at_least: int) -> None:
     """Both predictors on the same conversations, with at_least masks that have an inside and an outside."""
     sam, model = lively_pair(arch)
     original, ours = import_original().SamPredictor(sam), make_predictor(model)
-    names = ours.set_images([picture(size) for size in SIZES])
+    names = ours.set_images([random_image(size) for size in SIZES])
     compared = 0
     for name, size in zip(names, SIZES):
-        original.set_image(picture(size))
+        original.set_image(random_image(size))
         for seed in range(number // len(SIZES)):
             sequence = Sequence(size, seed)
             theirs = mine = None
@@ -215,7 +215,7 @@ ERRORS = {
     "a box too deep": ({"boxes": [[[1, 2, 3, 4]]]}, "`boxes` must be .* got 3 levels"),
     "labels alone": ({"labels": [1]}, "`labels` were given without `points`"),
     "too many labels": ({"points": [[3, 4]], "labels": [1, 0]}, "`labels` must be nested like `points`"),
-    "outside": ({"points": [[300, 20]]}, "`points` must lie inside the picture"),
+    "outside": ({"points": [[300, 20]]}, "`points` must lie inside the image"),
     "x, y, width, height": ({"boxes": [50, 20, 10, 10]}, "`boxes` must be .* Is it"),
     "two and one": ({"points": [[3, 4]], "boxes": [[1, 2, 3, 4]] * 2}, "1 in `points`, 2 in `boxes`"),
     "invented logits": ({"mask": np.zeros((60, 90), np.float32)}, "`mask` of floats are logits"),
@@ -247,7 +247,7 @@ def test_model_and_processor_must_fit():
 
 def test_several_pictures_are_kept_and_the_least_recently_used_one_goes():
     predictor = make_predictor(max_images=3)
-    pictures = {name: picture((50, 70 + i), seed=i) for i, name in enumerate("abcd")}
+    pictures = {name: random_image((50, 70 + i), seed=i) for i, name in enumerate("abcd")}
     alone = {}
     for name, image in pictures.items():
         single = make_predictor()
@@ -273,7 +273,7 @@ def test_several_pictures_are_kept_and_the_least_recently_used_one_goes():
 
 def test_a_batch_of_pictures_is_encoded_together():
     predictor, single = make_predictor(max_images=5), make_predictor()
-    pictures = [picture(size) for size in SIZES]
+    pictures = [random_image(size) for size in SIZES]
     names = predictor.set_images(pictures, batch_size=3)
     assert len(set(names)) == 4
     for name, image in zip(names, pictures):
@@ -291,7 +291,7 @@ def test_a_batch_of_pictures_is_encoded_together():
 def test_to_moves_the_encoded_pictures_with_the_model():
     model = port(build_original(SMALL), SMALL)
     predictor = HQSamPredictor(model, HQSamProcessor.from_config(model.config))
-    predictor.set_image(picture((60, 90)))
+    predictor.set_image(random_image((60, 90)))
     expected = predictor.predict([[30, 20]])[2]
     assert predictor.to(torch.bfloat16) is predictor
     assert predictor.encoded_image().features.hq_features.dtype == torch.bfloat16
@@ -322,7 +322,7 @@ def test_an_embedding_of_another_input_size_is_refused_also_where_no_weight_depe
     model = port(build_original(TINY), TINY)
     model.resize_image(256)
     small = make_predictor(model)
-    small.set_image(picture((60, 90)))
+    small.set_image(random_image((60, 90)))
     small.save_embedding(tmp_path / "picture.safetensors")
     model.resize_image(512)
     with pytest.raises(ValueError, match="other weights or another input size"):
@@ -372,7 +372,7 @@ def test_each_thread_asks_about_the_picture_it_set(ready):
 
     def other_thread():
         answers["inherited"] = ready.predict([[20, 20]])[0]
-        ready.set_image(picture((40, 40), seed=3))
+        ready.set_image(random_image((40, 40), seed=3))
         answers["own"] = ready.predict([[20, 20]])[0]
 
     thread = threading.Thread(target=other_thread)
@@ -419,7 +419,7 @@ def mixed_calls(predictor, pictures, answers, seed: int, number: int, folder, fa
 )
 def test_threads_share_a_predictor_without_a_wrong_mask(threads, number, tmp_path):
     predictor = make_predictor(max_images=4 * threads)  # so that none is dropped before its thread asks
-    pictures = [picture(SIZES[i % 4], seed=i) for i in range(6)]
+    pictures = [random_image(SIZES[i % 4], seed=i) for i in range(6)]
     prompts = [
         {"points": [[20, 20]]},
         {"boxes": [5, 5, 30, 30], "hq_token_only": True},

@@ -12,11 +12,11 @@ from hq_sam_hf import HQSamPredictor, HQSamProcessor, HQSamTextPredictor, ZeroSh
 from hq_sam_hf.cli import main
 from hq_sam_hf.inference.text import split_labels
 from hq_sam_hf.masks.rle import rle_to_mask
+from support.images import random_image
 from support.oracle import SMALL, lively_pair, save_folder
-from support.pictures import picture
 from support.small_detectors import save_grounding_dino, save_owlvit
 
-IMAGE = picture((60, 90))
+IMAGE = random_image((60, 90))
 FAMILIES = {"grounding_dino": save_grounding_dino, "owlvit": save_owlvit}
 
 
@@ -196,7 +196,7 @@ def test_the_command_finds_and_segments(family, segment, detectors, tmp_path, ca
 
 def test_a_detector_that_is_not_there_is_told(segment, capsys):
     assert segment("--text", "cup", family="none") == 1
-    assert "/none' is no folder or file that exists" in capsys.readouterr().err
+    assert "/none' is neither an existing folder or file nor a Hub repository" in capsys.readouterr().err
 
 
 def test_the_command_tells_when_nothing_is_found(segment, capsys):
@@ -211,7 +211,7 @@ def many(detectors, model, processor, tmp_path, monkeypatch):
     save_folder(model, "model")
     (tmp_path / "my photos" / "früh").mkdir(parents=True)
     for seed, name in enumerate(NAMES):
-        Image.fromarray(picture((60 + seed, 90), seed)).save(tmp_path / "my photos" / name)
+        Image.fromarray(random_image((60 + seed, 90), seed)).save(tmp_path / "my photos" / name)
     (tmp_path / "my photos" / "broken.png").write_bytes(b"")
     flags = ["--model", "model", "--detector", str(detectors / "owlvit"), "-o", "out", "--box-threshold", "0.2"]
 

@@ -8,7 +8,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from hq_sam_hf.masks.coco import label_map, record_mask, save_coco, save_label_map
-from hq_sam_hf.masks.cropped_mask import MaskWindow
+from hq_sam_hf.masks.cropped_mask import CroppedMask
 from hq_sam_hf.masks.polygons import mask_to_polygons
 from hq_sam_hf.masks.rle import mask_to_rle
 
@@ -23,7 +23,7 @@ def square(top: int, left: int, side: int) -> np.ndarray:
 
 def forms(mask: np.ndarray) -> list:
     """The same mask in every form that a record may have."""
-    runs = {"size": list(SIZE), "counts": MaskWindow.of(mask).run_lengths(SIZE)}
+    runs = {"size": list(SIZE), "counts": CroppedMask.of(mask).run_lengths(SIZE)}
     return [mask, runs, mask_to_rle(mask), mask_to_polygons(mask)]
 
 

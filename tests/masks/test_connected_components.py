@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from hq_sam_hf.masks.connected_components import find_regions
-from hq_sam_hf.masks.cropped_mask import MaskWindow
+from hq_sam_hf.masks.connected_components import find_components
+from hq_sam_hf.masks.cropped_mask import CroppedMask
 from hq_sam_hf.masks.nms import box_nms
-from hq_sam_hf.masks.rle import mask_to_box, rle_to_mask
-from support.plain_regions import flood_regions, plainly_cleaned
+from hq_sam_hf.masks.rle import mask_to_bbox, rle_to_mask
+from support.plain_components import flood_components, plainly_without_small_regions
 
 
 def random_masks(number: int):
@@ -32,7 +32,7 @@ def random_masks(number: int):
 
 def test_regions_are_those_of_a_flood():
     for mask in random_masks(150):
-        labels, regions = flood_regions(mask), find_regions(mask)
+        labels, regions = flood_components(mask), find_components(mask)
         assert regions.areas.tolist() == [(labels == number).sum() for number in range(1, labels.max() + 1)]
         for number in range(len(regions.areas)):
             assert np.array_equal(regions.paint(np.arange(len(regions.areas)) == number), labels == number + 1)
@@ -49,21 +49,21 @@ def test_a_spiral_is_one_region():
                 spiral[y, x] = True
             dx, dy = -dy, dx
         length += 2
-    assert find_regions(spiral).areas.tolist() == [spiral.sum()]
+    assert find_components(spiral).areas.tolist() == [spiral.sum()]
 
 
 @pytest.mark.parametrize("min_area", [1, 2, 5, 20, 1000])
 def test_small_holes_and_regions_go_as_on_the_whole_picture(min_area):
     for mask in random_masks(150):
-        window, changed = MaskWindow.of(mask).without_small_parts(mask.shape, min_area)
-        expected, has_small_parts = plainly_cleaned(mask, min_area)
+        window, changed = CroppedMask.of(mask).without_small_regions(mask.shape, min_area)
+        expected, has_small_parts = plainly_without_small_regions(mask, min_area)
         if mask.any():
             assert np.array_equal(window.full(mask.shape), expected)
             assert changed == has_small_parts
 
 
 def test_an_empty_mask_stays_empty():
-    window, changed = MaskWindow.of(np.zeros((40, 50), dtype=bool)).without_small_parts((40, 50), 100)
+    window, changed = CroppedMask.of(np.zeros((40, 50), dtype=bool)).without_small_regions((40, 50), 100)
     assert not changed
     assert not window.full((40, 50)).any()
 
@@ -73,11 +73,11 @@ def test_a_window_is_its_mask():
         size = (mask.shape[0] + 3, mask.shape[1] + 2)
         whole = np.zeros(size, dtype=bool)
         whole[2:-1, 1:-1] = mask
-        window = MaskWindow.of(mask).moved(1, 2)
+        window = CroppedMask.of(mask).moved(1, 2)
         assert np.array_equal(window.full(size), whole)
         assert np.array_equal(rle_to_mask({"size": list(size), "counts": window.run_lengths(size)}), whole)
         assert window.area == mask.sum()
-        x, y, width, height = mask_to_box(whole)
+        x, y, width, height = mask_to_bbox(whole)
         if mask.any():
             assert window.box == [x, y, x + width - 1, y + height - 1]
         assert window.pixels.shape == (height, width)
@@ -91,7 +91,7 @@ def test_run_lengths_begin_with_background_and_end_without_an_empty_run():
         ([[0, 0], [0, 0]], [4]),
         ([[0, 1], [1, 0]], [1, 2, 1]),
     ]:
-        assert MaskWindow.of(np.array(rows, dtype=bool)).run_lengths((2, 2)) == counts
+        assert CroppedMask.of(np.array(rows, dtype=bool)).run_lengths((2, 2)) == counts
 
 
 @pytest.mark.parametrize(

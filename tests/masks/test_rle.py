@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from hq_sam_hf.masks.rle import mask_to_box, mask_to_rle, polygons_to_mask, rle_to_mask
+from hq_sam_hf.masks.rle import mask_to_bbox, mask_to_rle, polygons_to_mask, rle_to_mask
 
 
 def random_masks():
@@ -30,13 +30,13 @@ def test_rle_is_that_of_pycocotools_and_comes_back():
 def test_box_is_that_of_pycocotools():
     for mask in random_masks():
         expected = coco.toBbox(coco.encode(np.asfortranarray(mask.astype(np.uint8)))).tolist()
-        assert mask_to_box(mask) == expected
+        assert mask_to_bbox(mask) == expected
 
 
 def test_box_of_one_pixel():
     mask = np.zeros((4, 6), dtype=bool)
     mask[2, 5] = True
-    assert mask_to_box(mask) == [5, 2, 1, 1]
+    assert mask_to_bbox(mask) == [5, 2, 1, 1]
 
 
 def test_rle_of_the_wrong_size_is_refused():

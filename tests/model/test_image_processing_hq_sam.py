@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from hq_sam_hf import HQSamImageProcessor, load_image
-from hq_sam_hf.model.image_processing_hq_sam import binary_mask, read_image
+from hq_sam_hf.model.image_reading import read_binary_mask, read_image
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def oriented_jpeg(rgb, orientation, tmp_path):
 
 def test_a_file_is_turned_upright_and_a_pil_image_is_not(rgb, tmp_path, monkeypatch):
     warnings = []
-    monkeypatch.setattr("hq_sam_hf.model.image_processing_hq_sam.logger.warning", warnings.append)
+    monkeypatch.setattr("hq_sam_hf.model.image_reading.logger.warning", warnings.append)
     path = oriented_jpeg(rgb, 6, tmp_path)  # 6: to be turned by 90 degrees clockwise
     upright = np.rot90(rgb, -1)
     assert np.array_equal(read_image(path), upright)
@@ -202,7 +202,7 @@ def test_half_precision_logits_are_upscaled_in_float32():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((torch.zeros(2, 1, 1, 32, 32), [(9, 9)], [(9, 9)]), "as long as there are pictures"),
+        ((torch.zeros(2, 1, 1, 32, 32), [(9, 9)], [(9, 9)]), "must have one entry per image"),
         ((torch.zeros(1, 1, 1, 32, 32), [(9, 9, 3)], [(9, 9)]), "`original_sizes` must be pairs"),
         ((torch.zeros(1, 1, 1, 32, 32), [(9, 9)], [(0, 9)]), "`reshaped_input_sizes` must be pairs"),
         ((torch.zeros(1, 1, 1, 32, 32).bool(), [(9, 9)], [(9, 9)]), "`masks` must be float tensors"),
@@ -226,10 +226,10 @@ def test_binary_masks_of_every_kind_are_the_same(tmp_path):
     Image.fromarray(mask).save(tmp_path / "mask.png")
     kinds = [mask, mask.astype(np.uint8), mask * np.uint8(255), mask.astype(float), torch.from_numpy(mask), mask * 200]
     for kind in [*kinds, Image.fromarray(mask), tmp_path / "mask.png"]:
-        assert np.array_equal(binary_mask(kind, "input_masks"), mask)
+        assert np.array_equal(read_binary_mask(kind, "input_masks"), mask)
     for values in ([0, 3, 7], [-1, 1], [0, 300], [float("nan"), 1.0]):
         with pytest.raises(ValueError, match="`input_masks` must hold 0/1 or 0..255"):
-            binary_mask(np.array([values]), "input_masks")
+            read_binary_mask(np.array([values]), "input_masks")
 
 
 def png_bytes(rgb) -> bytes:
@@ -272,13 +272,13 @@ def test_bad_files_are_refused_by_name(case, rgb, tmp_path):
 BAD_IMAGES = {
     "missing file": (lambda rgb, tmp: tmp / "nothing.png", ValueError, "which is not a file"),
     "folder": (lambda rgb, tmp: tmp, ValueError, "which is not a file"),
-    "address": (lambda rgb, tmp: "https://example.org/a.png", ValueError, "Download the picture first"),
+    "address": (lambda rgb, tmp: "https://example.org/a.png", ValueError, "Download the image first"),
     "empty string": (lambda rgb, tmp: "", ValueError, "which is not a file"),
     "None": (lambda rgb, tmp: None, TypeError, "got a NoneType"),
     "number": (lambda rgb, tmp: 7, TypeError, "got a int"),
     "bytes": (lambda rgb, tmp: b"\x89PNG", TypeError, "got a bytes"),
-    "PIL mode F": (lambda rgb, tmp: Image.new("F", (4, 4)), ValueError, "mode 'F' has no agreed range"),
-    "PIL mode I": (lambda rgb, tmp: Image.new("I", (4, 4)), ValueError, "mode 'I' has no agreed range"),
+    "PIL mode F": (lambda rgb, tmp: Image.new("F", (4, 4)), ValueError, "mode 'F' has no defined value range"),
+    "PIL mode I": (lambda rgb, tmp: Image.new("I", (4, 4)), ValueError, "mode 'I' has no defined value range"),
     "PIL of size 0": (lambda rgb, tmp: Image.new("RGB", (0, 4)), ValueError, "must not be empty"),
     "floats to 255": (lambda rgb, tmp: rgb.astype(np.float32), ValueError, r"must lie in \[0, 1\].*Cast 0..255"),
     "negative floats": (lambda rgb, tmp: rgb / -255.0, ValueError, r"must lie in \[0, 1\]"),
@@ -312,14 +312,14 @@ def test_bad_images_are_refused_by_name(case, rgb, tmp_path):
 
 
 def test_an_empty_list_of_images_is_refused():
-    with pytest.raises(ValueError, match="`images` must hold at least one picture"):
+    with pytest.raises(ValueError, match="`images` must contain at least one image"):
         HQSamImageProcessor().preprocess([])
 
 
 def test_an_unknown_layout_or_argument_is_refused(rgb):
     with pytest.raises(ValueError, match="`input_data_format` must be"):
         HQSamImageProcessor().preprocess(rgb, input_data_format="HWC")
-    with pytest.raises(TypeError, match="does not know `do_resize`"):
+    with pytest.raises(TypeError, match="does not accept `do_resize`"):
         HQSamImageProcessor().preprocess(rgb, do_resize=False)
 
 

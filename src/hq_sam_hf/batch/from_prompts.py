@@ -11,8 +11,8 @@ from PIL import Image
 
 from ..inference.loading import load_model
 from ..inference.predictor import OBJECTS_AT_ONCE, HQSamPredictor
-from ..masks.rle import mask_to_box, mask_to_rle
-from ..model.image_processing_hq_sam import binary_mask
+from ..masks.rle import mask_to_bbox, mask_to_rle
+from ..model.image_reading import read_binary_mask
 from .prompt_files import ObjectPrompt, read_prompts
 from .runner import COCO_ONLY, Answer, Pictures, Report, Wanted, answer_pictures
 
@@ -66,7 +66,7 @@ def _records(
                 points=points if "points" in kinds else None,
                 labels=labels if "points" in kinds else None,
                 boxes=[prompt.box for prompt in part] if "box" in kinds else None,
-                mask=[binary_mask(prompt.mask, "mask") for prompt in part] if "mask" in kinds else None,
+                mask=[read_binary_mask(prompt.mask, "mask") for prompt in part] if "mask" in kinds else None,
                 multimask_output=multimask_output,
                 hq_token_only=hq_token_only,
             )
@@ -77,7 +77,7 @@ def _records(
 def _record(prompt: ObjectPrompt, mask: np.ndarray, score: float) -> dict[str, Any]:
     given = prompt.given()
     label = {} if prompt.label is None else {"label": given.pop("label")}
-    size = {"bbox": mask_to_box(mask), "area": int(mask.sum())}
+    size = {"bbox": mask_to_bbox(mask), "area": int(mask.sum())}
     return {"segmentation": mask_to_rle(mask), **size, "score": score, "prompt": given, **label}
 
 

@@ -28,7 +28,7 @@ from ..data.custom import IMAGE_SUFFIXES
 from ..masks.coco import coco_annotation, record_mask, save_coco, save_label_map
 from ..masks.drawing import overlay
 from ..model.files import write_atomically
-from ..model.image_processing_hq_sam import load_image
+from ..model.image_reading import load_image
 from ..utils.distributed import connect
 
 PICTURES, OVERLAYS, LABEL_MAPS, PARQUET = "pictures", "overlays", "label_maps", "parquet"

@@ -11,9 +11,9 @@ from PIL import Image
 from transformers.feature_extraction_utils import BatchFeature
 
 from ..masks.drawing import cutout, overlay
-from ..masks.rle import mask_to_box, mask_to_rle
+from ..masks.rle import mask_to_bbox, mask_to_rle
 from ..model.files import check_parent, write_atomically
-from ..model.image_processing_hq_sam import binary_mask, load_image
+from ..model.image_reading import load_image, read_binary_mask
 from ..model.modeling_hq_sam import HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
 
@@ -93,7 +93,7 @@ def segment_photo(
 def _prepare(image: Image.Image, prompts: Prompts, processor: HQSamProcessor) -> BatchFeature:
     mask = None
     if prompts.mask is not None:
-        mask = [binary_mask(prompts.mask, "input_masks")]
+        mask = [read_binary_mask(prompts.mask, "input_masks")]
     return processor(
         image,
         input_boxes=[prompts.boxes] if prompts.boxes else None,
@@ -115,7 +115,7 @@ def _record(mask: np.ndarray, score: float, prompts: Prompts, index: int) -> dic
         prompt["mask"] = str(prompts.mask)
     return {
         "prompt": prompt,
-        "bbox": mask_to_box(mask),
+        "bbox": mask_to_bbox(mask),
         "area": int(mask.sum()),
         "score": score,
         "segmentation": mask_to_rle(mask),

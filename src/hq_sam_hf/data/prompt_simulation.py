@@ -28,7 +28,7 @@ def mask_to_box(mask: np.ndarray) -> np.ndarray | None:
     """The box (x1, y1, x2, y2) of a mask, float32, or None for an empty one.
 
     x2 and y2 are the last column and row of the object, so a single pixel has a box of no extent; unlike
-    `masks.mask_to_box`, which measures as COCO does.
+    `masks.rle.mask_to_bbox`, which measures as COCO does.
     """
     extent = mask_extent(foreground(mask))
     return None if extent is None else np.array(extent, dtype=np.float32)

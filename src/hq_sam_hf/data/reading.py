@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from ..masks.rle import polygons_to_mask, rle_to_mask
-from ..model.image_processing_hq_sam import open_upright, read_image
+from ..model.image_reading import open_upright, read_image
 from .image_bytes import read_bytes
 
 MASK_COLUMNS = ("mask", "masks")

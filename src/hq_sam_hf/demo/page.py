@@ -26,7 +26,7 @@ from PIL import Image
 from ..inference.loading import load_model
 from ..inference.predictor import HQSamPredictor
 from ..masks.coco import label_map
-from ..masks.drawing import COLOURS, layer
+from ..masks.drawing import COLOURS, transparent_overlay
 from .canvas import CANVAS_CSS, CANVAS_HTML, CANVAS_JS
 from .session import AUTOMATIC_OPTIONS, DemoSession
 
@@ -334,7 +334,7 @@ def _since(start: float) -> float:
 
 
 def _layer_uri(labels: np.ndarray, colours: Sequence[tuple[int, int, int]]) -> str:
-    return _data_uri(layer(labels, colours), format="PNG", compress_level=1)
+    return _data_uri(transparent_overlay(labels, colours), format="PNG", compress_level=1)
 
 
 def _data_uri(picture: Image.Image, format: str, **options: Any) -> str:

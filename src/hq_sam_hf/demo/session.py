@@ -24,7 +24,7 @@ from ..inference.predictor import HQSamPredictor
 from ..masks.coco import label_map
 from ..masks.drawing import cutout
 from ..model.files import write_atomically
-from ..model.image_processing_hq_sam import open_upright, read_image
+from ..model.image_reading import open_upright, read_image
 
 MAX_PIXELS = 100_000_000
 MAX_POINTS = 100

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..data.reading import read_sample
 from ..masks.drawing import overlay, side_by_side
-from ..masks.rle import mask_to_box
+from ..masks.rle import mask_to_bbox
 from ..model.files import write_atomically
 from ..model.modeling_hq_sam import HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
@@ -130,7 +130,7 @@ def _sheet(
 
 def _window(mask: np.ndarray) -> tuple[int, int, int, int]:
     """(top, left, bottom, right) of the object with a margin, inside the picture."""
-    x, y, width, height = mask_to_box(mask)
+    x, y, width, height = mask_to_bbox(mask)
     margin = round(MARGIN * max(width, height)) + 8
     bottom, right = min(mask.shape[0], y + height + margin), min(mask.shape[1], x + width + margin)
     return max(0, y - margin), max(0, x - margin), bottom, right

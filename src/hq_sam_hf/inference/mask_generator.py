@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..masks.cropped_mask import MaskWindow
+from ..masks.cropped_mask import CroppedMask
 from ..masks.nms import box_nms
 from ..masks.polygons import mask_to_polygons
 from ..masks.rle import compress_counts
-from ..model.image_processing_hq_sam import ImageLike, read_image
+from ..model.image_reading import ImageLike, read_image
 from ..model.modeling_hq_sam import HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
 from .crops import Box, crop_boxes, layer_grids, near_crop_edge
@@ -26,7 +26,7 @@ OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle", "polygons")
 class _Found:
     """N masks, with the columns of their records. Boxes are (x1, y1, x2, y2), first and last column and row."""
 
-    masks: list[MaskWindow]
+    masks: list[CroppedMask]
     predicted_ious: np.ndarray  # (N,)
     stability_scores: np.ndarray  # (N,)
     points: np.ndarray  # (N, 2)
@@ -231,7 +231,7 @@ class HQSamMaskGenerator:
 
     def _without_small_parts(self, found: _Found, size: tuple[int, int]) -> _Found:
         """Small holes filled and small parts dropped, and then duplicates: of two the one that stayed as it was."""
-        cleaned = [mask.without_small_parts(size, self.min_mask_region_area) for mask in found.masks]
+        cleaned = [mask.without_small_regions(size, self.min_mask_region_area) for mask in found.masks]
         found.masks = [mask for mask, _ in cleaned]
         found.boxes = np.array([mask.box for mask in found.masks], dtype=np.int64).reshape(-1, 4)
         unchanged = np.array([not changed for _, changed in cleaned], dtype=np.float64)
@@ -263,7 +263,7 @@ def _moved(found: _Found, crop: Box) -> _Found:
     )
 
 
-def _segmentation(mask: MaskWindow, size: tuple[int, int], output_mode: str) -> Any:
+def _segmentation(mask: CroppedMask, size: tuple[int, int], output_mode: str) -> Any:
     if output_mode == "binary_mask":
         return mask.full(size)
     if output_mode == "polygons":

@@ -1,4 +1,4 @@
-"""`HQSamPredictor`: encode a picture once, then ask for masks as often as needed."""
+"""`HQSamPredictor`: encode an image once, then predict masks from any number of prompts."""
 
 import os
 import threading
@@ -12,21 +12,22 @@ import torch
 from torch import Tensor
 from transformers.feature_extraction_utils import BatchFeature
 
-from ..model.image_processing_hq_sam import ImageLike
+from ..model.image_reading import ImageLike
 from ..model.modeling_hq_sam import HQSamImageFeatures, HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
 from ..model.prompt_batching import nesting_depth
 from .embeddings import fingerprint, load_embedding, save_embedding
+from .loading import load_model, split_options
 
 Array = np.ndarray | Tensor
 
-# Where many objects of a picture are asked about, full-size masks exist for so many at a time.
+# Callers that predict many objects of one image pass this many at a time, which bounds the memory of full-size masks.
 OBJECTS_AT_ONCE = 16
 
 
 @dataclass
 class EncodedImage:
-    """The features of one picture, with a batch axis of 1, and its (height, width)."""
+    """The features of one image, with a batch axis of 1, and its (height, width)."""
 
     features: HQSamImageFeatures
     original_size: tuple[int, int]
@@ -37,16 +38,16 @@ class EncodedImage:
 
 
 class HQSamPredictor:
-    """Masks of one picture, or of several in turn, from any number of prompts.
+    """Masks of encoded images from points, boxes and masks.
 
-    model, processor: as loaded by `from_pretrained`; the model is put into evaluation mode. Its weights must not
-        change afterwards, since encoded pictures are kept.
-    max_images: how many encoded pictures to keep; then the least recently used one is dropped. With the published
-        models a picture takes 18 MiB in float32.
+    model, processor: as loaded by their `from_pretrained`. The model is put into evaluation mode. Its weights must
+        not change afterwards, because the predictor keeps encoded images.
+    max_images: number of encoded images to keep. When it is reached, the least recently used image is dropped. With
+        the published models an image takes 18 MiB in float32.
 
-    May be shared between threads. Calls of the model take turns; reading pictures and resizing masks do not. Each
-    thread asks about the picture that it set itself, and about the one set last where it has set none, unless it
-    names another.
+    Threads may share a predictor. The model runs for one thread at a time; reading images and resizing masks run in
+    parallel. `predict` uses the image that it is given by name, else the image that the same thread set last, else
+    the image that any thread set last.
     """
 
     def __init__(self, model: HQSamModel, processor: HQSamProcessor, max_images: int = 32) -> None:
@@ -63,18 +64,39 @@ class HQSamPredictor:
         self._unnamed = 0
         self._fingerprint: tuple[list, str] = ([], "")
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike | None = None,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        image_size: int | None = None,
+        **options: Any,
+    ) -> "HQSamPredictor":
+        """Load model and processor and make a predictor of them.
+
+        name: folder, Hub repository or checkpoint file; None for the small checkpoint inside the package.
+        device: None for a GPU where there is one, else the CPU.
+        dtype: torch.float32, torch.bfloat16 or torch.float16, or its name; None for the dtype in the configuration.
+        image_size: side of the square model input in pixels; None for the size in the configuration.
+        options: `max_images`, and options of `HQSamModel.from_pretrained` such as `revision` and `token`.
+        """
+        own, loading = split_options(cls, options)
+        return cls(*load_model(name, device, dtype, image_size, **loading), **own)
+
     @property
     def device(self) -> torch.device:
         return self.model.device
 
     @property
     def images(self) -> list[str]:
-        """Names of the pictures that can be asked about, the least recently used first."""
+        """Names of the encoded images, the least recently used first."""
         with self._lock:
             return list(self._encoded)
 
     def to(self, *args: Any, **kwargs: Any) -> "HQSamPredictor":
-        """Move or cast the model and the encoded pictures; arguments as of `torch.nn.Module.to`."""
+        """Move or cast the model and the encoded images. Takes the arguments of `torch.nn.Module.to`."""
         with self._lock:
             self.model.to(*args, **kwargs)
             for name, encoded in self._encoded.items():
@@ -82,9 +104,12 @@ class HQSamPredictor:
         return self
 
     def set_image(self, image: ImageLike, name: str | None = None, input_data_format: str | None = None) -> str:
-        """Encode a picture of any kind that the processor takes, to be asked about from now on.
+        """Encode an image, which the following calls of `predict` use.
 
-        name: to tell several pictures apart; one that is in use is replaced. Returns the name.
+        image: whatever the processor takes: a path, PIL image, array or tensor.
+        name: a name for `predict(image=name)`. An image that already has this name is replaced.
+
+        Returns the name, which is made up if None was given.
         """
         return self.set_images([image], None if name is None else [name], input_data_format=input_data_format)[0]
 
@@ -95,13 +120,16 @@ class HQSamPredictor:
         batch_size: int = 1,
         input_data_format: str | None = None,
     ) -> list[str]:
-        """Encode several pictures, batch_size at a time. Returns their names; the last one is asked about next."""
+        """Encode several images, batch_size at a time. The following calls of `predict` use the last one.
+
+        Returns the names of the images.
+        """
         if names is not None and (isinstance(names, str) or len(set(names)) != len(images)):
-            raise ValueError(f"`names` must be one different name per picture, got {names!r} for {len(images)}.")
+            raise ValueError(f"`names` must hold a different name for each of the {len(images)} images, got {names!r}.")
         if not 0 < len(images) <= self.max_images:
             raise ValueError(
-                f"`images` must be 1 to {self.max_images} pictures, got {len(images)}. `max_images` of the predictor "
-                "is how many it keeps."
+                f"`images` must hold 1 to {self.max_images} images, got {len(images)}. To keep more, make the "
+                "predictor with a larger `max_images`."
             )
         if batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1, got {batch_size!r}.")
@@ -111,8 +139,8 @@ class HQSamPredictor:
             with self._lock, torch.no_grad():
                 features = self.model.get_image_features(inputs["pixel_values"].to(self.device))
             for i, (height, width) in enumerate(inputs["original_sizes"].tolist()):
-                # Copies, because a view would keep the features of the whole batch alive; the embedding in the order
-                # in which the decoder reads it, so that no click has to put it there.
+                # Copies, because a view would keep the features of the whole batch alive. The embedding is stored as
+                # the decoder reads it (channels last), so that no call of `predict` has to convert it.
                 own = {
                     key: tensor[i : i + 1].clone(
                         memory_format=torch.channels_last if key == "image_embeddings" else torch.preserve_format
@@ -127,7 +155,7 @@ class HQSamPredictor:
         return chosen
 
     def forget_image(self, image: str | None = None) -> None:
-        """Drop an encoded picture: the one of this name, or the one that `predict` would ask about."""
+        """Drop an encoded image: the one of this name, by default the one that `predict` would use."""
         with self._lock:
             del self._encoded[self._name(image)]
 
@@ -146,27 +174,30 @@ class HQSamPredictor:
         image: str | None = None,
         output_size: tuple[int, int] | None = None,
     ) -> tuple[Array, Array, Array]:
-        """Masks of the objects that the prompts point at, in pixels (x, y) of the picture as it was set.
+        """Predict the masks of one object, or of P objects together, from prompts in pixels (x, y) of the image.
 
-        Prompts are lists, tuples, arrays or tensors. For one object, or for P objects answered together:
+        Prompts are lists, tuples, arrays or tensors:
 
-            points  [[x, y], ...]           or [[[x, y], ...], ...] with any number of points per object
-            labels  [1, 0, ...]             or [[1, 0, ...], ...]: 1 on the object, 0 on the background; by default 1
-            boxes   [x1, y1, x2, y2]        or [[x1, y1, x2, y2], ...]
-            mask    (m, m) or (1, m, m)     or (P, m, m) or (P, 1, m, m): float logits of an earlier call, to refine
-                    it; or bool, 0/1 or 0..255 masks of the size of the picture
+            prompt  one object              P objects
+            points  [[x, y], ...]           [[[x, y], ...], ...] with any number of points per object
+            labels  [1, 0, ...]             [[1, 0, ...], ...]: 1 on the object, 0 on the background; by default 1
+            boxes   [x1, y1, x2, y2]        [[x1, y1, x2, y2], ...]
+            mask    (m, m) or (1, m, m)     (P, m, m) or (P, 1, m, m): float logits of an earlier call, to refine its
+                                            mask; or bool, 0/1 or 0..255 masks of the size of the image
 
-        Kinds may be combined; without any there is one unprompted answer.
+        Kinds of prompts may be combined. Without any prompt the model predicts one mask.
 
-        multimask_output: SAM's three candidates, best score first, so that [0] is what the original returns.
-        hq_token_only, sam_only: the HQ mask alone, or the masks of the SAM inside; see `HQSamModel.forward`.
-        return_logits: float32 logits at the size of the picture in place of bool masks.
-        return_tensors: "np", or "pt" for tensors on the model's device.
-        image: the name of a picture; by default the one that this thread set, or else the one set last.
-        output_size: (height, width) of the masks, by default that of the picture. Smaller is quicker, for a preview.
+        multimask_output: return SAM's three candidates, the best score first. The original returns the first one.
+        hq_token_only, sam_only: the HQ mask alone, or the masks of the plain SAM; see `HQSamModel.forward`.
+        return_logits: float32 logits at the output size instead of bool masks.
+        return_tensors: "np" for arrays, "pt" for tensors on the model's device.
+        image: name of an encoded image; by default the one that this thread set last, else the one set last.
+        output_size: (height, width) of the masks, by default that of the image. A smaller size is faster.
 
-        Returns, for an output of H x W, masks (M, H, W), scores (M,) and logits (M, m, m), which can be fed back as
-        `mask` where M is 1; for several objects each with a first axis P. M is 3 with multimask_output, else 1.
+        Returns, for masks of H x W pixels: masks (M, H, W), scores (M,) and logits (M, m, m), which can be passed on
+        as `mask` if M is 1. For P objects each has a first axis P. M is 3 with `multimask_output`, else 1.
+
+        Raises ValueError for prompts that are malformed or outside of the image, and for an unknown image name.
         """
         if return_tensors not in ("np", "pt"):
             raise ValueError(f"`return_tensors` must be 'np' or 'pt', got {return_tensors!r}.")
@@ -174,7 +205,7 @@ class HQSamPredictor:
         prompts = self._prepare(encoded.original_size, points, labels, boxes, mask)
         options = {"multimask_output": multimask_output, "hq_token_only": hq_token_only, "sam_only": sam_only}
         with self._lock:
-            features = encoded.to(self.device).features  # the model may have moved since
+            features = encoded.to(self.device).features  # the model may have been moved
             outputs = self.model(image_features=features, **prompts.to(self.device), **options)
         image_processor = self.processor.image_processor
         count = int(prompts["prompt_counts"][0]) if "prompt_counts" in prompts else 1
@@ -188,14 +219,14 @@ class HQSamPredictor:
         return masks.cpu().numpy(), scores.cpu().numpy(), logits.cpu().numpy()
 
     def encoded_image(self, image: str | None = None) -> EncodedImage:
-        """The features and size of a picture: the one of this name, or the one that `predict` would ask about."""
+        """Features and size of an image: the one of this name, by default the one that `predict` would use."""
         with self._lock:
             name = self._name(image)
             self._encoded.move_to_end(name)
             return self._encoded[name]
 
     def _prepare(self, size: tuple[int, int], points: Any, labels: Any, boxes: Any, mask: Any) -> BatchFeature:
-        """The prompts for the model; to the processor they are nested one level deeper, by image."""
+        """Prepare prompts for the model. The processor expects one more level of nesting, by image."""
         _check_nesting("points", points, (2, 3), "[[x, y], ...] for one object or [[[x, y], ...], ...] for several")
         _check_nesting("boxes", boxes, (1, 2), "[x1, y1, x2, y2] for one object or a list of those for several")
         try:
@@ -211,15 +242,16 @@ class HQSamPredictor:
             raise ValueError(message) from error
 
     def save_embedding(self, path: str | os.PathLike, image: str | None = None) -> None:
-        """Write what is known of a picture as safetensors, for `load_embedding` in any process."""
+        """Write the features of an encoded image as safetensors, for `load_embedding` in any process."""
         with self._lock:
             encoded = self.encoded_image(image)
             save_embedding(path, encoded.features, encoded.original_size, self._model_fingerprint())
 
     def load_embedding(self, path: str | os.PathLike, name: str | None = None) -> str:
-        """Read an embedding in place of encoding the picture; from now on it is asked about. Returns its name.
+        """Read the features of an image from a file instead of encoding it. `predict` uses this image from now on.
 
-        Raises ValueError if it was made by a model with other weights or another input size.
+        Returns the name of the image, which is made up if None was given. Raises ValueError for a file that a model
+        with other weights or another input size made.
         """
         with self._lock, torch.no_grad():
             encoded = EncodedImage(*load_embedding(path, self._model_fingerprint()))
@@ -244,20 +276,20 @@ class HQSamPredictor:
         self._latest = self._own.name = name
 
     def _name(self, image: str | None) -> str:
-        """The name of the picture that is asked about, which must be there."""
+        """The name of the image to use. Raises ValueError if no such image is kept."""
         name = image if image is not None else getattr(self._own, "name", self._latest)
         if name is None:
-            raise ValueError("No picture has been set. Call `set_image` first.")
+            raise ValueError("No image has been set. Call `set_image` first.")
         if name not in self._encoded:
-            there = ", ".join(map(repr, self._encoded)) or "none"
+            kept = ", ".join(map(repr, self._encoded)) or "none"
             raise ValueError(
-                f"The picture {name!r} has not been set, or was dropped: {self.max_images} are kept (`max_images`), "
-                f"now {there}. Set it again."
+                f"The image {name!r} has not been set or was dropped: the predictor keeps {self.max_images} images "
+                f"(`max_images`), now {kept}. Set it again."
             )
         return name
 
     def _model_fingerprint(self) -> str:
-        # Hashing a large model takes seconds; tensors count the changes made to them.
+        # Hashing a large model takes seconds, so the hash is kept until a tensor is replaced or changed in place.
         tensors = self.model.state_dict().values()
         state = [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
         if self._fingerprint[0] != state:
@@ -272,7 +304,7 @@ def _check_nesting(name: str, value: Any, allowed: tuple[int, int], form: str) -
 
 
 def _names_one_object(points: Any, boxes: Any, mask: Any) -> bool:
-    """Whether no prompt has the additional level of nesting that lists several objects."""
+    """Whether the prompts describe one object, without the level of nesting that lists several."""
     if isinstance(mask, list | tuple) or (isinstance(mask, Array) and mask.ndim >= 3 and mask.shape[0] != 1):
         return False
     if isinstance(mask, Array) and mask.ndim == 4:
@@ -281,12 +313,12 @@ def _names_one_object(points: Any, boxes: Any, mask: Any) -> bool:
 
 
 def _without_mask_axis(mask: Any) -> Any:
-    """(P, 1, m, m) as (P, m, m), so that logits of an earlier call can be passed as they came."""
+    """(P, 1, m, m) as (P, m, m), so that the logits of an earlier call can be passed unchanged."""
     if isinstance(mask, Array) and mask.ndim == 4:
         if mask.shape[1] != 1:
             raise ValueError(
                 f"`mask` must be one mask per object, got shape {tuple(mask.shape)}. Choose one of the candidates, "
-                "such as `logits[:, :1]`."
+                "for example with `logits[:, :1]`."
             )
         return mask[:, 0]
     return mask

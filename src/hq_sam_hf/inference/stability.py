@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from ..masks.cropped_mask import MaskWindow
+from ..masks.cropped_mask import CroppedMask
 from ..model.image_processing_hq_sam import HQSamImageProcessor
 from ..model.mask_resizing import MaskResizer
 
@@ -18,7 +18,7 @@ def stable_masks(
     original_size: tuple[int, int],
     offset: float,
     min_stability: float,
-) -> tuple[Sequence[int], np.ndarray, list[MaskWindow]]:
+) -> tuple[Sequence[int], np.ndarray, list[CroppedMask]]:
     """The masks whose stability score is at least min_stability; all of them where that is 0.
 
     logits (N, m, m), of the model for a picture of (height, width) original_size. The score is the share of the
@@ -41,9 +41,9 @@ def stable_masks(
         scores.append(score)
         if bands:
             mask = np.concatenate([band.passes[0] for band in bands])
-            masks.append(MaskWindow.of(mask, bands[0].left, bands[0].top))
+            masks.append(CroppedMask.of(mask, bands[0].left, bands[0].top))
         else:
-            masks.append(MaskWindow.of(np.zeros((0, 0), dtype=bool)))
+            masks.append(CroppedMask.of(np.zeros((0, 0), dtype=bool)))
     return kept, np.array(scores, dtype=np.float32), masks
 
 

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from ..masks.nms import box_nms
-from ..masks.rle import mask_to_box
-from ..model.image_processing_hq_sam import ImageLike, read_image
+from ..masks.rle import mask_to_bbox
+from ..model.image_reading import ImageLike, read_image
 from ..model.modeling_hq_sam import HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
 from .loading import check_source
@@ -147,7 +147,7 @@ class HQSamTextPredictor:
             for detection, mask, iou in zip(part, np.asarray(masks)[:, 0], np.asarray(ious)[:, 0]):
                 found = {"label": detection.label, "score": detection.score, "box": list(detection.box)}
                 mask = mask.copy()  # a view would keep the masks of all candidates
-                size = {"area": int(mask.sum()), "bbox": mask_to_box(mask)}
+                size = {"area": int(mask.sum()), "bbox": mask_to_bbox(mask)}
                 records.append({**found, "segmentation": mask, **size, "predicted_iou": float(iou)})
         return records
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ..model.files import write_atomically
-from .rle import RLE, compress_counts, mask_to_box, mask_to_rle, polygons_to_mask, rle_to_mask
+from .rle import RLE, compress_counts, mask_to_bbox, mask_to_rle, polygons_to_mask, rle_to_mask
 
 OBJECT = "object"
 
@@ -43,7 +43,7 @@ def coco_annotation(record: Mapping[str, Any], size: tuple[int, int]) -> dict[st
         segmentation = mask_to_rle(mask)
     elif isinstance(segmentation, Mapping) and not isinstance(segmentation["counts"], str):
         segmentation = {"size": list(size), "counts": compress_counts(segmentation["counts"])}
-    own = {"segmentation": segmentation, "bbox": mask_to_box(mask), "area": int(mask.sum()), "iscrowd": 0}
+    own = {"segmentation": segmentation, "bbox": mask_to_bbox(mask), "area": int(mask.sum()), "iscrowd": 0}
     return {**{key: value for key, value in record.items() if key not in own}, **own}
 
 

@@ -29,7 +29,7 @@ class Regions:
         return np.cumsum(steps, dtype=np.int8).reshape(self.shape)[:, 1:-1].astype(bool)
 
 
-def find_regions(mask: np.ndarray) -> Regions:
+def find_components(mask: np.ndarray) -> Regions:
     """Find the regions of a bool mask (H, W) whose pixels touch by a side or a corner."""
     height, width = mask.shape
     # With a column on either side no run of a row touches one of the next row end to end.
@@ -72,7 +72,7 @@ def fill_small_holes(mask: np.ndarray, min_area: float, open_sides: Collection[s
 
     open_sides: of "top", "bottom", "left", "right", those where a region goes on beyond the array and is large.
     """
-    outside = find_regions(~mask)
+    outside = find_components(~mask)
     small = outside.areas < min_area
     if small.any():
         rows, columns = np.divmod(outside.starts, outside.shape[1])
@@ -88,9 +88,9 @@ def fill_small_holes(mask: np.ndarray, min_area: float, open_sides: Collection[s
     return (mask | outside.paint(small), True) if small.any() else (mask, False)
 
 
-def drop_small_regions(mask: np.ndarray, min_area: float) -> tuple[np.ndarray, bool]:
+def remove_small_components(mask: np.ndarray, min_area: float) -> tuple[np.ndarray, bool]:
     """Remove regions of less than min_area pixels, but keep the largest if all are; also tells whether any went."""
-    regions = find_regions(mask)
+    regions = find_components(mask)
     small = regions.areas < min_area
     if not small.any():
         return mask, False
@@ -99,4 +99,4 @@ def drop_small_regions(mask: np.ndarray, min_area: float) -> tuple[np.ndarray, b
     return regions.paint(~small), True
 
 
-__all__ = ["Regions", "drop_small_regions", "fill_small_holes", "find_regions"]
+__all__ = ["Regions", "fill_small_holes", "find_components", "remove_small_components"]

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .connected_components import drop_small_regions, fill_small_holes
+from .connected_components import fill_small_holes, remove_small_components
 from .rle import mask_extent, run_lengths
 
 
 @dataclass(frozen=True)
-class MaskWindow:
+class CroppedMask:
     """A bool mask of (height, width), one bit per pixel, whose upper left pixel is (x, y) of the picture."""
 
     bits: np.ndarray
@@ -19,7 +19,7 @@ class MaskWindow:
     y: int
 
     @classmethod
-    def of(cls, mask: np.ndarray, x: int = 0, y: int = 0) -> "MaskWindow":
+    def of(cls, mask: np.ndarray, x: int = 0, y: int = 0) -> "CroppedMask":
         """From a bool mask (H, W) whose upper left pixel is (x, y) of the picture; empty rows and columns are cut."""
         extent = mask_extent(mask)
         if extent is None:
@@ -43,9 +43,9 @@ class MaskWindow:
         """The first and the last column and row, (x1, y1, x2, y2), as SAM's automatic masks have it."""
         return [self.x, self.y, self.x + max(self.width - 1, 0), self.y + max(self.height - 1, 0)]
 
-    def moved(self, x: int, y: int) -> "MaskWindow":
+    def moved(self, x: int, y: int) -> "CroppedMask":
         """The same mask further right and down, as from a crop to its picture."""
-        return MaskWindow(self.bits, self.height, self.width, self.x + x, self.y + y)
+        return CroppedMask(self.bits, self.height, self.width, self.x + x, self.y + y)
 
     def full(self, size: tuple[int, int]) -> np.ndarray:
         """The bool mask of the whole picture of (height, width) size."""
@@ -57,7 +57,7 @@ class MaskWindow:
         """COCO's counts for the picture of (height, width) size: runs column by column, the first of background."""
         return run_lengths(self.pixels, self.x, self.y, size)
 
-    def without_small_parts(self, size: tuple[int, int], min_area: float) -> tuple["MaskWindow", bool]:
+    def without_small_regions(self, size: tuple[int, int], min_area: float) -> tuple["CroppedMask", bool]:
         """Fill holes, then drop regions of less than min_area pixels; also tells whether anything changed.
 
         size: (height, width) of the picture, where the outside of the mask goes on.
@@ -73,8 +73,8 @@ class MaskWindow:
         mask[y : y + self.height, x : x + self.width] = self.pixels
         beyond = {"top": top > 0, "left": left > 0, "bottom": bottom < size[0], "right": right < size[1]}
         mask, filled = fill_small_holes(mask, min_area, [side for side, is_more in beyond.items() if is_more])
-        mask, dropped = drop_small_regions(mask, min_area)
-        return (MaskWindow.of(mask, left, top), True) if filled or dropped else (self, False)
+        mask, dropped = remove_small_components(mask, min_area)
+        return (CroppedMask.of(mask, left, top), True) if filled or dropped else (self, False)
 
 
-__all__ = ["MaskWindow"]
+__all__ = ["CroppedMask"]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .rle import mask_to_box
+from .rle import mask_to_bbox
 
 # Colours told apart by most eyes (Okabe and Ito's palette without black and yellow).
 COLOURS = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0))
@@ -27,7 +27,7 @@ def overlay(
     canvas = image.astype(np.float32)
     for i, mask in enumerate(masks):
         colour = np.array(COLOURS[i % len(COLOURS)], dtype=np.float32)
-        left, top, width, height = mask_to_box(mask)
+        left, top, width, height = mask_to_bbox(mask)
         window = np.s_[max(top - 1, 0) : top + height + 1, max(left - 1, 0) : left + width + 1]
         part, inside = canvas[window], mask[window]
         part[inside] = (1 - OPACITY) * part[inside] + OPACITY * colour
@@ -52,7 +52,7 @@ def _outline(mask: np.ndarray, thickness: int) -> np.ndarray:
     return mask & ~inner
 
 
-def layer(labels: np.ndarray, colours: Sequence[tuple[int, int, int]] = COLOURS) -> Image.Image:
+def transparent_overlay(labels: np.ndarray, colours: Sequence[tuple[int, int, int]] = COLOURS) -> Image.Image:
     """Masks as a picture to lay over another: tinted, outlined in white, transparent elsewhere.
 
     labels (H, W): 0 outside all masks and i on the i-th, as of `mask_files.label_map`; or one mask of bool.
@@ -100,4 +100,4 @@ def cutout(image: np.ndarray, mask: np.ndarray) -> Image.Image:
     return Image.fromarray(picture)
 
 
-__all__ = ["cutout", "layer", "overlay", "side_by_side"]
+__all__ = ["cutout", "overlay", "side_by_side", "transparent_overlay"]

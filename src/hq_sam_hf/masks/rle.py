@@ -31,7 +31,7 @@ def mask_extent(mask: np.ndarray) -> tuple[int, int, int, int] | None:
     return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
 
 
-def mask_to_box(mask: np.ndarray) -> list[int]:
+def mask_to_bbox(mask: np.ndarray) -> list[int]:
     """The tight box of a bool mask (height, width) as COCO's [x, y, width, height] in pixels; zeros if it is empty."""
     extent = mask_extent(mask)
     if extent is None:
@@ -172,7 +172,7 @@ __all__ = [
     "compress_counts",
     "foreground",
     "mask_extent",
-    "mask_to_box",
+    "mask_to_bbox",
     "mask_to_rle",
     "polygons_to_mask",
     "rle_to_mask",

@@ -11,7 +11,8 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
 from .configuration_hq_sam import HQSamConfig
-from .image_processing_hq_sam import HQSamImageProcessor, ImageLike, as_image_list, binary_mask
+from .image_processing_hq_sam import HQSamImageProcessor
+from .image_reading import ImageLike, as_image_list, read_binary_mask
 from .prompt_batching import ImagePrompts, pad_points, pad_prompts, parse_boxes, parse_points
 from .weights import find_file
 
@@ -48,7 +49,7 @@ class HQSamProcessor(ProcessorMixin):
         else:
             processor = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         if image_size is not None:
-            processor.image_processor.resize_frame(image_size)
+            processor.image_processor.set_image_size(image_size)
         return processor
 
     @classmethod
@@ -235,7 +236,7 @@ class HQSamProcessor(ProcessorMixin):
                     f"{count} prompts."
                 )
             for k, mask in enumerate(maps):
-                labels[i, k] = self.image_processor.frame_mask(mask)
+                labels[i, k] = self.image_processor.mask_to_model_input(mask)
         return labels
 
 
@@ -263,7 +264,7 @@ def _stack(name: str, entry: Any, image: int) -> np.ndarray:
             entry.detach().cpu().float() if isinstance(entry, Tensor) and entry.is_floating_point() else entry
         )
     else:
-        array = binary_mask(entry, name)  # a PIL image or a path
+        array = read_binary_mask(entry, name)  # a PIL image or a path
     array = array[None] if array.ndim == 2 else array
     if array.ndim != 3 or 0 in array.shape:
         raise ValueError(
@@ -278,7 +279,7 @@ def _picture_masks(name: str, stack: np.ndarray, size: tuple[int, int], image: i
             f"`{name}` must have the size of their picture, {size[0]} x {size[1]} (height x width) for image {image}, "
             f"got {stack.shape[1]} x {stack.shape[2]}."
         )
-    return [binary_mask(mask, name) for mask in stack]
+    return [read_binary_mask(mask, name) for mask in stack]
 
 
 def _count_prompts(image: int, points: ImagePrompts, boxes: np.ndarray | None, masks: Tensor | None) -> int:

@@ -173,7 +173,7 @@ def _points(prompt: Any, size: tuple[int, int], image: int) -> np.ndarray:
     if outside.any():
         x, y = points[outside.any(axis=1)][0]
         raise ValueError(
-            f"`input_points` must lie inside the picture, (x, y) in original pixels: image {image} is {width} wide "
+            f"`input_points` must lie inside the image, (x, y) in original pixels: image {image} is {width} wide "
             f"and {height} high, got ({x:g}, {y:g})."
         )
     return points
@@ -207,7 +207,7 @@ def _boxes(boxes: Any, size: tuple[int, int], image: int) -> np.ndarray:
             )
         if x1 > width or y1 > height or x2 < -0.5 or y2 < -0.5:
             raise ValueError(
-                f"`input_boxes` must touch the picture, in original pixels: image {image} is {width} wide and "
+                f"`input_boxes` must touch the image, in original pixels: image {image} is {width} wide and "
                 f"{height} high, got ({x1:g}, {y1:g}, {x2:g}, {y2:g})."
             )
     return array

@@ -1,10 +1,10 @@
-"""Pictures for small models, which would see little of a photo."""
+"""Synthetic images for small models, for which a photo has too much detail."""
 
 import numpy as np
 
 
-def picture(size: tuple[int, int], seed: int = 0) -> np.ndarray:
-    """Blobs of colour with some noise, RGB uint8."""
+def random_image(size: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """Blocks of random colours with some noise, RGB uint8 (height, width, 3)."""
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 256, (5, 6, 3), dtype=np.uint8)
     rows, columns = (np.arange(side) * cells // side for side, cells in zip(size, (5, 6)))

@@ -5,7 +5,7 @@ import types
 import numpy as np
 
 
-def flood_regions(mask: np.ndarray) -> np.ndarray:
+def flood_components(mask: np.ndarray) -> np.ndarray:
     """Labels from 1, 0 outside: the smallest index floods its region, over sides and corners, a pixel per step."""
     height, width = mask.shape
     far = mask.size
@@ -21,14 +21,14 @@ def flood_regions(mask: np.ndarray) -> np.ndarray:
     return np.where(mask, np.searchsorted(firsts, index) + 1, 0)
 
 
-def plainly_cleaned(mask: np.ndarray, min_area: float) -> tuple[np.ndarray, bool]:
+def plainly_without_small_regions(mask: np.ndarray, min_area: float) -> tuple[np.ndarray, bool]:
     """Small holes filled, then small regions dropped, by floods over the whole picture; and whether there were any."""
-    holes = flood_regions(~mask)
+    holes = flood_components(~mask)
     mask, changed = mask.copy(), False
     for number in range(1, holes.max() + 1):
         if (holes == number).sum() < min_area:
             mask[holes == number] = changed = True
-    regions = flood_regions(mask)
+    regions = flood_components(mask)
     areas = [(regions == number).sum() for number in range(1, regions.max() + 1)]
     if not areas or min(areas) >= min_area:
         return mask, changed
@@ -41,7 +41,7 @@ def fake_cv2() -> types.ModuleType:
 
     def connected_components_with_stats(mask: np.ndarray, connectivity: int):
         assert connectivity == 8
-        labels = flood_regions(mask.astype(bool))
+        labels = flood_components(mask.astype(bool))
         areas = np.bincount(labels.ravel())
         return len(areas), labels, np.stack([areas] * 5, axis=1), None
 
