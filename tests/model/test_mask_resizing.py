@@ -1,4 +1,4 @@
-"""Masks without full-size logits: every pixel is the original's, whatever the logits."""
+"""Masks without full-size logits: every pixel equals the original's, whatever the logits."""
 
 import tracemalloc
 
@@ -12,27 +12,28 @@ from hq_sam_hf.inference.stability import stable_masks
 from hq_sam_hf.model import mask_resizing
 from hq_sam_hf.model.mask_resizing import MaskResizer
 
-# mask side, frame side, size of the picture in the frame, size of the picture
-FRAMES = [
-    (64, 256, (256, 256), (256, 256)),  # nothing to resize the second time
+# The arguments of MaskResizer: mask size, model input size, size of the resized image, original size
+SIZES = [
+    (64, 256, (256, 256), (256, 256)),  # the second interpolation changes nothing
     (64, 256, (192, 256), (450, 600)),
     (64, 256, (256, 171), (120, 80)),
     (64, 256, (256, 3), (400, 5)),
     (32, 128, (1, 128), (1, 300)),
     (32, 64, (64, 42), (97, 63)),
-    (32, 112, (80, 112), (301, 420)),  # a patch of 14: three and a half pixels per cell
+    (32, 112, (80, 112), (301, 420)),  # a patch size of 14: three and a half pixels per logit
     (10, 40, (40, 40), (1, 1)),
 ]
 
 
-def originals_logits(logits: torch.Tensor, frame: tuple) -> torch.Tensor:
-    _, side, used, size = frame
-    sam = type("Sam", (), {"image_encoder": type("Encoder", (), {"img_size": side})})
-    return import_original().modeling.Sam.postprocess_masks(sam, logits[:, None], used, size)[:, 0]
+def original_logits(logits: torch.Tensor, sizes: tuple) -> torch.Tensor:
+    """Full-size logits (N, height, width) by the original's code."""
+    _, input_size, reshaped_size, original_size = sizes
+    sam = type("Sam", (), {"image_encoder": type("Encoder", (), {"img_size": input_size})})
+    return import_original().modeling.Sam.postprocess_masks(sam, logits[:, None], reshaped_size, original_size)[:, 0]
 
 
 def logits_of_every_kind(side: int) -> torch.Tensor:
-    """Blobs, noise, ties all over the picture, values that are no numbers, and masks of nothing and everything."""
+    """Blobs, noise, many values equal to the threshold, NaN, infinity, and masks of nothing and of everything."""
     generator = torch.Generator().manual_seed(side)
     y, x = torch.meshgrid(torch.linspace(-1, 1, side), torch.linspace(-1, 1, side), indexing="ij")
     kinds = []
@@ -61,59 +62,57 @@ def logits_of_every_kind(side: int) -> torch.Tensor:
     return torch.stack([*kinds, corner, infinite, nan])
 
 
-@pytest.mark.parametrize("frame", FRAMES, ids=str)
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize("threshold", [0.0, 0.1, -1.0, 3])
-def test_masks_are_those_of_the_original(frame, threshold):
-    logits = logits_of_every_kind(frame[0])
-    expected = (originals_logits(logits, frame) > threshold).numpy()
-    actual = MaskResizer(*frame).masks(logits.numpy(), threshold)
-    assert actual.dtype == bool
-    for i, (mine, theirs) in enumerate(zip(actual, expected)):
-        assert np.array_equal(mine, theirs), f"logits {i}: {(mine != theirs).sum()} pixels differ"
+def test_masks_equal_the_original(sizes, threshold):
+    logits = logits_of_every_kind(sizes[0])
+    expected = (original_logits(logits, sizes) > threshold).numpy()
+    masks = MaskResizer(*sizes).masks(logits.numpy(), threshold)
+    assert masks.dtype == bool
+    for i, (ours, theirs) in enumerate(zip(masks, expected)):
+        assert np.array_equal(ours, theirs), f"logits {i}: {(ours != theirs).sum()} pixels differ"
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 30))])
-def test_masks_of_large_photos_are_those_of_the_original(seed):
-    frame = (256, 1024, (768, 1024), (3000, 4000))
+def test_masks_of_large_images_equal_the_original(seed):
+    sizes = (256, 1024, (768, 1024), (3000, 4000))
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randn(1, 1, 4 + seed, 4 + seed, generator=generator)
     logits = 5 * torch.nn.functional.interpolate(coarse, (256, 256), mode="bicubic")[0]
-    expected = (originals_logits(logits, frame) > 0).numpy()
-    assert np.array_equal(MaskResizer(*frame).masks(logits.numpy(), 0.0), expected)
+    expected = (original_logits(logits, sizes) > 0).numpy()
+    assert np.array_equal(MaskResizer(*sizes).masks(logits.numpy(), 0.0), expected)
 
 
-@pytest.mark.parametrize("frame", [FRAMES[1], FRAMES[2], FRAMES[6]], ids=str)
-def test_values_in_doubt_are_settled_in_both_ways(frame, monkeypatch):
-    """By the bound of the rounding, or by resizing in full."""
-    logits = logits_of_every_kind(frame[0])[:4]
-    expected = (originals_logits(logits, frame) > 0).numpy()
-    settled, full = [], []
-    settle, resize = MaskResizer._settle, mask_resizing.resize_logits
-    monkeypatch.setattr(MaskResizer, "_settle", lambda *args: settled.append(len(args[2])) or settle(*args))
-    monkeypatch.setattr(mask_resizing, "resize_logits", lambda *args: full.append(1) or resize(*args))
-    monkeypatch.setattr(mask_resizing, "_PRODUCT_ERROR", 1e-3)  # as if the products were rough
-    assert np.array_equal(MaskResizer(*frame).masks(logits.numpy(), 0.0), expected)
-    assert sum(settled) > 10
-    assert len(full) < len(settled)
-    monkeypatch.setattr(mask_resizing, "_RESIZING_ERROR", 1.0)
-    full.clear()
-    assert np.array_equal(MaskResizer(*frame).masks(logits.numpy(), 0.0), expected)
-    assert full
+@pytest.mark.parametrize("sizes", [SIZES[1], SIZES[2], SIZES[6]], ids=str)
+def test_pixels_close_to_the_threshold_are_decided_in_float64_or_by_interpolation(sizes, monkeypatch):
+    logits = logits_of_every_kind(sizes[0])[:4]
+    expected = (original_logits(logits, sizes) > 0).numpy()
+    recomputed, interpolated = [], []
+    recompute, resize_logits = MaskResizer._recompute, mask_resizing.resize_logits
+    monkeypatch.setattr(MaskResizer, "_recompute", lambda *args: recomputed.append(len(args[2])) or recompute(*args))
+    monkeypatch.setattr(mask_resizing, "resize_logits", lambda *args: interpolated.append(1) or resize_logits(*args))
+    monkeypatch.setattr(mask_resizing, "_PRODUCT_ERROR", 1e-3)  # as if the products were imprecise
+    assert np.array_equal(MaskResizer(*sizes).masks(logits.numpy(), 0.0), expected)
+    assert sum(recomputed) > 10
+    assert len(interpolated) < len(recomputed)
+    monkeypatch.setattr(mask_resizing, "_INTERPOLATION_ERROR", 1.0)
+    interpolated.clear()
+    assert np.array_equal(MaskResizer(*sizes).masks(logits.numpy(), 0.0), expected)
+    assert interpolated
 
 
-def test_an_interpolation_that_is_not_known_is_left_to_itself(monkeypatch):
-    frame = FRAMES[5]
-    logits = logits_of_every_kind(frame[0])
-    monkeypatch.setattr(mask_resizing, "_axis", lambda *args: None)
-    expected = (originals_logits(logits, frame) > 0).numpy()
-    assert np.array_equal(MaskResizer(*frame).masks(logits.numpy(), 0.0), expected)
+def test_unknown_interpolation_weights_lead_to_plain_interpolation(monkeypatch):
+    sizes = SIZES[5]
+    logits = logits_of_every_kind(sizes[0])
+    monkeypatch.setattr(mask_resizing, "_axis_resizing", lambda *args: None)
+    expected = (original_logits(logits, sizes) > 0).numpy()
+    assert np.array_equal(MaskResizer(*sizes).masks(logits.numpy(), 0.0), expected)
 
 
-def test_memory_is_that_of_the_masks():
-    """12 megapixels would be 48 MB of float32 per mask, besides the frame."""
-    frame = (256, 1024, (768, 1024), (3000, 4000))
+def test_memory_is_little_more_than_the_masks_take():
+    """Logits of 12 megapixels would take 48 MB of float32 per mask."""
     logits = logits_of_every_kind(256)[:4].numpy()
-    resizer = MaskResizer(*frame)
+    resizer = MaskResizer(256, 1024, (768, 1024), (3000, 4000))
     tracemalloc.start()
     masks = resizer.masks(logits, 0.0)
     _, peak = tracemalloc.get_traced_memory()
@@ -122,26 +121,27 @@ def test_memory_is_that_of_the_masks():
     assert peak < masks.nbytes + 6_000_000
 
 
-@pytest.mark.parametrize("frame", [frame for frame in FRAMES if max(frame[2]) == frame[1]], ids=str)
+@pytest.mark.parametrize("sizes", [sizes for sizes in SIZES if max(sizes[2]) == sizes[1]], ids=str)
 @pytest.mark.parametrize("offset", [1.0, 0.0, 2.5])
-def test_measures_of_automatic_masks_are_those_of_the_original(frame, offset):
+def test_stability_scores_areas_boxes_and_rles_equal_the_original(sizes, offset):
     import_original()
     from segment_anything_hq.utils.amg import batched_mask_to_box, calculate_stability_score, mask_to_rle_pytorch
 
-    logits = logits_of_every_kind(frame[0])
-    full = originals_logits(logits, frame)
+    mask_size, input_size, reshaped_size, original_size = sizes
+    logits = logits_of_every_kind(mask_size)
+    full = original_logits(logits, sizes)
     expected = calculate_stability_score(full, 0.0, offset)
-    processor = HQSamImageProcessor(size={"longest_edge": frame[1]}, mask_size={"longest_edge": frame[0]})
-    assert processor.reshaped_size(frame[3]) == frame[2]
-    kept, scores, windows = stable_masks(logits, processor, frame[3], offset, min_stability=0)
+    processor = HQSamImageProcessor(size={"longest_edge": input_size}, mask_size={"longest_edge": mask_size})
+    assert processor.reshaped_size(original_size) == reshaped_size
+    kept, scores, masks = stable_masks(logits, processor, original_size, offset, min_stability=0)
     assert kept == list(range(len(logits)))
     np.testing.assert_array_equal(scores, expected.numpy())
-    for window, mask in zip(windows, full > 0):
-        assert np.array_equal(window.full(frame[3]), mask.numpy())
-        assert window.area == mask.sum()
-        assert window.run_lengths(frame[3]) == mask_to_rle_pytorch(mask[None])[0]["counts"]
-        if mask.any():
-            assert window.box == batched_mask_to_box(mask[None])[0].tolist()
-    kept, some, _ = stable_masks(logits, processor, frame[3], offset, min_stability=0.7)
+    for ours, theirs in zip(masks, full > 0):
+        assert np.array_equal(ours.full(original_size), theirs.numpy())
+        assert ours.area == theirs.sum()
+        assert ours.run_lengths(original_size) == mask_to_rle_pytorch(theirs[None])[0]["counts"]
+        if theirs.any():
+            assert ours.box == batched_mask_to_box(theirs[None])[0].tolist()
+    kept, kept_scores, _ = stable_masks(logits, processor, original_size, offset, min_stability=0.7)
     assert kept == [i for i, score in enumerate(scores) if score >= np.float32(0.7)]
-    assert np.array_equal(some, scores[kept])
+    assert np.array_equal(kept_scores, scores[kept])

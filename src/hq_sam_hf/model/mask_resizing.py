@@ -1,12 +1,14 @@
-"""Masks of a picture from low-resolution logits, without the logits at the size of the picture.
+"""Resize low-resolution mask logits to bool masks of the image, without full-size logits.
 
-The original resizes logits twice, to the model's frame and from its used part to the picture, both bilinearly, and
-then compares. Here the two resizings are one sparse matrix per axis, applied to a few rows at a time and only where
-the result can pass. Its rounding differs in the last bits, so a value too close to the threshold to be sure of is
-computed again with the weights of the two resizings and a bound of their rounding, and if need be by the resizings
-themselves. The pixels are those of the original, every one.
+The original interpolates bilinearly twice: from the mask size to the model input size, and from the image's part of
+the model input to the original size. Then it compares with the threshold. Here both interpolations are combined into
+one sparse matrix per axis, which is applied to a few rows at a time and only where the threshold can be exceeded.
 
-In NumPy, whose comparisons are ten times as fast as PyTorch's on a CPU.
+The matrix products round differently in the last bits. A pixel too close to the threshold is therefore computed
+again in float64, with the weights of both interpolations and a bound on their rounding error. If that does not decide
+it, both interpolations are run. Every pixel of the masks is equal to the original's.
+
+The code uses NumPy, because its comparisons are ten times as fast as PyTorch's on a CPU.
 """
 
 import functools
@@ -18,146 +20,158 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# What is computed at once: first columns, of so many rows of cells, then rows, of so many columns. With four pixels
-# of the frame per cell the products have less than 2^18 multiplications, for which OpenBLAS starts no threads. Two
-# threads that wait for each other take a hundred times as long where other processes want the processors, too.
-COLUMNS_AT_ONCE, OF_CELLS = 64, 128
-ROWS_AT_ONCE, OF_COLUMNS = 48, 256
-# Bounds of the rounding in float32, relative to the sum of the sizes of what is added: of the products of two matrices
-# with three terms per row, and of a bilinear resizing, which adds four terms in two steps.
-_PRODUCT_ERROR, _RESIZING_ERROR = 10 * 2**-24, 6 * 2**-24
+# Sizes of the matrix products. Columns are resized first: 64 output columns of up to 128 rows of logits per product;
+# then rows: 48 output rows of 256 columns. With four model input pixels per logit, a product has fewer than 2^18
+# multiplications, so OpenBLAS starts no threads for it. Two threads that wait for each other take a hundred times as
+# long when other processes use the processors too.
+COLUMNS_PER_BLOCK, LOGIT_ROWS_PER_PRODUCT = 64, 128
+ROWS_PER_BLOCK, COLUMNS_PER_PRODUCT = 48, 256
+# Bounds on the float32 rounding error, relative to the sum of the absolute values of the terms: for the product with
+# two matrices that have three terms per row, and for a bilinear interpolation, which adds four terms in two steps.
+_PRODUCT_ERROR, _INTERPOLATION_ERROR = 10 * 2**-24, 6 * 2**-24
 
 Size = tuple[int, int]
 
 
-def resize_logits(logits: Tensor, frame_size: int, used_size: Size, size: Size) -> Tensor:
-    """Logits (m, m) of the frame to logits (height, width) of a picture, as the original's `postprocess_masks`.
+def resize_logits(logits: Tensor, input_size: int, reshaped_size: Size, original_size: Size) -> Tensor:
+    """Resize logits (m, m) to (height, width) of the original image, as the original's `postprocess_masks`.
 
-    frame_size: side S of the model's square frame; used_size: (height, width) of the picture's resized copy in it.
+    input_size: the model input size S.
+    reshaped_size: (height, width) of the resized image in the upper left corner of the model input.
     """
-    frame = F.interpolate(logits[None, None], (frame_size, frame_size), mode="bilinear", align_corners=False)
-    frame = frame[..., : used_size[0], : used_size[1]]
-    return F.interpolate(frame, size, mode="bilinear", align_corners=False)[0, 0]
+    resized = F.interpolate(logits[None, None], (input_size, input_size), mode="bilinear", align_corners=False)
+    resized = resized[..., : reshaped_size[0], : reshaped_size[1]]
+    return F.interpolate(resized, original_size, mode="bilinear", align_corners=False)[0, 0]
 
 
 @dataclass(frozen=True)
-class Band:
-    """Rows of a picture: per threshold, a bool array (rows, columns) whose upper left pixel is (left, top)."""
+class RowBlock:
+    """Some rows of the masks of an image, one mask per threshold.
+
+    top, left: the image pixel (row, column) of the upper left corner.
+    exceeds: per threshold, bool (rows, columns).
+    """
 
     top: int
     left: int
-    passes: list[np.ndarray]
+    exceeds: list[np.ndarray]
 
 
 class MaskResizer:
-    """Masks of pictures of one size, on a CPU.
+    """Make masks for images of one size, on a CPU.
 
-    mask_size: side m of the logits; frame_size: side S of the model's square frame; used_size: (height, width) of the
-        picture's resized copy in it; size: (height, width) of the picture.
+    mask_size: side m of the logits.
+    input_size: the model input size S.
+    reshaped_size: (height, width) of the resized image in the upper left corner of the model input.
+    original_size: (height, width) of the image and its masks.
     """
 
-    def __init__(self, mask_size: int, frame_size: int, used_size: Size, size: Size) -> None:
-        self.frame_size, self.used_size, self.size = frame_size, used_size, size
-        self._rows = _axis(mask_size, frame_size, used_size[0], size[0], ROWS_AT_ONCE)
-        self._columns = _axis(mask_size, frame_size, used_size[1], size[1], COLUMNS_AT_ONCE)
+    def __init__(self, mask_size: int, input_size: int, reshaped_size: Size, original_size: Size) -> None:
+        self.input_size, self.reshaped_size, self.original_size = input_size, reshaped_size, original_size
+        self._rows = _axis_resizing(mask_size, input_size, reshaped_size[0], original_size[0], ROWS_PER_BLOCK)
+        self._columns = _axis_resizing(mask_size, input_size, reshaped_size[1], original_size[1], COLUMNS_PER_BLOCK)
 
     def masks(self, logits: np.ndarray, threshold: float) -> np.ndarray:
-        """Where the resized logits (N, m, m) exceed the threshold: bool (N, height, width)."""
-        # Not NumPy's zeros: it asks for huge pages, and to find them the system may take longer than all of this.
-        masks = torch.zeros(len(logits), *self.size, dtype=torch.bool).numpy()
-        for mask, one in zip(masks, logits):
-            for band in self.bands(one, [threshold]):
-                (passes,) = band.passes
-                mask[band.top : band.top + passes.shape[0], band.left : band.left + passes.shape[1]] = passes
+        """Resize logits (N, m, m) float32 and compare: bool (N, height, width), True above the threshold."""
+        # np.zeros would ask for huge pages; when memory is fragmented, finding them takes longer than all the rest.
+        masks = torch.zeros(len(logits), *self.original_size, dtype=torch.bool).numpy()
+        for mask, mask_logits in zip(masks, logits):
+            for block in self.row_blocks(mask_logits, [threshold]):
+                (exceeds,) = block.exceeds
+                rows, columns = exceeds.shape
+                mask[block.top : block.top + rows, block.left : block.left + columns] = exceeds
         return masks
 
-    def bands(self, logits: np.ndarray, thresholds: Sequence[float]) -> Iterator[Band]:
-        """Where the resized logits (m, m) float32 exceed each of the thresholds, from top to bottom.
+    def row_blocks(self, logits: np.ndarray, thresholds: Sequence[float]) -> Iterator[RowBlock]:
+        """Resize logits (m, m) float32 and compare with each threshold; yields blocks from top to bottom.
 
-        The bands are equally wide and adjacent; outside of them no threshold is exceeded.
+        The blocks are adjacent and have the same columns. Outside of them no threshold is exceeded.
         """
         lowest = min(thresholds)
-        # By a little less than the lowest, because two weights may sum to a little more than 1.
-        present = logits > lowest - _PRODUCT_ERROR * abs(lowest)
-        rows, columns = np.flatnonzero(present.any(axis=1)), np.flatnonzero(present.any(axis=0))
+        # A margin below the lowest threshold, because two weights may sum to slightly more than 1.
+        relevant = logits > lowest - _PRODUCT_ERROR * abs(lowest)
+        rows, columns = np.flatnonzero(relevant.any(axis=1)), np.flatnonzero(relevant.any(axis=0))
         if len(rows) == 0:
             return
         if self._rows is None or self._columns is None or not np.isfinite(logits).all():
-            full = self._resized(logits)
-            yield Band(0, 0, [full > np.float32(threshold) for threshold in thresholds])
+            full = self._interpolate(logits)
+            yield RowBlock(0, 0, [full > np.float32(threshold) for threshold in thresholds])
             return
-        top, bottom = self._rows.reach(rows)
-        left, right = self._columns.reach(columns)
+        top, bottom = self._rows.affected_pixels(rows)
+        left, right = self._columns.affected_pixels(columns)
         blocks = list(self._rows.blocks_within(top, bottom))
-        if not blocks or left >= right:  # all of them in the padding of the frame
+        if not blocks or left >= right:  # all logits above the threshold are in the padding
             return
         first = blocks[0].first
-        across = self._across(logits[first : blocks[-1].last], left, right)
+        wide = self._resize_columns(logits[first : blocks[-1].last], left, right)
         for block in blocks:
-            some = logits[block.first : block.last]
+            used_logits = logits[block.first : block.last]
             values = np.empty((len(block.matrix), right - left), dtype=np.float32)
-            for start in range(0, right - left, OF_COLUMNS):
-                part = slice(start, start + OF_COLUMNS)
-                np.matmul(block.matrix, across[block.first - first : block.last - first, part], out=values[:, part])
-            margin = _PRODUCT_ERROR * max(some.max(), -some.min())
-            passes = [self._exceed(logits, values, limit, margin, block.start, left) for limit in thresholds]
-            yield Band(block.start, left, passes)
+            for start in range(0, right - left, COLUMNS_PER_PRODUCT):
+                part = slice(start, start + COLUMNS_PER_PRODUCT)
+                np.matmul(block.matrix, wide[block.first - first : block.last - first, part], out=values[:, part])
+            margin = _PRODUCT_ERROR * max(used_logits.max(), -used_logits.min())
+            exceeds = [self._exceeds(logits, values, limit, margin, block.start, left) for limit in thresholds]
+            yield RowBlock(block.start, left, exceeds)
 
-    def _across(self, logits: np.ndarray, left: int, right: int) -> np.ndarray:
-        """Rows of logits (k, m) with their columns resized: pixels left to right, (k, right - left)."""
+    def _resize_columns(self, logits: np.ndarray, left: int, right: int) -> np.ndarray:
+        """Resize rows of logits (k, m) along their columns to the image columns left to right: (k, right - left)."""
         assert self._columns is not None
         result = np.empty((len(logits), right - left), dtype=np.float32)
-        for strip in self._columns.blocks_within(left, right):
-            columns = slice(strip.start - left, strip.start - left + len(strip.matrix))
-            for start in range(0, len(logits), OF_CELLS):
-                rows = slice(start, start + OF_CELLS)
-                np.matmul(logits[rows, strip.first : strip.last], strip.matrix.T, out=result[rows, columns])
+        for block in self._columns.blocks_within(left, right):
+            columns = slice(block.start - left, block.start - left + len(block.matrix))
+            for start in range(0, len(logits), LOGIT_ROWS_PER_PRODUCT):
+                rows = slice(start, start + LOGIT_ROWS_PER_PRODUCT)
+                np.matmul(logits[rows, block.first : block.last], block.matrix.T, out=result[rows, columns])
         return result
 
-    def _resized(self, logits: np.ndarray) -> np.ndarray:
-        return resize_logits(torch.from_numpy(logits), self.frame_size, self.used_size, self.size).numpy()
+    def _interpolate(self, logits: np.ndarray) -> np.ndarray:
+        return resize_logits(torch.from_numpy(logits), self.input_size, self.reshaped_size, self.original_size).numpy()
 
-    def _exceed(
+    def _exceeds(
         self, logits: np.ndarray, values: np.ndarray, threshold: float, margin: float, top: int, left: int
     ) -> np.ndarray:
-        """Where values, which are right up to a margin, exceed the threshold if computed as by `resize_logits`."""
-        margin = margin + 2**-23 * abs(threshold)  # the limits are rounded, too
-        surely, perhaps = values > np.float32(threshold + margin), values > np.float32(threshold - margin)
-        if np.count_nonzero(surely) == np.count_nonzero(perhaps):  # what is sure is also possible
-            return surely
-        rows, columns = np.divmod(np.flatnonzero(surely != perhaps), surely.shape[1])
-        surely[rows, columns] = self._settle(logits, rows + top, columns + left, threshold)
-        return surely
+        """Where `resize_logits` exceeds the threshold, given values that differ from it by at most the margin."""
+        margin = margin + 2**-23 * abs(threshold)  # the two limits below are rounded, too
+        certain, possible = values > np.float32(threshold + margin), values > np.float32(threshold - margin)
+        if np.count_nonzero(certain) == np.count_nonzero(possible):  # every certain pixel is also possible
+            return certain
+        rows, columns = np.divmod(np.flatnonzero(certain != possible), certain.shape[1])
+        certain[rows, columns] = self._recompute(logits, rows + top, columns + left, threshold)
+        return certain
 
-    def _settle(self, logits: np.ndarray, rows: np.ndarray, columns: np.ndarray, threshold: float) -> np.ndarray:
-        """The same for single pixels (K,), each from its 4 frame cells and the 16 logits behind them, in float64."""
+    def _recompute(self, logits: np.ndarray, rows: np.ndarray, columns: np.ndarray, threshold: float) -> np.ndarray:
+        """Whether single image pixels (K,) exceed the threshold, computed in float64.
+
+        Each comes from 4 pixels of the model input, and each of these from 4 logits.
+        """
         assert self._rows is not None
         assert self._columns is not None
         threshold = float(np.float32(threshold))
-        (cell_rows, row_weights), frame_row_weights = self._rows.at(rows)  # (K, 2, 2), (K, 2)
-        (cell_columns, column_weights), frame_column_weights = self._columns.at(columns)
-        cells = logits[cell_rows[:, :, None, :, None], cell_columns[:, None, :, None, :]].astype(np.float64)
+        logit_rows, row_weights, input_row_weights = self._rows.weights_at(rows)
+        logit_columns, column_weights, input_column_weights = self._columns.weights_at(columns)
+        sources = logits[logit_rows[:, :, None, :, None], logit_columns[:, None, :, None, :]].astype(np.float64)
         weights = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
-        frame, frame_scale = (cells * weights).sum(axis=(3, 4)), (np.abs(cells) * weights).sum(axis=(3, 4))
-        weights = frame_row_weights[:, :, None] * frame_column_weights[:, None, :]
-        values = (frame * weights).sum(axis=(1, 2))
-        errors = _RESIZING_ERROR * ((frame_scale + np.abs(frame)) * weights).sum(axis=(1, 2))
+        inputs, input_scale = (sources * weights).sum(axis=(3, 4)), (np.abs(sources) * weights).sum(axis=(3, 4))
+        weights = input_row_weights[:, :, None] * input_column_weights[:, None, :]
+        values = (inputs * weights).sum(axis=(1, 2))
+        errors = _INTERPOLATION_ERROR * ((input_scale + np.abs(inputs)) * weights).sum(axis=(1, 2))
         if (np.abs(values - threshold) > errors).all():
             return values > threshold
-        return self._resized(logits)[rows, columns] > np.float32(threshold)
+        return self._interpolate(logits)[rows, columns] > np.float32(threshold)
 
 
 @dataclass(frozen=True)
-class _Taps:
-    """Bilinear resizing of one axis: an output is the sum of two inputs, by index and weight (n, 2)."""
+class _InterpolationWeights:
+    """Linear interpolation along one axis: output i is the sum of two inputs, given by index and weight (n, 2)."""
 
     index: np.ndarray
     weight: np.ndarray
 
 
 @dataclass(frozen=True)
-class _Block:
-    """Outputs from start on are a matrix (outputs, last - first) times inputs first to last."""
+class _MatrixBlock:
+    """A block of a resizing matrix: outputs from `start` on are `matrix` times the inputs `first` to `last`."""
 
     start: int
     first: int
@@ -165,67 +179,73 @@ class _Block:
     matrix: np.ndarray
 
 
-class _Axis:
-    """Both resizings of one axis: m cells to S of the frame, of which those in use go to the pixels."""
+class _AxisResizing:
+    """Both interpolations along one axis: from m logits to S pixels of the model input, of those to image pixels."""
 
-    def __init__(self, to_frame: _Taps, to_picture: _Taps, at_once: int) -> None:
-        self.to_frame, self.to_picture = to_frame, to_picture
-        cells = to_frame.index[to_picture.index].reshape(-1, 4)  # per pixel
-        weights = (to_picture.weight[..., None] * to_frame.weight[to_picture.index]).reshape(-1, 4)
-        self.first, self.last = cells.min(axis=1), cells.max(axis=1)
+    def __init__(self, to_input: _InterpolationWeights, to_image: _InterpolationWeights, block_size: int) -> None:
+        self.to_input, self.to_image = to_input, to_image
+        sources = to_input.index[to_image.index].reshape(-1, 4)  # the logits behind each image pixel
+        weights = (to_image.weight[..., None] * to_input.weight[to_image.index]).reshape(-1, 4)
+        self.first, self.last = sources.min(axis=1), sources.max(axis=1)
         self.blocks = []
-        for start in range(0, len(cells), at_once):
-            part = slice(start, start + at_once)
+        for start in range(0, len(sources), block_size):
+            part = slice(start, start + block_size)
             first, last = self.first[part][0], self.last[part][-1] + 1
-            matrix = np.zeros((len(cells[part]), last - first))
-            np.add.at(matrix, (np.arange(len(matrix))[:, None], cells[part] - first), weights[part])
-            self.blocks.append(_Block(start, first, last, matrix.astype(np.float32)))
+            matrix = np.zeros((len(sources[part]), last - first))
+            np.add.at(matrix, (np.arange(len(matrix))[:, None], sources[part] - first), weights[part])
+            self.blocks.append(_MatrixBlock(start, first, last, matrix.astype(np.float32)))
 
-    def reach(self, cells: np.ndarray) -> tuple[int, int]:
-        """The pixels, from and to, that depend on any of the cells, in ascending order."""
-        return int(np.searchsorted(self.last, cells[0])), int(np.searchsorted(self.first, cells[-1], side="right"))
+    def affected_pixels(self, logits: np.ndarray) -> tuple[int, int]:
+        """The range (start, stop) of image pixels that depend on any of the logits, given by ascending index."""
+        return int(np.searchsorted(self.last, logits[0])), int(np.searchsorted(self.first, logits[-1], side="right"))
 
-    def blocks_within(self, start: int, stop: int) -> Iterator[_Block]:
-        """The blocks, cut to pixels start to stop."""
+    def blocks_within(self, start: int, stop: int) -> Iterator[_MatrixBlock]:
+        """The blocks, cut to the image pixels start to stop."""
         for block in self.blocks:
             begin, end = max(start, block.start), min(stop, block.start + len(block.matrix))
             if begin < end:
                 matrix = block.matrix[begin - block.start : end - block.start]
-                yield _Block(begin, block.first, block.last, matrix)
+                yield _MatrixBlock(begin, block.first, block.last, matrix)
 
-    def at(self, pixels: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-        """Of pixels (K,): cells behind their two frame cells with weights, (K, 2, 2), and weights of these, (K, 2)."""
-        frame = self.to_picture.index[pixels]
-        return (self.to_frame.index[frame], self.to_frame.weight[frame]), self.to_picture.weight[pixels]
+    def weights_at(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """How image pixels (K,) are computed, each from 2 pixels of the model input that come from 2 logits each.
+
+        Returns the indices and the weights of the logits, (K, 2, 2), and the weights of the model input, (K, 2).
+        """
+        inputs = self.to_image.index[pixels]
+        return self.to_input.index[inputs], self.to_input.weight[inputs], self.to_image.weight[pixels]
 
 
 @functools.lru_cache(maxsize=16)
-def _axis(mask_size: int, frame_size: int, used: int, size: int, at_once: int) -> _Axis | None:
-    to_frame, to_picture = _bilinear_taps(mask_size, frame_size), _bilinear_taps(used, size)
-    return None if to_frame is None or to_picture is None else _Axis(to_frame, to_picture, at_once)
+def _axis_resizing(
+    mask_size: int, input_size: int, reshaped_side: int, original_side: int, block_size: int
+) -> _AxisResizing | None:
+    to_input = _interpolation_weights(mask_size, input_size)
+    to_image = _interpolation_weights(reshaped_side, original_side)
+    return None if to_input is None or to_image is None else _AxisResizing(to_input, to_image, block_size)
 
 
-def _bilinear_taps(length: int, size: int) -> _Taps | None:
-    """What F.interpolate does to an axis; None should it do what this module does not know.
+def _interpolation_weights(length: int, size: int) -> _InterpolationWeights | None:
+    """The weights that F.interpolate uses along an axis, or None if they are not those of the formula below.
 
-    The source of output i is scale * (i + 0.5) - 0.5 in float32, rounded once or twice depending on the processor.
-    Which one it is shows on a comb of zeros and ones, whose resizing is made of the weights themselves.
+    Output i lies at scale * (i + 0.5) - 0.5 of the input, in float32. Processors differ in whether this is rounded
+    once or twice. Interpolating alternating zeros and ones shows which, because the result consists of the weights.
     """
-    comb = (np.arange(length) % 2).astype(np.float32)
-    picture = torch.from_numpy(np.tile(comb, (1, 1, 2, 1)))
-    resized = F.interpolate(picture, (2, size), mode="bilinear", align_corners=False)[0, 0, 0].numpy()
+    alternating = (np.arange(length) % 2).astype(np.float32)
+    probe = torch.from_numpy(np.tile(alternating, (1, 1, 2, 1)))
+    resized = F.interpolate(probe, (2, size), mode="bilinear", align_corners=False)[0, 0, 0].numpy()
     scale, centres = np.float32(length) / np.float32(size), np.arange(size, dtype=np.float32) + np.float32(0.5)
     rounded_twice = scale * centres - np.float32(0.5)
     rounded_once = (np.float64(scale) * centres.astype(np.float64) - 0.5).astype(np.float32)
-    for source in (rounded_once, rounded_twice):
-        source = np.maximum(source, 0)
-        low = np.minimum(source.astype(np.int64), length - 1)
+    for position in (rounded_once, rounded_twice):
+        position = np.maximum(position, 0)
+        low = np.minimum(position.astype(np.int64), length - 1)
         index = np.stack([low, np.minimum(low + 1, length - 1)], axis=1)
-        second = source - low.astype(np.float32)
+        second = position - low.astype(np.float32)
         weight = np.stack([1 - second, second], axis=1)
-        if np.array_equal((comb[index] * weight).sum(axis=1), resized):
-            return _Taps(index, weight.astype(np.float64))
+        if np.array_equal((alternating[index] * weight).sum(axis=1), resized):
+            return _InterpolationWeights(index, weight.astype(np.float64))
     return None
 
 
-__all__ = ["Band", "MaskResizer", "resize_logits"]
+__all__ = ["MaskResizer", "RowBlock", "resize_logits"]
