@@ -311,7 +311,7 @@ ERRORS = {
     "both": ({"point_grids": [np.zeros((1, 2))]}, "Exactly one of `points_per_side` and `point_grids`"),
     "a layer without grid": (
         {"points_per_side": None, "point_grids": [np.zeros((1, 2))], "crop_n_layers": 1},
-        "a grid for each of 2 layers, got 1",
+        "a grid for each of 2 layers .* got 1",
     ),
     "points in pixels": ({"points_per_side": None, "point_grids": [np.full((4, 2), 7.0)]}, r"x, y in \[0, 1\]"),
     "an unknown mode": ({"output_mode": "png"}, "`output_mode` must be one of binary_mask, .* got 'png'"),

@@ -221,7 +221,7 @@ ERRORS = {
     "invented logits": ({"mask": np.zeros((60, 90), np.float32)}, "`mask` of floats are logits"),
     "a strange kind": ({"return_tensors": "tf"}, "'np' or 'pt', got 'tf'"),
     "both alone": ({"sam_only": True, "hq_token_only": True}, "exclude each other"),
-    "a strange picture": ({"image": "other"}, "'other' has not been set, or was dropped: 32 are kept .* 'picture'"),
+    "a strange picture": ({"image": "other"}, "'other' has not been set or was dropped: the predictor keeps 32 images .* 'picture'"),
 }
 
 
@@ -266,7 +266,7 @@ def test_several_pictures_are_kept_and_the_least_recently_used_one_goes():
     predictor.forget_image("c")
     assert predictor.images == ["d", "a"]
     predictor.forget_image()
-    with pytest.raises(ValueError, match="'a' has not been set, or was dropped"):
+    with pytest.raises(ValueError, match="'a' has not been set or was dropped"):
         predictor.predict([[1, 1]])
     assert predictor.encoded_image("d").original_size == (50, 73)
 
@@ -280,9 +280,9 @@ def test_a_batch_of_pictures_is_encoded_together():
         single.set_image(image)
         np.testing.assert_allclose(predictor.predict(image=name)[2], single.predict()[2], atol=5e-6)
     assert predictor.encoded_image(names[0]).features.image_embeddings.untyped_storage().nbytes() == 64 * 8 * 8 * 4
-    with pytest.raises(ValueError, match="1 to 5 pictures, got 6"):
+    with pytest.raises(ValueError, match="1 to 5 images, got 6"):
         predictor.set_images(pictures[:1] * 6)
-    with pytest.raises(ValueError, match="one different name per picture"):
+    with pytest.raises(ValueError, match="a different name for each of the 2 images"):
         predictor.set_images(pictures[:2], ["a", "a"])
     with pytest.raises(ValueError, match="`batch_size` must be at least 1"):
         predictor.set_images(pictures, batch_size=0)
@@ -314,7 +314,7 @@ def test_an_embedding_reloads_where_the_weights_are_the_same(ready, tmp_path):
     assert other.load_embedding(path) in other.images  # the same weights, rounded
     with torch.no_grad():
         other.model.mask_decoder.compress_vit_conv2.bias += 0.1
-    with pytest.raises(ValueError, match="made by a model with other weights .* Encode the picture again"):
+    with pytest.raises(ValueError, match="made by a model with other weights .* Encode the image again"):
         other.load_embedding(path)
 
 
@@ -335,10 +335,10 @@ def test_files_that_are_no_embedding_are_refused(ready, tmp_path):
     content = path.read_bytes()
     for damaged in (content[:-9], b"", b"no tensors"):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match="no whole safetensors file"):
+        with pytest.raises(ValueError, match="is not a complete safetensors file"):
             ready.load_embedding(path)
     ready.model.save_pretrained(tmp_path / "model")
-    with pytest.raises(ValueError, match="no embedding saved by HQSamPredictor"):
+    with pytest.raises(ValueError, match="is not an embedding saved by HQSamPredictor"):
         ready.load_embedding(tmp_path / "model" / "model.safetensors")
     with pytest.raises(ValueError, match="is not a file"):
         ready.load_embedding(tmp_path / "none")

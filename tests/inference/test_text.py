@@ -150,7 +150,7 @@ def test_labels_are_read_from_lists_and_sentences():
 
 
 def test_a_threshold_that_a_detector_does_not_have_is_refused(detectors):
-    with pytest.raises(ValueError, match="`text_threshold` means nothing to a OwlViTProcessor"):
+    with pytest.raises(ValueError, match="`text_threshold` has no effect with a OwlViTProcessor"):
         ZeroShotDetector.from_pretrained(detectors / "owlvit", text_threshold=0.3)
 
 
@@ -201,7 +201,7 @@ def test_a_detector_that_is_not_there_is_told(segment, capsys):
 
 def test_the_command_tells_when_nothing_is_found(segment, capsys):
     assert segment("--text", "cup", "--box-threshold", "1") == 1
-    assert "Nothing in 'photo.png' was found by 'cup'. Try --box-threshold." in capsys.readouterr().err
+    assert "Nothing in 'photo.png' was found for 'cup'. Try a lower --box-threshold" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ NAMES = ["a.png", "b.png", "früh/a.png"]
 def test_the_command_finds_objects_in_many_pictures_and_goes_on(many, detectors, model, processor, tmp_path, capsys):
     assert many("my photos", "--text", "cup. spoon.", "--overlays") == 1
     printed = capsys.readouterr()
-    assert "pictures: 3 done, 0 done before, 1 left out; in out" in printed.out
+    assert "images: 3 done, 0 done before, 1 failed; in out" in printed.out
     assert "left out broken.png" in printed.err
     detector = ZeroShotDetector.from_pretrained(detectors / "owlvit", box_threshold=0.2)
     predictor = HQSamTextPredictor(model, processor, detector)
@@ -246,14 +246,14 @@ def test_the_command_finds_objects_in_many_pictures_and_goes_on(many, detectors,
 
     (tmp_path / "my photos" / "broken.png").unlink()
     assert many("my photos/**/a.png", "my photos/b.png", "--text", "cup. spoon.") == 0
-    assert "pictures: 0 done, 3 done before, 0 left out" in capsys.readouterr().out
+    assert "images: 0 done, 3 done before, 0 failed" in capsys.readouterr().out
     assert many("my photos", "--text", "cup") == 1
     assert "text was ['cup', 'spoon'] and is ['cup']. Use another folder." in capsys.readouterr().err
 
 
 def test_many_pictures_need_a_folder_and_take_no_files_of_one(detectors, many, capsys):
     for arguments, message in (
-        (["my photos", "--text", "cup", "--json", "found.json"], "--json goes with a single PHOTO only"),
+        (["my photos", "--text", "cup", "--json", "found.json"], "--json goes with a single IMAGE only"),
         (["my photos"], "--detector, --box-threshold goes with --text only"),
     ):
         with pytest.raises(SystemExit):
@@ -261,7 +261,7 @@ def test_many_pictures_need_a_folder_and_take_no_files_of_one(detectors, many, c
         assert message in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["segment", "my photos", "--text", "cup", "--detector", str(detectors / "owlvit")])
-    assert "masks of many photos go to a folder; name it with -o" in capsys.readouterr().err
+    assert "masks of many images go to a folder; name it with -o" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""From images and prompts to masks in Python: predictor, mask generator, text prompts, pipeline.
+"""Inference in Python: predictor, automatic masks, text prompts and transformers' pipeline.
 
 May import: model, masks, utils.
 """

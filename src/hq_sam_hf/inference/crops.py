@@ -1,6 +1,6 @@
-"""Where automatic masks look: grids of points, and crops of a picture.
+"""Point grids and image crops for automatic masks, as in SAM's utils/amg.py.
 
-Boxes are (x1, y1, x2, y2) in pixels of the picture. As in SAM's automatic masks (utils/amg.py).
+Boxes are (x1, y1, x2, y2) in pixels of the image.
 """
 
 import math
@@ -12,20 +12,23 @@ EDGE_TOLERANCE = 20  # pixels
 
 
 def point_grid(points_per_side: int) -> np.ndarray:
-    """Points (points_per_side ** 2, 2) as (x, y) in [0, 1], the centres of equal cells, row by row."""
+    """The centres of points_per_side ** 2 equal cells, row by row: (points, 2) as (x, y) in [0, 1]."""
     half = 1 / (2 * points_per_side)
-    centres = np.linspace(half, 1 - half, points_per_side)  # the original's rounding
+    centres = np.linspace(half, 1 - half, points_per_side)  # rounds as the original
     x, y = np.meshgrid(centres, centres)
     return np.stack([x.ravel(), y.ravel()], axis=1)
 
 
 def layer_grids(points_per_side: int, n_layers: int, downscale_factor: int) -> list[np.ndarray]:
-    """The grid of the whole picture and of the crops of each layer, downscale_factor times coarser than the last."""
+    """The grids of the whole image and of each layer of crops. Each has downscale_factor times fewer points per side.
+
+    Raises ValueError if a layer would have no points.
+    """
     counts = [int(points_per_side / downscale_factor**layer) for layer in range(n_layers + 1)]
     if counts[-1] < 1:
         raise ValueError(
-            f"Crops of layer {n_layers} would have no points: `points_per_side` is {points_per_side} and shrinks by "
-            f"`crop_n_points_downscale_factor`, {downscale_factor}, per layer. Use more points or fewer layers."
+            f"Crops of layer {n_layers} would have no points: `points_per_side` is {points_per_side} and is divided "
+            f"by `crop_n_points_downscale_factor`, {downscale_factor}, in each layer. Use more points or fewer layers."
         )
     return [point_grid(count) for count in counts]
 
@@ -34,9 +37,10 @@ Box = tuple[int, int, int, int]
 
 
 def crop_boxes(size: tuple[int, int], n_layers: int, overlap_ratio: float) -> list[tuple[Box, int]]:
-    """Boxes with their layer: the picture of (height, width) size as layer 0, then 4 ** i crops in layer i.
+    """Crop boxes with their layer: the whole image of (height, width) size as layer 0, then 4 ** i crops in layer i.
 
-    Neighbours in layer 1 overlap by overlap_ratio of the picture's short side, in layer i by 2 ** (i - 1) times less.
+    Neighbouring crops of layer 1 overlap by overlap_ratio of the image's short side, those of layer i by 2 ** (i - 1)
+    times less.
     """
     height, width = size
     boxes: list[tuple[Box, int]] = [((0, 0, width, height), 0)]
@@ -47,20 +51,20 @@ def crop_boxes(size: tuple[int, int], n_layers: int, overlap_ratio: float) -> li
         for i, j in product(range(per_side), repeat=2):
             x, y = i * (crop_w - overlap), j * (crop_h - overlap)
             box = (x, y, min(x + crop_w, width), min(y + crop_h, height))
-            if box[0] < box[2] and box[1] < box[3]:  # a picture of few pixels has fewer crops
+            if box[0] < box[2] and box[1] < box[3]:  # an image of few pixels has fewer crops
                 boxes.append((box, layer))
     return boxes
 
 
 def near_crop_edge(boxes: np.ndarray, crop_box: Box, size: tuple[int, int]) -> np.ndarray:
-    """Which boxes (N, 4) end within 20 pixels of an edge of the crop that is no edge of the picture: bool (N,).
+    """Which boxes (N, 4) end within 20 pixels of an edge of the crop that is not an edge of the image: bool (N,).
 
-    The object then goes on outside of the crop. size: (height, width) of the picture.
+    Such an object probably continues outside of the crop. size: (height, width) of the image.
     """
     height, width = size
     near_crop = np.abs(boxes - np.array(crop_box)) <= EDGE_TOLERANCE
-    near_picture = np.abs(boxes - np.array([0, 0, width, height])) <= EDGE_TOLERANCE
-    return (near_crop & ~near_picture).any(axis=1)
+    near_image = np.abs(boxes - np.array([0, 0, width, height])) <= EDGE_TOLERANCE
+    return (near_crop & ~near_image).any(axis=1)
 
 
 __all__ = ["Box", "crop_boxes", "layer_grids", "near_crop_edge", "point_grid"]

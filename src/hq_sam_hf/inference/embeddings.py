@@ -1,7 +1,7 @@
-"""The features of an encoded picture as a safetensors file, with a check that they belong to the model.
+"""Save and load the features of an encoded image as safetensors, with a fingerprint of the model.
 
-image_embeddings (C, h, w), hq_features (C / 8, 4h, 4w)
-metadata: format, model (fingerprint), original_size [height, width] as JSON
+Tensors: image_embeddings (C, h, w) and hq_features (C / 8, 4h, 4w).
+Metadata: format, model (the fingerprint) and original_size ([height, width] as JSON).
 """
 
 import hashlib
@@ -18,17 +18,17 @@ from ..model.modeling_hq_sam import HQSamImageFeatures, HQSamModel
 
 FORMAT = "hq_sam_hf image embedding 1"
 
-# All weights that an embedding depends on: the encoder, and the part of the HQ head that sees the image alone.
+# The weights that an embedding depends on: the encoder, and the part of the HQ head that reads the image only.
 _ENCODING_WEIGHTS = ("vision_encoder.", "mask_decoder.compress_vit_", "mask_decoder.encoder_")
 
 
 def fingerprint(model: HQSamModel) -> str:
-    """A hash of what turns a picture into features: the weights and the side of the model's frame.
+    """Hash what the features of an image depend on: the encoding weights and the model input size.
 
     Weights are rounded to bfloat16 first, so that a model has the same fingerprint in float32 and bfloat16.
     """
     digest = hashlib.sha256()
-    # No weight of a TinyViT depends on the side.
+    # No weight of a TinyViT depends on the input size, so the weights alone would not tell two sizes apart.
     digest.update(f"image_size {model.config.vision_config.image_size}".encode())
     for name, tensor in sorted(model.state_dict().items()):
         if name.startswith(_ENCODING_WEIGHTS) and tensor.is_floating_point():
@@ -41,9 +41,9 @@ def fingerprint(model: HQSamModel) -> str:
 def save_embedding(
     path: str | os.PathLike, features: HQSamImageFeatures, original_size: tuple[int, int], model_fingerprint: str
 ) -> None:
-    """Write the features of one picture of (height, width) original_size; on failure an older file stays."""
+    """Write the features of one image whose (height, width) is original_size. On failure an older file stays."""
     if not Path(path).absolute().parent.is_dir():
-        raise ValueError(f"Cannot write {os.fspath(path)!r}: its folder does not exist. Create it first.")
+        raise ValueError(f"Cannot write {os.fspath(path)!r}: its folder does not exist. Create the folder first.")
     tensors = {
         "image_embeddings": features.image_embeddings[0].cpu().contiguous(),
         "hq_features": features.hq_features[0].cpu().contiguous(),
@@ -54,9 +54,9 @@ def save_embedding(
 
 
 def load_embedding(path: str | os.PathLike, model_fingerprint: str) -> tuple[HQSamImageFeatures, tuple[int, int]]:
-    """Read features and (height, width) of the picture.
+    """Read the features of an image and its (height, width).
 
-    Raises ValueError for a file that is no embedding, is damaged, or was made with other weights.
+    Raises ValueError for a file that is damaged, is not an embedding, or was made with other weights.
     """
     if not Path(path).is_file():
         raise ValueError(f"{os.fspath(path)!r} is not a file.")
@@ -65,16 +65,19 @@ def load_embedding(path: str | os.PathLike, model_fingerprint: str) -> tuple[HQS
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{os.fspath(path)!r} is no whole safetensors file ({error}). Save it again.") from error
+        raise ValueError(
+            f"{os.fspath(path)!r} is not a complete safetensors file ({error}). Save it again."
+        ) from error
     if metadata.get("format") != FORMAT or tensors.keys() != {"image_embeddings", "hq_features"}:
         raise ValueError(
-            f"{os.fspath(path)!r} is no embedding saved by HQSamPredictor; it says {metadata.get('format')!r} and "
-            f"holds {', '.join(sorted(tensors)) or 'nothing'}."
+            f"{os.fspath(path)!r} is not an embedding saved by HQSamPredictor: its format is "
+            f"{metadata.get('format')!r} and its tensors are {', '.join(sorted(tensors)) or 'none'}. Save one with "
+            "`HQSamPredictor.save_embedding`."
         )
     if metadata["model"] != model_fingerprint:
         raise ValueError(
             f"{os.fspath(path)!r} was made by a model with other weights or another input size: its fingerprint is "
-            f"{metadata['model'][:12]}, that of this model {model_fingerprint[:12]}. Encode the picture again."
+            f"{metadata['model'][:12]}, that of this model is {model_fingerprint[:12]}. Encode the image again."
         )
     height, width = json.loads(metadata["original_size"])
     features = HQSamImageFeatures(**{name: tensor[None] for name, tensor in tensors.items()})

@@ -1,6 +1,7 @@
-"""`HQSamMaskGenerator`: masks of everything in a picture, from a grid of points, as SAM's automatic masks."""
+"""`HQSamMaskGenerator`: automatic masks of everything in an image, from a grid of points."""
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from numbers import Real
@@ -17,6 +18,7 @@ from ..model.image_reading import ImageLike, read_image
 from ..model.modeling_hq_sam import HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
 from .crops import Box, crop_boxes, layer_grids, near_crop_edge
+from .loading import load_model, split_options
 from .stability import stable_masks
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle", "polygons")
@@ -24,7 +26,7 @@ OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle", "polygons")
 
 @dataclass
 class _Found:
-    """N masks, with the columns of their records. Boxes are (x1, y1, x2, y2), first and last column and row."""
+    """N masks with the columns of their records. Boxes are (x1, y1, x2, y2): first and last column and row."""
 
     masks: list[CroppedMask]
     predicted_ious: np.ndarray  # (N,)
@@ -48,29 +50,29 @@ class _Found:
 
 
 class HQSamMaskGenerator:
-    """Automatic masks with the original's options, defaults and records.
+    """Automatic masks with the options, defaults and records of the original's `SamAutomaticMaskGenerator`.
 
-    model, processor: as loaded by `from_pretrained`; the model is put into evaluation mode.
-    points_per_side: the grid has points_per_side ** 2 points; None where `point_grids` gives them: per layer of crops
-        an array (N, 2) of (x, y) in [0, 1].
-    points_per_batch: points that the model answers at a time.
-    pred_iou_thresh: masks with a predicted IoU of at most this are dropped; 0 keeps all.
-    stability_score_thresh, stability_score_offset: and those that shrink by more than a share of 1 - thresh when the
-        logits' threshold goes from -offset to offset.
-    box_nms_thresh, crop_nms_thresh: of masks whose boxes have a larger IoU, within a crop and between crops, one
-        stays: the one with the best predicted IoU, and of the smallest crop.
-    crop_n_layers: look also at 4 ** i crops in layer i = 1, 2, ..., each as a picture of its own, whose neighbours
-        overlap by crop_overlap_ratio of the short side; the grid of a layer has
-        crop_n_points_downscale_factor ** i times fewer points per side.
+    model, processor: as loaded by their `from_pretrained`. The model is put into evaluation mode.
+    points_per_side: the grid has points_per_side ** 2 points. None if `point_grids` is given.
+    points_per_batch: points per call of the model.
+    pred_iou_thresh: drop masks whose predicted IoU is not above this. 0 keeps all.
+    stability_score_thresh: drop masks whose stability score is below this. The score is the IoU of the masks at the
+        thresholds stability_score_offset and -stability_score_offset.
+    box_nms_thresh: within a crop, drop masks whose box has a larger IoU with that of a mask with a better score.
+    crop_n_layers: also find masks in 4 ** i crops in layer i = 1, 2, ...
+    crop_nms_thresh: between crops, drop masks whose box has a larger IoU with that of a mask of a smaller crop.
+    crop_overlap_ratio: overlap of neighbouring crops of layer 1, as a share of the short side of the image.
+    crop_n_points_downscale_factor: the grid of layer i has this ** i times fewer points per side.
+    point_grids: instead of points_per_side, for the image and each layer an array (N, 2) of (x, y) in [0, 1].
     min_mask_region_area: fill holes and drop separate parts of fewer pixels.
     output_mode: "binary_mask" (bool array), "uncompressed_rle" or "coco_rle" (COCO's counts as a list or as text) or
-        "polygons" (COCO's lists of x, y along the edges of pixels).
+        "polygons" (COCO's lists of x, y, along the edges of pixels).
 
-    Beyond the original:
+    Options that the original does not have:
 
-    hq_token_only: the HQ mask alone, not its sum with SAM's.
-    candidates: masks per point: 1, the one with the best score, as the original; or 3, as SAM.
-    progress: show a bar.
+    hq_token_only: the HQ mask alone, instead of the sum of the HQ mask and SAM's mask.
+    candidates: masks per point: 1 (the one with the best score, as the original) or 3 (as SAM).
+    progress: show a progress bar.
     """
 
     def __init__(
@@ -111,7 +113,9 @@ class HQSamMaskGenerator:
         if candidates not in (1, 3):
             raise ValueError(f"`candidates` must be 1 (the best, as the original) or 3 (as SAM), got {candidates!r}.")
         if (points_per_side is None) == (point_grids is None):
-            raise ValueError("Exactly one of `points_per_side` and `point_grids` must be given; the other is None.")
+            raise ValueError(
+                "Exactly one of `points_per_side` and `point_grids` must be given. Pass None for the other."
+            )
         if points_per_side is not None:
             _check_at_least("points_per_side", points_per_side, 1)
             self.point_grids = layer_grids(points_per_side, crop_n_layers, crop_n_points_downscale_factor)
@@ -133,26 +137,47 @@ class HQSamMaskGenerator:
         self.candidates = candidates
         self.progress = progress
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike | None = None,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        image_size: int | None = None,
+        **options: Any,
+    ) -> "HQSamMaskGenerator":
+        """Load model and processor and make a mask generator of them.
+
+        name: folder, Hub repository or checkpoint file; None for the small checkpoint inside the package.
+        device: None for a GPU where there is one, else the CPU.
+        dtype: torch.float32, torch.bfloat16 or torch.float16, or its name; None for the dtype in the configuration.
+        image_size: side of the square model input in pixels; None for the size in the configuration.
+        options: those of the class, and options of `HQSamModel.from_pretrained` such as `revision` and `token`.
+        """
+        own, loading = split_options(cls, options)
+        return cls(*load_model(name, device, dtype, image_size, **loading), **own)
+
     @torch.no_grad()
     def generate(self, image: ImageLike, multimask_output: bool = True) -> list[dict[str, Any]]:
-        """Find the masks of a picture of any kind that the processor takes, H x W pixels.
+        """Find the masks of an image of H x W pixels, of any kind that the processor takes.
 
-        multimask_output: choose among SAM's three masks per point; False takes its single mask.
+        multimask_output: take the best of SAM's three masks per point; False takes its single mask.
 
         Returns a record per mask, the best first:
             segmentation     by `output_mode`; a binary_mask is (H, W)
             area             in pixels
-            bbox             [x, y, width, height], from the first to the last column and row, so that an object of
-                             one pixel has width 0, as in the original
-            predicted_iou    SAM's estimate for its own mask
-            point_coords     [[x, y]], the point that was asked about
-            stability_score
-            crop_box         [x, y, width, height]
+            bbox             [x, y, width, height], from the first to the last column and row. As in the original,
+                             width and height are one less than the number of columns and rows.
+            predicted_iou    SAM's estimate of the IoU of its own mask
+            point_coords     [[x, y]], the point prompt of the mask
+            stability_score  IoU of the masks at two thresholds
+            crop_box         [x, y, width, height] of the crop in which the mask was found
         """
-        picture = read_image(image)
-        size = (picture.shape[0], picture.shape[1])
+        pixels = read_image(image)
+        size = (pixels.shape[0], pixels.shape[1])
         crops = crop_boxes(size, self.crop_n_layers, self.crop_overlap_ratio)
-        found = _Found.joined(list(self._look_at_crops(picture, crops, multimask_output)))
+        found = _Found.joined(list(self._masks_of_crops(pixels, crops, multimask_output)))
         if len(crops) > 1:
             x1, y1, x2, y2 = found.crops.T
             keep = box_nms(
@@ -163,30 +188,30 @@ class HQSamMaskGenerator:
             found = self._without_small_parts(found, size)
         return [self._record(found, i, size) for i in range(len(found.masks))]
 
-    def _look_at_crops(
-        self, picture: np.ndarray, crops: list[tuple[Box, int]], multimask_output: bool
+    def _masks_of_crops(
+        self, pixels: np.ndarray, crops: list[tuple[Box, int]], multimask_output: bool
     ) -> Iterator[_Found]:
         from tqdm.auto import tqdm
 
         batches = [-(-len(self.point_grids[layer]) // self.points_per_batch) for _, layer in crops]
         with tqdm(total=sum(batches), desc="points", unit="batch", disable=not self.progress) as bar:
             for box, layer in crops:
-                yield self._look_at_crop(picture, box, self.point_grids[layer], multimask_output, bar)
+                yield self._masks_of_crop(pixels, box, self.point_grids[layer], multimask_output, bar)
 
-    def _look_at_crop(
-        self, picture: np.ndarray, box: Box, grid: np.ndarray, multimask_output: bool, bar: Any
+    def _masks_of_crop(
+        self, pixels: np.ndarray, box: Box, grid: np.ndarray, multimask_output: bool, bar: Any
     ) -> _Found:
-        """The masks of a crop, without duplicates, in the frame of the picture."""
+        """The masks of a crop, without duplicates, in coordinates of the whole image."""
         x1, y1, x2, y2 = box
-        crop = picture[y1:y2, x1:x2]
+        crop = pixels[y1:y2, x1:x2]
         size = (y2 - y1, x2 - x1)
         device = self.model.device
         features = self.model.get_image_features(self.processor(crop)["pixel_values"].to(device))
         points = grid * np.array([x2 - x1, y2 - y1])
         parts = []
         for start in range(0, len(points), self.points_per_batch):
-            asked = points[start : start + self.points_per_batch]
-            prompts = self.processor.prepare_prompts([size], input_points=[asked[:, None]])
+            batch = points[start : start + self.points_per_batch]
+            prompts = self.processor.prepare_prompts([size], input_points=[batch[:, None]])
             outputs = self.model(
                 image_features=features,
                 **prompts.to(device),
@@ -196,19 +221,19 @@ class HQSamMaskGenerator:
             )
             logits = outputs.pred_masks[0, :, : self.candidates]
             scores = outputs.iou_scores[0, :, : self.candidates].float()
-            asked = asked.repeat(scores.shape[1], axis=0)
-            found = self._measured(logits.flatten(0, 1), scores.flatten(), asked, size)
+            batch = batch.repeat(scores.shape[1], axis=0)
+            found = self._good_masks(logits.flatten(0, 1), scores.flatten(), batch, size)
             found = _moved(found, box)
-            keep = np.flatnonzero(~near_crop_edge(found.boxes, box, picture.shape[:2]))
+            keep = np.flatnonzero(~near_crop_edge(found.boxes, box, pixels.shape[:2]))
             parts.append(found.select(keep))
             bar.update()
         found = _Found.joined(parts)
         return found.select(box_nms(found.boxes, found.predicted_ious, self.box_nms_thresh))
 
-    def _measured(
+    def _good_masks(
         self, logits: torch.Tensor, scores: torch.Tensor, points: np.ndarray, size: tuple[int, int]
     ) -> _Found:
-        """Of the answers to a batch of points, those good enough by both scores. Only these become masks."""
+        """The full-size masks of a batch of points that pass the thresholds of both scores."""
         passes = (
             scores > self.pred_iou_thresh if self.pred_iou_thresh > 0 else torch.ones_like(scores, dtype=torch.bool)
         )
@@ -230,7 +255,7 @@ class HQSamMaskGenerator:
         )
 
     def _without_small_parts(self, found: _Found, size: tuple[int, int]) -> _Found:
-        """Small holes filled and small parts dropped, and then duplicates: of two the one that stayed as it was."""
+        """Fill small holes, drop small parts, then drop duplicates, preferring masks that did not change."""
         cleaned = [mask.without_small_regions(size, self.min_mask_region_area) for mask in found.masks]
         found.masks = [mask for mask, _ in cleaned]
         found.boxes = np.array([mask.box for mask in found.masks], dtype=np.int64).reshape(-1, 4)
@@ -251,7 +276,7 @@ class HQSamMaskGenerator:
 
 
 def _moved(found: _Found, crop: Box) -> _Found:
-    """Masks of a crop in the frame of the picture."""
+    """Masks of a crop in coordinates of the whole image."""
     x, y = crop[:2]
     return _Found(
         masks=[mask.moved(x, y) for mask in found.masks],
@@ -293,7 +318,10 @@ def _check_number(name: str, value: Any, least: float = -math.inf, most: float =
 def _checked_grids(point_grids: Sequence[np.ndarray], n_layers: int) -> list[np.ndarray]:
     grids = [np.asarray(grid, dtype=np.float64) for grid in point_grids]
     if len(grids) <= n_layers:
-        raise ValueError(f"`point_grids` must have a grid for each of {n_layers + 1} layers, got {len(grids)}.")
+        raise ValueError(
+            f"`point_grids` must have a grid for each of {n_layers + 1} layers (the image and {n_layers} layers of "
+            f"crops), got {len(grids)}."
+        )
     for grid in grids:
         if grid.ndim != 2 or grid.shape[1:] != (2,) or len(grid) == 0 or not ((grid >= 0) & (grid <= 1)).all():
             raise ValueError(

@@ -60,8 +60,8 @@ class HQSamPredictor:
         self._encoded: OrderedDict[str, EncodedImage] = OrderedDict()  # least recently used first
         self._lock = threading.RLock()
         self._latest: str | None = None
-        self._own = threading.local()
-        self._unnamed = 0
+        self._thread = threading.local()
+        self._unnamed_count = 0
         self._fingerprint: tuple[list, str] = ([], "")
 
     @classmethod
@@ -125,7 +125,9 @@ class HQSamPredictor:
         Returns the names of the images.
         """
         if names is not None and (isinstance(names, str) or len(set(names)) != len(images)):
-            raise ValueError(f"`names` must hold a different name for each of the {len(images)} images, got {names!r}.")
+            raise ValueError(
+                f"`names` must hold a different name for each of the {len(images)} images, got {names!r}."
+            )
         if not 0 < len(images) <= self.max_images:
             raise ValueError(
                 f"`images` must hold 1 to {self.max_images} images, got {len(images)}. To keep more, make the "
@@ -202,7 +204,7 @@ class HQSamPredictor:
         if return_tensors not in ("np", "pt"):
             raise ValueError(f"`return_tensors` must be 'np' or 'pt', got {return_tensors!r}.")
         encoded = self.encoded_image(image)
-        prompts = self._prepare(encoded.original_size, points, labels, boxes, mask)
+        prompts = self._prepare_prompts(encoded.original_size, points, labels, boxes, mask)
         options = {"multimask_output": multimask_output, "hq_token_only": hq_token_only, "sam_only": sam_only}
         with self._lock:
             features = encoded.to(self.device).features  # the model may have been moved
@@ -225,7 +227,7 @@ class HQSamPredictor:
             self._encoded.move_to_end(name)
             return self._encoded[name]
 
-    def _prepare(self, size: tuple[int, int], points: Any, labels: Any, boxes: Any, mask: Any) -> BatchFeature:
+    def _prepare_prompts(self, size: tuple[int, int], points: Any, labels: Any, boxes: Any, mask: Any) -> BatchFeature:
         """Prepare prompts for the model. The processor expects one more level of nesting, by image."""
         _check_nesting("points", points, (2, 3), "[[x, y], ...] for one object or [[[x, y], ...], ...] for several")
         _check_nesting("boxes", boxes, (1, 2), "[x1, y1, x2, y2] for one object or a list of those for several")
@@ -263,8 +265,8 @@ class HQSamPredictor:
 
     def _new_name(self) -> str:
         while True:
-            self._unnamed += 1
-            name = f"image {self._unnamed}"
+            self._unnamed_count += 1
+            name = f"image {self._unnamed_count}"
             if name not in self._encoded:
                 return name
 
@@ -273,11 +275,11 @@ class HQSamPredictor:
         self._encoded[name] = encoded
         while len(self._encoded) > self.max_images:
             self._encoded.popitem(last=False)
-        self._latest = self._own.name = name
+        self._latest = self._thread.name = name
 
     def _name(self, image: str | None) -> str:
         """The name of the image to use. Raises ValueError if no such image is kept."""
-        name = image if image is not None else getattr(self._own, "name", self._latest)
+        name = image if image is not None else getattr(self._thread, "name", self._latest)
         if name is None:
             raise ValueError("No image has been set. Call `set_image` first.")
         if name not in self._encoded:

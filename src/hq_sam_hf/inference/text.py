@@ -1,6 +1,7 @@
-"""Objects named by text: a zero-shot detector of transformers gives boxes, HQ-SAM their masks."""
+"""Text prompts: a zero-shot detector of transformers finds boxes, HQ-SAM predicts their masks."""
 
 import inspect
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +16,13 @@ from ..masks.rle import mask_to_bbox
 from ..model.image_reading import ImageLike, read_image
 from ..model.modeling_hq_sam import HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
-from .loading import check_source
+from .loading import HUB_OPTIONS, check_source, load_model, split_options, usable_device
 from .predictor import OBJECTS_AT_ONCE, HQSamPredictor
 
 
 @dataclass(frozen=True)
 class Detection:
-    """An object that a detector found: what it was asked for as, how sure it is, and (x1, y1, x2, y2) in pixels."""
+    """An object that a detector found. box: (x1, y1, x2, y2) in pixels of the image."""
 
     label: str
     score: float
@@ -29,13 +30,14 @@ class Detection:
 
 
 class ZeroShotDetector:
-    """Boxes of objects that text names, from any `AutoModelForZeroShotObjectDetection`.
+    """Finds boxes of objects by text, with any model of `AutoModelForZeroShotObjectDetection`.
 
-    model, processor: such as IDEA-Research/grounding-dino-tiny, google/owlvit-base-patch32 or
-        google/owlv2-base-patch16-ensemble; `from_pretrained` loads both.
-    box_threshold: boxes with a lower score are dropped; by default the processor's own, which fits its model.
-    text_threshold: of Grounding DINO, words with a lower score do not make the label; by default its own.
-    nms_threshold: of boxes with the same label and a larger IoU the best scored stays.
+    model, processor: a detector such as IDEA-Research/grounding-dino-tiny, google/owlvit-base-patch32 or
+        google/owlv2-base-patch16-ensemble. `from_pretrained` loads both.
+    box_threshold: drop boxes with a lower score. None for the default of the processor.
+    text_threshold: Grounding DINO only: words with a lower score do not count for the label. None for the default of
+        the processor.
+    nms_threshold: of boxes with the same label and a larger IoU, keep the one with the best score.
     """
 
     def __init__(
@@ -49,8 +51,8 @@ class ZeroShotDetector:
         known = inspect.signature(processor.post_process_grounded_object_detection).parameters
         if text_threshold is not None and "text_threshold" not in known:
             raise ValueError(
-                f"`text_threshold` means nothing to a {type(processor).__name__}, which scores whole labels. Leave it "
-                "out, or set `box_threshold`."
+                f"`text_threshold` has no effect with a {type(processor).__name__}, which scores whole labels. Omit "
+                "it, or set `box_threshold`."
             )
         for name, value in (("box", box_threshold), ("text", text_threshold), ("nms", nms_threshold)):
             if value is not None and not 0 <= value <= 1:  # also catches NaN
@@ -63,26 +65,35 @@ class ZeroShotDetector:
 
     @classmethod
     def from_pretrained(
-        cls, name: str, device: str | torch.device | None = None, **options: Any
+        cls, name: str | os.PathLike, device: str | torch.device | None = None, **options: Any
     ) -> "ZeroShotDetector":
-        """Load a detector from a folder or Hub repository; options as of the class."""
+        """Load a detector from a folder or Hub repository.
+
+        device: None for a GPU where there is one, else the CPU.
+        options: those of the class, and options of the Hub such as `revision` and `token`.
+        """
         from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
+        own, loading = split_options(cls, options, HUB_OPTIONS)
         check_source("detector", name)
-        model = AutoModelForZeroShotObjectDetection.from_pretrained(name)
-        return cls(model.to(device or "cpu"), AutoProcessor.from_pretrained(name), **options)
+        device = usable_device(device)
+        model = AutoModelForZeroShotObjectDetection.from_pretrained(name, **loading)
+        return cls(model.to(device), AutoProcessor.from_pretrained(name, **loading), **own)
 
     @torch.no_grad()
     def detect(self, image: ImageLike, text: str | Sequence[str]) -> list[Detection]:
-        """Find objects in a picture of any kind that HQ-SAM's processor takes, best score first.
+        """Find objects in an image, the best score first. Boxes are clipped to the image.
 
-        text: labels, as a list or as "dog. leash." Boxes are cut at the picture's edges.
+        image: whatever HQ-SAM's processor takes: a path, PIL image, array or tensor.
+        text: labels as a list or as "dog. leash."
+
+        Raises ValueError for text without labels and for text that is too long for the detector.
         """
         labels = split_labels(text)
-        picture = read_image(image)
-        size = (picture.shape[0], picture.shape[1])
+        pixels = read_image(image)
+        size = (pixels.shape[0], pixels.shape[1])
         self._check_length(labels)
-        inputs = self.processor(images=Image.fromarray(picture), text=[labels], return_tensors="pt")
+        inputs = self.processor(images=Image.fromarray(pixels), text=[labels], return_tensors="pt")
         outputs = self.model(**inputs.to(self.model.device))
         (found,) = self.processor.post_process_grounded_object_detection(
             outputs, target_sizes=[size], text_labels=[labels], **self.thresholds
@@ -99,43 +110,82 @@ class ZeroShotDetector:
         return [Detection(named[i], float(scores[i]), tuple(boxes[i].tolist())) for i in keep]
 
     def _check_length(self, labels: Sequence[str]) -> None:
-        """Refuse text that the detector would cut, or fail on."""
+        """Raise ValueError for text that the detector would truncate or fail on."""
         tokenizer = self.processor.tokenizer
-        whole = getattr(self.model.config, "max_text_len", None)  # Grounding DINO reads all labels as one text
-        texts, limit = ([". ".join(labels) + "."], whole) if whole else (labels, tokenizer.model_max_length)
+        joint_limit = getattr(self.model.config, "max_text_len", None)  # Grounding DINO reads all labels as one text
+        if joint_limit:
+            texts, limit = [". ".join(labels) + "."], joint_limit
+        else:
+            texts, limit = list(labels), tokenizer.model_max_length
         longest = max(len(ids) for ids in tokenizer(texts)["input_ids"])
         if longest > limit:
             raise ValueError(
-                f"`text` is too long for the detector: {longest} tokens, at most {limit}. Use fewer words."
+                f"`text` is too long for the detector: it has {longest} tokens, at most {limit} are possible. Use "
+                "fewer words."
             )
 
 
 class HQSamTextPredictor:
-    """Masks of the objects in a picture that text names.
+    """Predicts masks of the objects in an image that text names.
 
-    model, processor: HQ-SAM's, as loaded by `from_pretrained`. detector: finds the boxes.
+    model, processor: those of HQ-SAM, as loaded by their `from_pretrained`.
+    detector: finds the boxes that are HQ-SAM's prompts.
     """
 
     def __init__(self, model: HQSamModel, processor: HQSamProcessor, detector: ZeroShotDetector) -> None:
         self.predictor = HQSamPredictor(model, processor, max_images=1)
         self.detector = detector
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike | None = None,
+        *,
+        detector: str | os.PathLike | ZeroShotDetector,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        image_size: int | None = None,
+        **options: Any,
+    ) -> "HQSamTextPredictor":
+        """Load HQ-SAM and a detector and make a text predictor of them.
+
+        name: folder, Hub repository or checkpoint file of an HQ-SAM; None for the small checkpoint inside the package.
+        detector: folder or Hub repository of a detector, which is loaded onto the same device with its default
+            thresholds; or a `ZeroShotDetector`.
+        device: None for a GPU where there is one, else the CPU.
+        dtype: of HQ-SAM: torch.float32, torch.bfloat16 or torch.float16, or its name; None for the dtype in the
+            configuration.
+        image_size: side of HQ-SAM's square input in pixels; None for the size in the configuration.
+        options: options of `HQSamModel.from_pretrained` such as `revision` and `token`.
+        """
+        _, loading = split_options(cls, options)
+        model, processor = load_model(name, device, dtype, image_size, **loading)
+        if not isinstance(detector, ZeroShotDetector):
+            detector = ZeroShotDetector.from_pretrained(detector, model.device)
+        return cls(model, processor, detector)
+
     def predict(
         self, image: ImageLike, text: str | Sequence[str], multimask_output: bool = False, hq_token_only: bool = False
     ) -> list[dict[str, Any]]:
-        """Find and segment objects of a picture of H x W pixels, the detector's best first; an empty list for none.
+        """Find and segment the objects of an image of H x W pixels, the detector's best score first.
 
-        text: labels, as a list or as "dog. leash." multimask_output, hq_token_only: as of `HQSamPredictor.predict`; of
-        three candidates the best is taken.
+        text: labels as a list or as "dog. leash."
+        multimask_output, hq_token_only: as in `HQSamPredictor.predict`. The best of three candidates is taken.
 
-        Returns a record per object: label, score of the detector, box [x1, y1, x2, y2] of the detector, segmentation
-        (bool array (H, W)), area, bbox [x, y, width, height] of the mask, predicted_iou of SAM.
+        Returns a record per object, or an empty list if the detector finds none:
+            label          the label of the detector
+            score          the score of the detector
+            box            [x1, y1, x2, y2] of the detector
+            segmentation   bool array (H, W)
+            area           pixels of the mask
+            bbox           [x, y, width, height] of the mask
+            predicted_iou  SAM's estimate of the IoU of its own mask
         """
-        picture = read_image(image)
-        detections = self.detector.detect(picture, text)
+        pixels = read_image(image)
+        detections = self.detector.detect(pixels, text)
         if not detections:
             return []
-        self.predictor.set_image(picture)
+        self.predictor.set_image(pixels)
         records = []
         for start in range(0, len(detections), OBJECTS_AT_ONCE):
             part = detections[start : start + OBJECTS_AT_ONCE]
@@ -153,11 +203,11 @@ class HQSamTextPredictor:
 
 
 def split_labels(text: str | Sequence[str]) -> list[str]:
-    """The labels of "dog. leash." or of a list, without spaces around them and each once."""
+    """The labels of "dog. leash." or of a list, without surrounding spaces or duplicates."""
     parts = text.split(".") if isinstance(text, str) else list(text)
     labels = list(dict.fromkeys(part.strip() for part in parts if isinstance(part, str) and part.strip()))
     if not labels or not all(isinstance(part, str) for part in parts):
-        raise ValueError(f'`text` must name objects, as ["dog", "leash"] or "dog. leash.", got {text!r}.')
+        raise ValueError(f'`text` must name objects, such as ["dog", "leash"] or "dog. leash.", got {text!r}.')
     dotted = [label for label in labels if "." in label]
     if dotted:
         raise ValueError(f"A label must not contain a full stop, which separates labels, got {dotted[0]!r}.")
@@ -165,10 +215,10 @@ def split_labels(text: str | Sequence[str]) -> list[str]:
 
 
 def _nearest_label(phrase: str, labels: Sequence[str]) -> str:
-    """The label that shares most words with a phrase, or else contains a part of one of its words.
+    """The label that shares the most words with a detector's phrase, or else contains its parts of words.
 
-    Grounding DINO gives back those of the words and parts of words it was given that it is sure of, also of several
-    labels, with its punctuation; none of them are an "object".
+    Grounding DINO returns the words and parts of words with a high score, possibly of several labels and with
+    punctuation. A phrase without any of them gets the label "object".
     """
     words = re.findall(r"[\w-]+", re.sub(r"\[\w+\]", " ", phrase.lower()))
     for match in (lambda word, label: word in label.lower().split(), lambda word, label: word in label.lower()):
