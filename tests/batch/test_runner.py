@@ -65,7 +65,7 @@ def files(folder) -> set[str]:
 
 def test_a_folder_gives_the_records_of_the_generator(generate, photos, tmp_path, capsys):
     assert generate("--overlays", "--label-maps", "--min-mask-region-area", "20") == 0
-    assert "pictures: 3 done, 0 done before, 0 left out; in out" in capsys.readouterr().out
+    assert "images: 3 done, 0 done before, 0 failed; in out" in capsys.readouterr().out
     names = ["a.png", "b.png", "more/a.png"]
     assert files(tmp_path / "out") == {
         "options.json",
@@ -120,7 +120,7 @@ def test_a_second_run_does_only_what_is_missing(generate, photos, tmp_path, caps
     (tmp_path / "out" / "pictures" / ".c.png.json.x1y2.part").write_bytes(b'{"annotations')  # of a killed run
     (tmp_path / "out" / ".parquet.x1y2.part").mkdir()
     assert generate() == 0
-    assert "pictures: 2 done, 2 done before, 0 left out" in capsys.readouterr().out
+    assert "images: 2 done, 2 done before, 0 failed" in capsys.readouterr().out
     after = {path: path.stat().st_mtime_ns for path in before}
     assert {path.name for path in before if before[path] != after[path]} == {"b.png.json"}
     assert not list((tmp_path / "out").rglob("*.part"))
@@ -131,7 +131,7 @@ def test_a_second_run_does_only_what_is_missing(generate, photos, tmp_path, caps
     monkeypatch.setattr(hq_sam_hf.batch.generate, "load_model", no_model)
     coco = (tmp_path / "out" / "coco.json").read_bytes()
     assert generate("--overlays") == 0  # overlays of answers that are there
-    assert "pictures: 0 done, 4 done before" in capsys.readouterr().out
+    assert "images: 0 done, 4 done before" in capsys.readouterr().out
     assert len(list((tmp_path / "out" / "overlays").rglob("*.jpg"))) == 4
     assert (tmp_path / "out" / "coco.json").read_bytes() == coco
 
@@ -142,17 +142,17 @@ def test_a_bad_picture_is_reported_and_the_others_are_done(generate, photos, tmp
     (photos / "more" / "c.png").write_bytes(b"")
     assert generate() == 1
     printed = capsys.readouterr()
-    assert "pictures: 2 done, 0 done before, 2 left out" in printed.out
+    assert "images: 2 done, 0 done before, 2 failed" in printed.out
     errors = printed.err.splitlines()
     assert [line for line in errors if line.startswith("hq-sam: left out b.png: `images`: cannot read")]
     assert [line for line in errors if line.startswith("hq-sam: left out more/c.png:")]
-    assert errors[-1] == "hq-sam: pictures left out: 2 (b.png, more/c.png). The reasons stand above."
+    assert errors[-1] == "hq-sam: 2 images failed (b.png, more/c.png). The lines above say why."
     content = read(tmp_path / "out" / "coco.json")
     assert [image["file_name"] for image in content["images"]] == ["a.png", "more/a.png"]
     (photos / "b.png").write_bytes(whole)
     (photos / "more" / "c.png").unlink()
     assert generate() == 0
-    assert "pictures: 1 done, 2 done before, 0 left out" in capsys.readouterr().out
+    assert "images: 1 done, 2 done before, 0 failed" in capsys.readouterr().out
 
 
 def test_too_little_memory_for_one_picture_leaves_it_out(generate, capsys, monkeypatch):
@@ -167,7 +167,7 @@ def test_too_little_memory_for_one_picture_leaves_it_out(generate, capsys, monke
     assert generate() == 1
     printed = capsys.readouterr()
     assert "left out b.png: MemoryError" in printed.err
-    assert "pictures: 2 done" in printed.out
+    assert "images: 2 done" in printed.out
 
 
 def test_other_options_need_another_folder(generate, tmp_path, capsys):
@@ -237,7 +237,7 @@ def test_a_killed_run_leaves_whole_files_and_the_next_goes_on(model_folder, phot
     for path in finished:
         assert read(path)["images"]
     result = subprocess.run(run, capture_output=True, text=True, check=True)
-    assert f"pictures: {20 - len(finished)} done, {len(finished)} done before" in result.stdout
+    assert f"images: {20 - len(finished)} done, {len(finished)} done before" in result.stdout
     assert all(path.stat().st_mtime_ns == then for path, then in finished.items())
     assert len(read(tmp_path / "out" / "coco.json")["images"]) == len(list(done.rglob("*.json"))) == 20
     assert not list((tmp_path / "out").rglob("*.part"))
@@ -261,7 +261,7 @@ def test_two_processes_share_the_pictures_and_write_what_one_does(model_folder, 
     assert shared.returncode != 0  # the launcher tells that a process ended with 1
     assert LEFT_OPEN not in shared.stderr
     for result in (alone, shared):
-        assert result.stdout.count("pictures: 8 done, 0 done before, 1 left out") == 1
+        assert result.stdout.count("images: 8 done, 0 done before, 1 failed") == 1
         assert result.stderr.count("hq-sam: left out broken.png") == 1
     assert files(tmp_path / "alone") == files(tmp_path / "shared")
     assert read(tmp_path / "alone" / "coco.json") == read(tmp_path / "shared" / "coco.json")
@@ -338,7 +338,7 @@ def test_only_pictures_with_other_prompts_are_answered_again(segment, tmp_path, 
     prompts[2]["box"] = [300, 2, 590, 39]
     code, printed = run(prompts)
     assert code == 1
-    assert "pictures: 1 done, 1 done before, 1 left out" in printed.out
+    assert "images: 1 done, 1 done before, 1 failed" in printed.out
     assert "left out more/a.png: `boxes` must touch the image" in printed.err
     assert (tmp_path / "out" / "overlays" / "b.png.jpg").read_bytes() != overlay
     code, printed = run(prompts[:2], "--hq-token-only")
@@ -349,19 +349,19 @@ def test_only_pictures_with_other_prompts_are_answered_again(segment, tmp_path, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give a PHOTO, or --prompts"),
-        (["photos/a.png", "--prompts", "p.csv", "-o", "out"], "PHOTO goes with a single PHOTO only"),
+        ([], "give an IMAGE, or --prompts"),
+        (["photos/a.png", "--prompts", "p.csv", "-o", "out"], "IMAGE goes with a single IMAGE only"),
         (
             ["--prompts", "p.csv", "-o", "out", "--box", "1,2,3,4", "--json", "x.json"],
             "--box, --json goes with a single",
         ),
         (["--prompts", "p.csv"], "--prompts writes to a folder"),
-        (["photos/a.png", "--overlays"], "--overlays goes with --prompts or many photos only"),
+        (["photos/a.png", "--overlays"], "--overlays goes with --prompts or many images only"),
         (
             ["photos/a.png", "photos/b.png", "--box", "1,2,3,4"],
-            "many photos go with --text; boxes and points for many",
+            "many images need --text; give boxes and points of many",
         ),
-        (["photos", "--box", "1,2,3,4"], "many photos go with --text"),
+        (["photos", "--box", "1,2,3,4"], "many images need --text"),
     ],
 )
 def test_flags_that_do_not_go_together_are_wrong_use(segment, arguments, message, capsys):

@@ -215,7 +215,8 @@ class TestDownload:
         names = ["data/DIS5K.zip", "data/cascade_psp.zip", "data/thin_object_detection.zip"]
         assert asked == [("sam-hq-team/sam-hq-training", name) for name in names]
         assert (
-            capsys.readouterr().out == "fetched " + ", ".join(str(tmp_path / "root" / name) for name in names) + "\n"
+            capsys.readouterr().err
+            == "downloaded " + ", ".join(str(tmp_path / "root" / name) for name in names) + "\n"
         )
         assert len(load_hqseg44k(tmp_path / "root")) == 14
 

@@ -1,54 +1,91 @@
-"""Arguments that several commands share, and how they report."""
+"""Arguments that several commands share."""
 
 import argparse
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..utils.embedded import EMBEDDED
 
-if TYPE_CHECKING:
-    from ..batch.runner import Report
-
 
 def add_command(
-    commands: argparse._SubParsersAction, name: str, help: str, description: str, epilog: str
+    commands: argparse._SubParsersAction, name: str, help: str, description: str, examples: str
 ) -> argparse.ArgumentParser:
+    """Add a command or an action of a command. examples: shown below its options, with its line breaks."""
     return commands.add_parser(
         name,
         help=help,
         description=description,
-        epilog=epilog,  # shown as it stands
+        epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 
+def add_output_argument(parser: argparse.ArgumentParser | argparse._ArgumentGroup, help: str, **options: Any) -> None:
+    """Add the option that names the output, which has the same name in all commands."""
+    parser.add_argument("-o", "--output", help=help, **options)
+
+
+def add_destination(parser: argparse.ArgumentParser, help: str, metavar: str = "OUTPUT") -> None:
+    """Let the output be named by `-o` or by the last positional argument. `destination` returns it."""
+    parser.add_argument("destination", nargs="?", metavar=metavar, help="another way to give -o")
+    add_output_argument(parser, help, metavar=metavar)
+    parser.set_defaults(wrong_use=parser.error, take_rest=_take_destination)
+
+
+def destination(arguments: argparse.Namespace) -> str:
+    """The output, which must be given exactly once."""
+    if arguments.output is None and arguments.destination is None:
+        arguments.wrong_use("the output is missing; name it with -o/--output")
+    if arguments.output is not None and arguments.destination is not None:
+        arguments.wrong_use(
+            f"two outputs were given, {arguments.destination!r} and -o {arguments.output!r}; give one of them"
+        )
+    return arguments.destination if arguments.output is None else arguments.output
+
+
+def _take_destination(arguments: argparse.Namespace, rest: list[str]) -> list[str]:
+    """Take the destination from the arguments that argparse left over, which it does after an option."""
+    if arguments.destination is None and rest and not rest[0].startswith("-"):
+        arguments.destination, *rest = rest
+    return rest
+
+
 def add_model_choice(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Which model, at which size; gives the group for what else is said of it."""
-    parser.add_argument(
+    """Add the options that name a model and its input size. Returns the group for further options of the model."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
         "--model",
         default=EMBEDDED,
-        help="folder, Hub repository or checkpoint file of an HQ-SAM; by default the small one inside the package",
+        help="HQ-SAM as a folder, Hub repository or checkpoint file (default: the small model inside the package)",
     )
-    how = parser.add_argument_group("model")
-    how.add_argument("--image-size", type=int, metavar="PIXELS", help="side of the model's input, by default its own")
-    return how
+    group.add_argument(
+        "--image-size", type=int, metavar="PIXELS", help="side of the model's square input (default: the model's own)"
+    )
+    return group
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    how = add_model_choice(parser)
-    how.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps (by default a GPU where there is one)")
-    how.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    """Add the options that name a model, its input size, device and dtype."""
+    group = add_model_choice(parser)
+    add_device_argument(group)
+    group.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="dtype of the model (float32)"
+    )
 
 
-def add_wanted_arguments(parser: argparse.ArgumentParser) -> None:
-    wanted = parser.add_argument_group("what to write besides coco.json and pictures/PHOTO.json, for many photos")
-    wanted.add_argument("--overlays", action="store_true", help="overlays/PHOTO.jpg, the masks drawn on the photo")
-    wanted.add_argument("--label-maps", action="store_true", help="label_maps/PHOTO.png, numbers of masks as pixels")
-    wanted.add_argument("--parquet", action="store_true", help="parquet/, photos and masks as a data set")
+def add_device_argument(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 or mps (default: cuda if there is one)")
+
+
+def add_batch_outputs(parser: argparse.ArgumentParser) -> None:
+    """Add the options for further files that the commands for many images write."""
+    group = parser.add_argument_group("for many images, further files besides coco.json and annotations/IMAGE.json")
+    group.add_argument("--overlays", action="store_true", help="overlays/IMAGE.jpg: the masks drawn on the image")
+    group.add_argument("--label-maps", action="store_true", help="label_maps/IMAGE.png: pixels hold the mask's number")
+    group.add_argument("--parquet", action="store_true", help="parquet/: images and masks as a data set")
 
 
 def data_source(text: str) -> Any:
-    """An argparse type: the root of HQSeg-44K, or a mapping that describes own data."""
+    """An argparse type: the root folder of HQSeg-44K, or a mapping that describes custom data."""
     from ..data.factory import parse_source
 
     try:
@@ -57,30 +94,20 @@ def data_source(text: str) -> Any:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def print_report(report: "Report | None", output: Path) -> None:
-    if report is None:  # not the main process
-        return
-    print(
-        f"pictures: {report.done} done, {report.done_before} done before, {len(report.failed)} left out; in {output}"
-    )
-    if report.failed:
-        names = sorted(report.failed)
-        listing = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        raise ValueError(f"pictures left out: {len(names)} ({listing}). The reasons stand above.")
-
-
-def quiet() -> None:
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
+def comma_separated(text: str) -> list[str]:
+    """An argparse type: words separated by commas."""
+    return [part.strip() for part in text.split(",")]
 
 
 __all__ = [
+    "add_batch_outputs",
     "add_command",
+    "add_destination",
+    "add_device_argument",
     "add_model_arguments",
     "add_model_choice",
-    "add_wanted_arguments",
+    "add_output_argument",
+    "comma_separated",
     "data_source",
-    "print_report",
-    "quiet",
+    "destination",
 ]

@@ -1,11 +1,12 @@
-"""`hq-sam evaluate`."""
+"""`hq-sam evaluate`: metrics of a model on data sets."""
 
 import argparse
 from pathlib import Path
 
-from .arguments import add_command, add_model_arguments, data_source, quiet
+from .arguments import add_command, add_model_arguments, add_output_argument, comma_separated, data_source
+from .console import hide_library_bars, progress
 
-EVALUATE_EPILOG = """\
+EXAMPLES = """\
 examples: hq-sam evaluate --model MODEL --data hqseg44k --sets dis,coift,hrsod,thin -o report
           hq-sam evaluate --model MODEL --data hqseg44k --prompts box,box-noise-0.2,centre,points-5+5,clicks-3
           hq-sam evaluate --model MODEL --images photos --masks masks --protocol aspect
@@ -19,45 +20,59 @@ def add_evaluate_command(commands: argparse._SubParsersAction) -> None:
     parser = add_command(
         commands,
         "evaluate",
-        help="IoU and boundary IoU of a model on HQSeg-44K's validation sets or on own data",
-        description="Compare masks of the plain SAM inside, the HQ mask and their sum with true masks.",
-        epilog=EVALUATE_EPILOG,
+        help="measure IoU and boundary IoU of a model on HQSeg-44K's validation sets or on custom data",
+        description="Compare the masks of the plain SAM inside, the HQ masks and their sum with the ground truth.",
+        examples=EXAMPLES,
     )
-
-    def listed(text: str) -> list[str]:
-        return [part.strip() for part in text.split(",")]
-
     add_model_arguments(parser)
-    data = parser.add_argument_group("data, one of")
-    data.add_argument("--data", type=data_source, metavar="ROOT", help="HQSeg-44K or own data, as of `hq-sam data`")
-    data.add_argument("--images", type=Path, metavar="DIR", help="own pictures, with --masks")
-    data.add_argument("--masks", type=Path, metavar="DIR", help="masks with the names of --images")
-    data.add_argument("--scenes", type=int, metavar="COUNT", help="generated pictures, which need no download")
-    data.add_argument("--sets", type=listed, metavar="A,B", help="of --data, such as dis,thin; by default all")
+    data = parser.add_argument_group("data: give --data, or --images and --masks, or --scenes")
+    data.add_argument("--data", type=data_source, metavar="DATA", help="HQSeg-44K or custom data, see `hq-sam data`")
+    data.add_argument("--images", type=Path, metavar="FOLDER", help="images")
+    data.add_argument("--masks", type=Path, metavar="FOLDER", help="masks with the file names of the images")
+    data.add_argument("--scenes", type=int, metavar="N", help="N generated images, which need no download")
     data.add_argument(
-        "--split", choices=("validation", "train", "held_out"), default="validation", help="held_out is of --scenes"
+        "--sets", type=comma_separated, metavar="A,B", help="sets of --data, such as dis,thin (default: all)"
     )
-    data.add_argument("--limit", type=int, metavar="N", help="only the first N pictures")
-    how = parser.add_argument_group("how")
-    how.add_argument(
+    data.add_argument(
+        "--split",
+        choices=("validation", "train", "held_out"),
+        default="validation",
+        help="split (default: validation); held_out is a split of --scenes",
+    )
+    data.add_argument("--limit", type=int, metavar="N", help="use only the first N images")
+    method = parser.add_argument_group("method")
+    method.add_argument(
         "--prompts",
-        type=listed,
+        type=comma_separated,
         default=["box"],
         metavar="A,B",
-        help="box, box-noise-0.2, points-5, points-5+3 (with negative ones), centre, clicks-3; by default box",
+        help="box, box-noise-0.2, points-5, points-5+3 (5 positive, 3 negative), centre, clicks-3 (default: box)",
     )
-    how.add_argument("--outputs", type=listed, default=["sam", "hq", "sum"], metavar="A,B", help="of sam, hq, sum")
-    how.add_argument(
-        "--protocol", choices=("stretch", "aspect"), default="stretch", help="stretch is the paper's, and the default"
+    method.add_argument(
+        "--outputs",
+        type=comma_separated,
+        default=["sam", "hq", "sum"],
+        metavar="A,B",
+        help="masks to measure (default: sam,hq,sum)",
     )
-    how.add_argument("--multimask-output", action="store_true", help="best of SAM's three candidates")
-    how.add_argument("--seed", type=int, default=0, help="of random prompts, by default 0")
-    how.add_argument("--trials", type=int, default=1, metavar="N", help="draw random prompts N times")
-    how.add_argument("--batch-size", type=int, default=1, metavar="N", help="pictures encoded together")
-    how.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read pictures")
+    method.add_argument(
+        "--protocol",
+        choices=("stretch", "aspect"),
+        default="stretch",
+        help="stretch images to a square, as the paper does (the default), or keep their aspect ratio",
+    )
+    method.add_argument(
+        "--multimask-output", action="store_true", help="the best of SAM's three candidates, not its single mask"
+    )
+    method.add_argument("--seed", type=int, default=0, metavar="N", help="seed of random prompts (default: 0)")
+    method.add_argument("--trials", type=int, default=1, metavar="N", help="draw random prompts N times (default: 1)")
+    method.add_argument("--batch-size", type=int, default=1, metavar="N", help="images encoded together (default: 1)")
+    method.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read images (default: 0)")
     report = parser.add_argument_group("report")
-    report.add_argument("-o", "--output", type=Path, metavar="DIR", help="tables, a record per mask, worst cases")
-    report.add_argument("--worst", type=int, default=8, metavar="N", help="pictures of the N hardest, by default 8")
+    add_output_argument(
+        report, "folder for tables, a record per mask and the worst cases", type=Path, metavar="FOLDER"
+    )
+    report.add_argument("--worst", type=int, default=8, metavar="N", help="draw the N worst cases (default: 8)")
     parser.set_defaults(run=run_evaluate)
 
 
@@ -67,7 +82,7 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     data = EvaluationData(
         arguments.data, arguments.split, arguments.sets, arguments.images, arguments.masks, arguments.scenes
     )
-    quiet()
+    hide_library_bars()
     result = evaluate_and_report(
         arguments.model,
         data,
@@ -86,14 +101,14 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
         num_workers=arguments.workers,
         limit=arguments.limit,
     )
-    if result is None:  # another process has it
+    if result is None:  # the main process has it
         return
     print(result.markdown())
     if arguments.output is not None:
-        print("wrote", arguments.output)
+        progress(f"wrote {arguments.output}")
     if result.failures:
         count = f"{len(result.failures)} of {result.settings['pictures']}"
-        raise ValueError(f"Could not be read, and left out of the figures: {count} pictures, listed above.")
+        raise ValueError(f"{count} images could not be read and are not in the results. They are listed above.")
 
 
 __all__ = ["add_evaluate_command"]

@@ -1,4 +1,4 @@
-"""`hq-sam segment`."""
+"""`hq-sam segment`: masks of the objects that prompts point at."""
 
 import argparse
 from collections.abc import Callable
@@ -6,12 +6,13 @@ from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import add_command, add_model_arguments, add_wanted_arguments, print_report, quiet
+from .arguments import add_batch_outputs, add_command, add_model_arguments, add_output_argument
+from .console import hide_library_bars, print_report, progress
 
 if TYPE_CHECKING:
     from ..inference.text import Detection
 
-SEGMENT_EPILOG = """\
+EXAMPLES = """\
 published models: syscv-community/sam-hq-vit-base, syscv-community/sam-hq-vit-large, syscv-community/sam-hq-vit-huge,
                   lkeab/hq-sam/sam_hq_vit_tiny.pth (Light HQ-SAM)
 detectors:        IDEA-Research/grounding-dino-tiny, google/owlvit-base-patch32, google/owlv2-base-patch16-ensemble
@@ -20,6 +21,90 @@ examples:         hq-sam segment coffee.jpg --model MODEL --box 165,15,415,310 -
                   hq-sam segment photos --model MODEL --text "cup. spoon." --detector DETECTOR -o masks --overlays
                   hq-sam segment --prompts objects.csv --model MODEL -o masks --overlays
 """
+
+# Options for a single image, and options that belong to --text.
+ONE_IMAGE_ONLY = ("box", "point", "negative_point", "mask", "overlay", "cutout", "json")
+TEXT_ONLY = ("detector", "box_threshold", "text_threshold", "nms_threshold")
+
+
+def add_segment_command(commands: argparse._SubParsersAction) -> None:
+    parser = add_command(
+        commands,
+        "segment",
+        help="write masks of objects in an image, from boxes, points, a mask or text",
+        description="Write masks of the objects that boxes, points, a rough mask or text point at.",
+        examples=EXAMPLES,
+    )
+    parser.add_argument(
+        "image",
+        nargs="*",
+        metavar="IMAGE",
+        help="image file, which is turned upright by its EXIF tag; with --text also several, folders and patterns",
+    )
+    add_model_arguments(parser)
+    _add_prompts(parser)
+    _add_outputs(parser)
+    method = parser.add_argument_group("method")
+    method.add_argument(
+        "--hq-token-only", action="store_true", help="the HQ mask alone, for an image with one clear object"
+    )
+    method.add_argument(
+        "--multimask-output", action="store_true", help="the best of SAM's three candidates, for a single click"
+    )
+    finding = parser.add_argument_group("objects by --text")
+    finding.add_argument("--detector", metavar="NAME", help="detector, such as IDEA-Research/grounding-dino-tiny")
+    finding.add_argument(
+        "--box-threshold", type=float, metavar="X", help="least score of a box (default: the detector's)"
+    )
+    finding.add_argument(
+        "--text-threshold",
+        type=float,
+        metavar="X",
+        help="least score of a word (default: the detector's); Grounding DINO",
+    )
+    finding.add_argument(
+        "--nms-threshold",
+        type=float,
+        metavar="X",
+        help="IoU above which two boxes of a label are duplicates (default: 0.5)",
+    )
+    add_batch_outputs(parser)
+    parser.set_defaults(run=run_segment, wrong_use=parser.error)
+
+
+def _add_prompts(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("prompts, in pixels of the image")
+    xyxy, xy = numbers(4, "x1,y1,x2,y2"), numbers(2, "x,y")
+    group.add_argument(
+        "--box", type=xyxy, action="append", default=[], metavar="X1,Y1,X2,Y2", help="box; repeat for more objects"
+    )
+    group.add_argument(
+        "--point", type=xy, action="append", default=[], metavar="X,Y", help="point on the object; may be repeated"
+    )
+    group.add_argument(
+        "--negative-point",
+        type=xy,
+        action="append",
+        default=[],
+        metavar="X,Y",
+        help="point on the background; may be repeated",
+    )
+    group.add_argument("--mask", type=Path, metavar="FILE", help="rough mask of the object, of the size of the image")
+    group.add_argument("--text", metavar="LABELS", help='labels to find, as "dog. leash."; needs --detector')
+    group.add_argument("--prompts", type=Path, metavar="CSV|JSON", help="objects of many images, in place of IMAGE")
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("outputs (default: IMAGE_mask.png in the current folder)")
+    add_output_argument(
+        group,
+        "mask, numbered for several objects; for --prompts and for many images a folder",
+        type=Path,
+        metavar="PNG|FOLDER",
+    )
+    group.add_argument("--overlay", type=Path, metavar="FILE", help="the image with masks and prompts drawn on it")
+    group.add_argument("--cutout", type=Path, metavar="PNG", help="the object on a transparent background")
+    group.add_argument("--json", type=Path, metavar="JSON", help="boxes, scores and masks as COCO RLE")
 
 
 def numbers(count: int, form: str) -> Callable[[str], list[float]]:
@@ -37,121 +122,65 @@ def numbers(count: int, form: str) -> Callable[[str], list[float]]:
     return parse
 
 
-def add_segment_command(commands: argparse._SubParsersAction) -> None:
-    parser = add_command(
-        commands,
-        "segment",
-        help="masks of objects in a photo, from boxes, points or a mask",
-        description="Write masks of the objects that boxes, points or a rough mask point at.",
-        epilog=SEGMENT_EPILOG,
-    )
-    parser.add_argument(
-        "photo",
-        nargs="*",
-        metavar="PHOTO",
-        help="picture file; it is turned upright by its EXIF tag. With --text also several, folders and patterns",
-    )
-    add_model_arguments(parser)
-    prompts = parser.add_argument_group("what to segment, in pixels of the photo")
-    xyxy, xy = numbers(4, "x1,y1,x2,y2"), numbers(2, "x,y")
-    prompts.add_argument(
-        "--box", type=xyxy, action="append", default=[], metavar="X1,Y1,X2,Y2", help="repeat for more objects"
-    )
-    prompts.add_argument(
-        "--point", type=xy, action="append", default=[], metavar="X,Y", help="on the object; may be repeated"
-    )
-    prompts.add_argument(
-        "--negative-point",
-        type=xy,
-        action="append",
-        default=[],
-        metavar="X,Y",
-        help="not on the object; may be repeated",
-    )
-    prompts.add_argument("--mask", type=Path, metavar="FILE", help="rough mask of the object, of the photo's size")
-    prompts.add_argument("--text", metavar="LABELS", help='what to look for, as "dog. leash."; needs --detector')
-    prompts.add_argument("--prompts", type=Path, metavar="CSV|JSON", help="objects of many photos, in place of PHOTO")
-    outputs = parser.add_argument_group("what to write (by default PHOTO_mask.png in the current folder)")
-    outputs.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="PNG",
-        help="the mask; numbered for several objects. A folder for --prompts and for many photos",
-    )
-    outputs.add_argument("--overlay", type=Path, metavar="FILE", help="the photo with masks and prompts drawn on it")
-    outputs.add_argument("--cutout", type=Path, metavar="PNG", help="the object on a transparent background")
-    outputs.add_argument("--json", type=Path, metavar="JSON", help="boxes, scores and masks as COCO RLE")
-    how = parser.add_argument_group("how")
-    how.add_argument("--hq-token-only", action="store_true", help="the HQ mask alone; good for single, clear objects")
-    how.add_argument(
-        "--multimask-output", action="store_true", help="best of SAM's three candidates; good for a single click"
-    )
-    finding = parser.add_argument_group("how to find objects by --text")
-    finding.add_argument("--detector", metavar="NAME", help="such as IDEA-Research/grounding-dino-tiny")
-    finding.add_argument("--box-threshold", type=float, metavar="X", help="least score of a box, by default its own")
-    finding.add_argument("--text-threshold", type=float, metavar="X", help="of Grounding DINO, least score of a word")
-    finding.add_argument("--nms-threshold", type=float, metavar="X", help="IoU of duplicates of a label (0.5)")
-    add_wanted_arguments(parser)
-    parser.set_defaults(run=run_segment, wrong_use=parser.error)
-
-
 def run_segment(arguments: argparse.Namespace) -> None:
     if arguments.prompts is not None:
         run_segment_many(arguments)
         return
-    if not arguments.photo:
-        arguments.wrong_use("give a PHOTO, or --prompts with a file that names photos")
+    if not arguments.image:
+        arguments.wrong_use("give an IMAGE, or --prompts with a file that names images")
     if arguments.text is None:
-        _refuse_flags(arguments, ("detector", "box_threshold", "text_threshold", "nms_threshold"), "--text")
+        _refuse_options(arguments, TEXT_ONLY, "--text")
     elif arguments.detector is None or arguments.box or arguments.point or arguments.negative_point or arguments.mask:
-        arguments.wrong_use("--text needs --detector, and no other prompts")
-    if _names_many(arguments.photo):
+        arguments.wrong_use("--text needs --detector, and excludes other prompts")
+    if _names_many(arguments.image):
         run_segment_by_text(arguments)
     else:
-        run_segment_one(arguments, arguments.photo[0])
+        run_segment_one(arguments, arguments.image[0])
 
 
-def _names_many(photos: list[str]) -> bool:
-    """Whether these are several pictures, or a folder or pattern, which may be."""
-    return len(photos) > 1 or Path(photos[0]).is_dir() or (has_magic(photos[0]) and not Path(photos[0]).is_file())
+def _names_many(images: list[str]) -> bool:
+    """Whether these are several images, a folder or a pattern."""
+    return len(images) > 1 or Path(images[0]).is_dir() or (has_magic(images[0]) and not Path(images[0]).is_file())
 
 
-def run_segment_one(arguments: argparse.Namespace, photo: str) -> None:
+def run_segment_one(arguments: argparse.Namespace, image: str) -> None:
     from ..batch.single import Outputs, Prompts, segment_photo
     from ..inference.loading import load_model
 
-    _refuse_flags(arguments, ("overlays", "label_maps", "parquet"), "--prompts or many photos")
+    _refuse_options(arguments, ("overlays", "label_maps", "parquet"), "--prompts or many images")
     labels = [1] * len(arguments.point) + [0] * len(arguments.negative_point)
     prompts = Prompts(arguments.box, arguments.point + arguments.negative_point, labels, arguments.mask)
     outputs = Outputs(arguments.output, arguments.overlay, arguments.cutout, arguments.json)
     if outputs == Outputs():
-        outputs = Outputs(mask=Path(f"{Path(photo).stem}_mask.png"))
-    quiet()
+        outputs = Outputs(mask=Path(f"{Path(image).stem}_mask.png"))
+    hide_library_bars()
     model, processor = load_model(arguments.model, arguments.device, arguments.dtype, arguments.image_size)
     if arguments.text is not None:
-        found = _detect(arguments, photo, str(model.device))
+        found = _detect(arguments, image, str(model.device))
         prompts = Prompts(
             [list(one.box) for one in found], found=[{"label": o.label, "score": o.score} for o in found]
         )
     records = segment_photo(
-        photo, prompts, outputs, model, processor, arguments.multimask_output, arguments.hq_token_only
+        image, prompts, outputs, model, processor, arguments.multimask_output, arguments.hq_token_only
     )
     for i, record in enumerate(records, start=1):
         label = f"{record['prompt']['label']} ({record['prompt']['score']:.3f}), " if arguments.text else ""
         print(
             f"mask {i}: {label}{record['area']} pixels, score {record['score']:.3f}, box (x, y, w, h) {record['bbox']}"
         )
-    print("wrote", ", ".join(str(path) for path in vars(outputs).values() if path is not None))
+    progress(f"wrote {', '.join(str(path) for path in vars(outputs).values() if path is not None)}")
 
 
-def _detect(arguments: argparse.Namespace, photo: str, device: str) -> "list[Detection]":
+def _detect(arguments: argparse.Namespace, image: str, device: str) -> "list[Detection]":
     from ..inference.text import ZeroShotDetector
 
+    progress(f"loading the detector {arguments.detector} ...")
     detector = ZeroShotDetector.from_pretrained(arguments.detector, device, **_thresholds(arguments))
-    found = detector.detect(photo, arguments.text)
+    found = detector.detect(image, arguments.text)
     if not found:
-        raise ValueError(f"Nothing in {photo!r} was found by {arguments.text!r}. Try --box-threshold.")
+        raise ValueError(
+            f"Nothing in {image!r} was found for {arguments.text!r}. Try a lower --box-threshold or other words."
+        )
     return found
 
 
@@ -160,23 +189,20 @@ def _thresholds(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in thresholds.items() if value is not None}
 
 
-OF_ONE_PHOTO = ("box", "point", "negative_point", "mask", "overlay", "cutout", "json")
-
-
 def run_segment_by_text(arguments: argparse.Namespace) -> None:
     from ..batch.from_text import segment_by_text
 
     if arguments.text is None:
-        arguments.wrong_use("many photos go with --text; boxes and points for many are read with --prompts")
-    _refuse_flags(arguments, OF_ONE_PHOTO, "a single PHOTO")
+        arguments.wrong_use("many images need --text; give boxes and points of many images with --prompts")
+    _refuse_options(arguments, ONE_IMAGE_ONLY, "a single IMAGE")
     if arguments.output is None:
-        arguments.wrong_use("masks of many photos go to a folder; name it with -o")
-    quiet()
+        arguments.wrong_use("masks of many images go to a folder; name it with -o")
+    hide_library_bars()
     report = segment_by_text(
-        arguments.photo,
+        arguments.image,
         text=arguments.text,
         detector=arguments.detector,
-        **_of_many_photos(arguments),
+        **_batch_options(arguments),
         **_thresholds(arguments),
     )
     print_report(report, arguments.output)
@@ -185,15 +211,15 @@ def run_segment_by_text(arguments: argparse.Namespace) -> None:
 def run_segment_many(arguments: argparse.Namespace) -> None:
     from ..batch.from_prompts import segment_many
 
-    _refuse_flags(arguments, ("photo", "text", "detector", *OF_ONE_PHOTO), "a single PHOTO")
+    _refuse_options(arguments, ("image", "text", "detector", *ONE_IMAGE_ONLY), "a single IMAGE")
     if arguments.output is None:
         arguments.wrong_use("--prompts writes to a folder; name it with -o")
-    quiet()
-    print_report(segment_many(arguments.prompts, **_of_many_photos(arguments)), arguments.output)
+    hide_library_bars()
+    print_report(segment_many(arguments.prompts, **_batch_options(arguments)), arguments.output)
 
 
-def _of_many_photos(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What many photos are answered with, however their objects are named."""
+def _batch_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options that a run over many images takes, from a file of prompts or by text."""
     from ..batch.runner import Wanted
 
     names = ("output", "model", "device", "dtype", "image_size", "multimask_output", "hq_token_only")
@@ -201,11 +227,11 @@ def _of_many_photos(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"wanted": wanted, **{name: getattr(arguments, name) for name in names}}
 
 
-def _refuse_flags(arguments: argparse.Namespace, names: tuple[str, ...], only_with: str) -> None:
+def _refuse_options(arguments: argparse.Namespace, names: tuple[str, ...], only_with: str) -> None:
     given = [name for name in names if getattr(arguments, name) not in (None, [], False)]
     if given:
-        flags = ", ".join(name.upper() if name == "photo" else f"--{name.replace('_', '-')}" for name in given)
-        arguments.wrong_use(f"{flags} goes with {only_with} only")
+        options = ", ".join(name.upper() if name == "image" else f"--{name.replace('_', '-')}" for name in given)
+        arguments.wrong_use(f"{options} goes with {only_with} only")
 
 
 __all__ = ["add_segment_command"]
