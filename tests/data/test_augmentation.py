@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from hq_sam_hf.data.augmentation import ATTEMPTS, PADDING, Jitter, augment, draw_jitter, jitter, scaled_size
+from hq_sam_hf.data.augmentation import (
+    MAX_ATTEMPTS,
+    PADDING,
+    Jitter,
+    apply_jitter,
+    augment,
+    draw_jitter,
+    scaled_size,
+)
 from support.golden_numbers import golden
 
 
@@ -12,52 +20,52 @@ def square(height: int = 40, width: int = 60) -> tuple[np.ndarray, np.ndarray]:
     return image, masks
 
 
-def test_jitter_equals_the_originals():
+def test_jitter_equals_that_of_the_original():
     data = golden()
     for i, (flip, scale, *offset) in enumerate(data["jitter_draws"]):
         image, mask = data[f"jitter_image_{i}"], data[f"jitter_mask_{i}"].astype(np.float32)
-        ours, masks = jitter(image, mask[None], Jitter(bool(flip), scale, tuple(offset)), 24)
-        theirs = data["jitter_images"][i].transpose(1, 2, 0)
-        assert np.abs(ours - theirs).max() < 1e-4
-        assert np.array_equal(ours.astype(np.uint8), theirs.astype(np.uint8))
+        jittered, masks = apply_jitter(image, mask[None], Jitter(bool(flip), scale, tuple(offset)), 24)
+        expected = data["jitter_images"][i].transpose(1, 2, 0)
+        assert np.abs(jittered - expected).max() < 1e-4
+        assert np.array_equal(jittered.astype(np.uint8), expected.astype(np.uint8))
         assert np.abs(255 * masks[0] - data["jitter_masks"][i]).max() < 1e-4
 
 
-def test_a_picture_of_the_size_of_the_frame_is_left_alone():
+def test_an_image_of_the_output_size_does_not_change():
     image, masks = square(32, 32)
-    ours, ours_masks = jitter(image, masks, Jitter(), 32)
-    assert np.array_equal(ours, image)
-    assert np.array_equal(ours_masks, masks)
+    jittered, jittered_masks = apply_jitter(image, masks, Jitter(), 32)
+    assert np.array_equal(jittered, image)
+    assert np.array_equal(jittered_masks, masks)
 
 
-def test_small_pictures_are_padded_below_and_right():
+def test_small_images_are_padded_below_and_on_the_right():
     image, masks = square(40, 60)
-    ours, ours_masks = jitter(image, masks, Jitter(scale=0.5), 60)
-    assert (ours[20:] == PADDING).all()
-    assert (ours[:, 30:] == PADDING).all()
-    assert ours_masks.shape == (1, 60, 60)
-    assert ours_masks.sum() == pytest.approx(masks.sum() / 4, rel=0.1)
-    assert not ours_masks[:, 20:].any()
+    jittered, jittered_masks = apply_jitter(image, masks, Jitter(scale=0.5), 60)
+    assert (jittered[20:] == PADDING).all()
+    assert (jittered[:, 30:] == PADDING).all()
+    assert jittered_masks.shape == (1, 60, 60)
+    assert jittered_masks.sum() == pytest.approx(masks.sum() / 4, rel=0.1)
+    assert not jittered_masks[:, 20:].any()
 
 
-def test_offsets_span_all_crops_and_flip_mirrors():
+def test_offsets_reach_all_crops_and_flip_mirrors():
     image, masks = square(40, 40)
-    first, _ = jitter(image, masks, Jitter(scale=2.0), 20)
-    last, _ = jitter(image, masks, Jitter(scale=2.0, offset=(0.999, 0.999)), 20)
+    first, _ = apply_jitter(image, masks, Jitter(scale=2.0), 20)
+    last, _ = apply_jitter(image, masks, Jitter(scale=2.0, offset=(0.999, 0.999)), 20)
     assert np.array_equal(first, image[:20, :20])
     assert np.array_equal(last, image[20:, 20:])
-    mirrored, _ = jitter(image, masks, Jitter(flip=True, scale=2.0), 20)
+    mirrored, _ = apply_jitter(image, masks, Jitter(flip=True, scale=2.0), 20)
     assert np.array_equal(mirrored, image[:20, ::-1][:, :20])
 
 
-def test_extreme_aspects_keep_a_pixel():
+def test_extreme_aspect_ratios_keep_at_least_one_pixel():
     assert scaled_size(1000, 4, 0.1, 100) == (10, 1)
     image, masks = square(40, 60)
-    ours, _ = jitter(image[:1], masks[:, :1], Jitter(scale=0.1), 50)
-    assert ours.shape == (50, 50, 3)
+    jittered, _ = apply_jitter(image[:1], masks[:, :1], Jitter(scale=0.1), 50)
+    assert jittered.shape == (50, 50, 3)
 
 
-def test_draws_fill_their_ranges_and_repeat_with_the_seed():
+def test_random_numbers_fill_their_ranges_and_repeat_with_the_seed():
     draws = [draw_jitter(np.random.default_rng(i), 0.5, 1.5, flip=0.25) for i in range(400)]
     assert draws == [draw_jitter(np.random.default_rng(i), 0.5, 1.5, flip=0.25) for i in range(400)]
     scales = np.array([one.scale for one in draws])
@@ -67,9 +75,9 @@ def test_draws_fill_their_ranges_and_repeat_with_the_seed():
     assert np.mean([one.offset for one in draws], axis=0) == pytest.approx([0.5, 0.5], abs=0.06)
 
 
-def test_augment_rounds_once_and_truncates_as_the_paper_if_asked():
+def test_augment_rounds_and_paper_exact_truncates():
     image, masks = square()
-    exact, _ = jitter(image, masks, draw_jitter(np.random.default_rng(3)), 32)
+    exact, _ = apply_jitter(image, masks, draw_jitter(np.random.default_rng(3)), 32)
     rounded, _ = augment(image, masks, 32, np.random.default_rng(3))
     truncated, _ = augment(image, masks, 32, np.random.default_rng(3), paper_exact=True)
     assert rounded.dtype == truncated.dtype == np.uint8
@@ -77,10 +85,10 @@ def test_augment_rounds_once_and_truncates_as_the_paper_if_asked():
     assert np.array_equal(truncated, np.floor(exact).astype(np.uint8))
 
 
-def test_augment_keeps_an_object_where_the_first_draw_loses_it():
+def test_augment_draws_again_if_the_object_is_lost():
     image, masks = square()
     masks[:] = 0
-    masks[0, :3, :3] = 1  # a corner that most crops miss
+    masks[0, :3, :3] = 1  # most crops miss this corner
     kept, lost = 0, 0
     for seed in range(60):
         kept += (augment(image, masks, 20, np.random.default_rng(seed))[1] > 0.5).any()
@@ -89,35 +97,35 @@ def test_augment_keeps_an_object_where_the_first_draw_loses_it():
     assert lost > 15
 
 
-def test_augment_gives_up_with_the_whole_picture():
+def test_augment_uses_the_whole_image_after_the_last_attempt():
     image, masks = square()
     masks[:] = 0
-    masks[0, 7, 7] = 1  # no frame of a third of the size keeps one pixel
-    picture, _ = augment(image, masks, 20, np.random.default_rng(0), scales=(0.3, 0.35))
-    whole = [np.rint(jitter(image, masks, Jitter(flip), 20)[0]) for flip in (False, True)]
-    assert any(np.array_equal(picture, one) for one in whole)
+    masks[0, 7, 7] = 1  # a single pixel is lost at a third of the size
+    augmented, _ = augment(image, masks, 20, np.random.default_rng(0), scales=(0.3, 0.35))
+    whole = [np.rint(apply_jitter(image, masks, Jitter(flip), 20)[0]) for flip in (False, True)]
+    assert any(np.array_equal(augmented, one) for one in whole)
 
 
-def test_augment_does_not_search_for_an_object_that_is_not_there():
+def test_augment_draws_once_for_empty_masks():
     image, masks = square()
     for empty in (np.zeros_like(masks), masks[:0]):
-        rng, once = np.random.default_rng(5), np.random.default_rng(5)
-        _, ours = augment(image, empty, 32, rng)
-        draw_jitter(once)
-        assert rng.random() == once.random()
-        assert ours.shape == (len(empty), 32, 32)
-        assert not ours.any()
-    assert ATTEMPTS > 1
+        rng, drawn_once = np.random.default_rng(5), np.random.default_rng(5)
+        _, augmented = augment(image, empty, 32, rng)
+        draw_jitter(drawn_once)
+        assert rng.random() == drawn_once.random()
+        assert augmented.shape == (len(empty), 32, 32)
+        assert not augmented.any()
+    assert MAX_ATTEMPTS > 1
 
 
-def test_augment_takes_read_only_arrays():
+def test_augment_accepts_read_only_arrays():
     image, masks = square()
     image.setflags(write=False)
     masks.setflags(write=False)
     augment(image, masks, 32, np.random.default_rng(0))
 
 
-def test_arrays_of_the_wrong_kind_are_refused():
+def test_arrays_of_the_wrong_type_or_shape_are_errors():
     image, masks = square()
     with pytest.raises(ValueError, match=r"`image` must be uint8 .* got float32 \(40, 60, 3\)"):
         augment(image.astype(np.float32), masks, 32, np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""Own pictures and masks: folders, data sets with other column names, COCO instances; all read alike."""
+"""Load your own images and masks: paired folders, data sets with other column names, COCO instances."""
 
 import json
 
@@ -21,14 +21,14 @@ OTHER[5, :4] = True  # 4 pixels
 
 
 @pytest.fixture(autouse=True)
-def cache_of_datasets(tmp_path, monkeypatch):
+def datasets_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 def areas(dataset) -> dict[str, list[float]]:
-    """Pixels of each mask by the name of the row, read as training does."""
-    found = [read_sample(row) for row in undecoded(dataset)]
-    return {sample.name: sample.masks.sum(axis=(1, 2)).tolist() for sample in found}
+    """The area in pixels of each mask, by the name of the row."""
+    samples = [read_sample(row) for row in undecoded(dataset)]
+    return {sample.name: sample.masks.sum(axis=(1, 2)).tolist() for sample in samples}
 
 
 class TestPairedFolders:
@@ -41,7 +41,7 @@ class TestPairedFolders:
         assert areas(dataset) == {"a": [15], "b": [4]}
         assert {row["set"] for row in dataset} == {"cups"}
 
-    def test_several_masks_are_a_folder(self, tmp_path):
+    def test_several_masks_per_image_are_in_a_folder(self, tmp_path):
         write_folders(tmp_path, {f"images/{name}.jpg": jpeg() for name in ("a", "a_1", "b")})
         masks = {
             "masks/a/2.png": png(OTHER),
@@ -56,7 +56,7 @@ class TestPairedFolders:
         assert dataset[0]["masks"][0].size == (WIDTH, HEIGHT)
         assert set(dataset["set"]) == {"own"}
 
-    def test_files_without_partner_are_warned_about(self, tmp_path, caplog):
+    def test_files_without_partner_are_logged(self, tmp_path, caplog):
         write_folders(tmp_path, {f"images/{name}.jpg": jpeg() for name in "abc"})
         write_folders(tmp_path, {"masks/c.png": png(), "masks/d/1.png": png(), "masks/a/empty.txt": b""})
         assert areas(load_paired_folders(tmp_path / "images", tmp_path / "masks")) == {"c": [15]}
@@ -69,12 +69,12 @@ class TestPairedFolders:
                 {"images/a.jpg": b"", "masks/b.png": b""},
                 "No pairs: expected .*NAME.jpg .*found 1 images and",
             ),
-            ({"images/a.jpg": b"", "images/a.png": b"", "masks/a.png": b""}, "several files of the name 'a'"),
+            ({"images/a.jpg": b"", "images/a.png": b"", "masks/a.png": b""}, "several files named 'a'"),
             ({"images/a.jpg": b"", "masks/a.png": b"", "masks/a/1.png": b""}, "'a' has both a mask file and a folder"),
             ({"images/a.jpg": b""}, "masks' is not a folder"),
         ],
     )
-    def test_what_cannot_be_paired_is_an_error(self, tmp_path, files, message):
+    def test_ambiguous_or_missing_pairs_are_errors(self, tmp_path, files, message):
         write_folders(tmp_path, files)
         with pytest.raises(ValueError, match=message):
             load_paired_folders(tmp_path / "images", tmp_path / "masks")
@@ -83,12 +83,12 @@ class TestPairedFolders:
 class TestNamedColumns:
     @pytest.fixture
     def table(self):
-        picture = datasets.Image()
-        features = datasets.Features(photo=picture, truth=picture, image=datasets.Value("string"), parts=[picture])
+        image = datasets.Image()
+        features = datasets.Features(photo=image, cup=image, image=datasets.Value("string"), parts=[image])
         return datasets.Dataset.from_dict(
             {
                 "photo": [{"bytes": jpeg(), "path": None}] * 2,
-                "truth": [{"bytes": png(), "path": None}, {"bytes": png(OTHER, 1), "path": None}],
+                "cup": [{"bytes": png(), "path": None}, {"bytes": png(OTHER, 1), "path": None}],
                 "image": ["a title", "another"],
                 "parts": [[{"bytes": png(), "path": None}, {"bytes": png(OTHER), "path": None}], []],
             },
@@ -96,9 +96,9 @@ class TestNamedColumns:
         )
 
     @pytest.mark.parametrize("streaming", [False, True])
-    def test_columns_are_renamed_and_numbered(self, table, streaming):
+    def test_columns_are_renamed_and_rows_numbered(self, table, streaming):
         source = table.to_iterable_dataset() if streaming else table
-        dataset = load_named_columns(source, "photo", "truth", set_name="mine")
+        dataset = load_named_columns(source, "photo", "cup", set_name="mine")
         assert sorted(dataset.features) == ["image", "mask", "name", "set"]
         assert areas(dataset) == {"000000": [15], "000001": [4]}
         row = next(iter(dataset))
@@ -107,13 +107,13 @@ class TestNamedColumns:
         assert row["image"] == {"bytes": jpeg(), "path": None} if streaming else row["image"].size == (WIDTH, HEIGHT)
 
     @pytest.mark.parametrize("streaming", [False, True])
-    def test_a_list_of_masks(self, table, streaming):
+    def test_a_column_with_lists_of_masks(self, table, streaming):
         source = table.to_iterable_dataset() if streaming else table
         dataset = load_named_columns(source, "photo", "parts")
         assert areas(dataset) == {"000000": [15, 4], "000001": []}
 
     @pytest.mark.parametrize("streaming", [False, True])
-    def test_a_folder_of_pictures_with_metadata(self, tmp_path, streaming):
+    def test_a_folder_of_images_with_metadata(self, tmp_path, streaming):
         lines = [json.dumps({"file_name": f"{n}.jpg", "mask_file_name": f"{n}_mask.png"}) for n in "ab"]
         files = {"train/metadata.jsonl": "\n".join(lines).encode()}
         for name, mask in (("a", OBJECT), ("b", OTHER)):
@@ -124,7 +124,7 @@ class TestNamedColumns:
         assert next(iter(dataset))["set"] == "folder"
 
     @pytest.mark.parametrize("streaming", [False, True])
-    def test_an_export_keeps_its_sets_and_names(self, table, tmp_path, streaming):
+    def test_an_export_keeps_the_names_of_sets_and_rows(self, table, tmp_path, streaming):
         export_parquet(load_named_columns(table, "photo", "parts", set_name="cups"), tmp_path / "out")
         dataset = load_named_columns(tmp_path / "out", mask_column="masks", streaming=streaming)
         assert areas(dataset) == {"000000": [15, 4], "000001": []}
@@ -133,19 +133,19 @@ class TestNamedColumns:
     @pytest.mark.parametrize(
         ("columns", "message"),
         [
-            (("picture", "truth"), "`image_column` is 'picture', but the data set has photo, truth, image, parts"),
-            (("photo", "mask"), "`mask_column` is 'mask', but the data set has photo, truth, image, parts"),
-            (("image", "truth"), r"column 'image' must hold pictures, got Value"),
-            (("photo", "image"), r"column 'image' must hold pictures or lists .*cast_column\('image'"),
+            (("scene", "cup"), "`image_column` is 'scene', but the data set has the columns photo, cup, image, parts"),
+            (("photo", "mask"), "`mask_column` is 'mask', but the data set has the columns photo, cup, image, parts"),
+            (("image", "cup"), r"column 'image' must hold images, got Value"),
+            (("photo", "image"), r"column 'image' must hold images or lists .*cast_column\('image'"),
         ],
     )
-    def test_wrong_columns_are_named(self, table, columns, message):
+    def test_errors_name_the_wrong_column(self, table, columns, message):
         with pytest.raises(ValueError, match=message):
             load_named_columns(table, *columns)
 
 
 def write_coco(folder, images, annotations):
-    """instances.json in `folder`, and a picture for each image."""
+    """Write instances.json to `folder`, and an image file for each image."""
     content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cup"}]}
     write_folders(folder, {"instances.json": json.dumps(content).encode()})
     for image in images:
@@ -180,13 +180,13 @@ class TestCoco:
         assert {row["set"] for row in dataset} == {"cups"}
 
     @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools with NumPy 2
-    def test_masks_are_those_of_pycocotools(self, tmp_path):
+    def test_masks_equal_those_of_pycocotools(self, tmp_path):
         generator = np.random.default_rng(0)
         height, width = 53, 71
         annotations = []
         for i in range(300):
             corners = generator.random((generator.integers(3, 12), 2)) * [1.4 * width, 1.4 * height]
-            corners -= [0.2 * width, 0.2 * height]  # some stick out on every side
+            corners -= [0.2 * width, 0.2 * height]  # some corners lie outside the image, on every side
             corners = np.round(corners * (1, 2, 100)[i % 3]) / (1, 2, 100)[i % 3]
             polygons = [corners.ravel().tolist(), corners[::-1].ravel().tolist()[:6]]
             noise = np.asfortranarray(generator.random((height, width)) < 0.3)
@@ -207,9 +207,9 @@ class TestCoco:
             assert masks[1].any()
             assert np.array_equal(masks[1], masks[2])
 
-    def test_nothing_is_decoded_while_loading(self, tmp_path, monkeypatch):
+    def test_loading_decodes_no_image_and_no_mask(self, tmp_path, monkeypatch):
         paths = write_coco(tmp_path, [SMALL], [instance(1, 7, [SQUARE])])
-        (paths[1] / "a.jpg").write_bytes(b"not a picture")
+        (paths[1] / "a.jpg").write_bytes(b"not an image")
         monkeypatch.setattr(reading, "polygons_to_mask", lambda *_: pytest.fail("decoded"))
         dataset = load_coco(*paths)
         assert undecoded(dataset)[:]["masks"] == [[json.dumps({"size": [HEIGHT, WIDTH], "polygons": [SQUARE]})]]
@@ -220,7 +220,7 @@ class TestCoco:
         assert areas(load_coco(*write_coco(tmp_path, [SMALL], annotations))) == {"a": [9]}
         assert caplog.messages == ["3 instances without a usable segmentation, such as 1."]
 
-    def test_a_size_that_is_not_the_files_is_an_error(self, tmp_path):
+    def test_a_listed_size_that_differs_from_the_image_file_is_an_error(self, tmp_path):
         paths = write_coco(tmp_path, [SMALL], [instance(1, 7, [SQUARE])])
         (paths[1] / "a.jpg").write_bytes(jpeg(size=(WIDTH, HEIGHT + 1)))
         [row] = undecoded(load_coco(*paths))
@@ -230,16 +230,16 @@ class TestCoco:
     @pytest.mark.parametrize(
         ("images", "annotations", "message"),
         [
-            ([SMALL], [instance(1, 8, [SQUARE])], "Annotation 1 is of image 8, which is not listed"),
+            ([SMALL], [instance(1, 8, [SQUARE])], "Annotation 1 belongs to image 8, which `images` does not list"),
             ([SMALL], [], "has no instance with a segmentation"),
             ([SMALL], [{"id": 1}], "the annotation 1 lacks image_id"),
         ],
     )
-    def test_contradictions_are_errors(self, tmp_path, images, annotations, message):
+    def test_inconsistent_annotations_are_errors(self, tmp_path, images, annotations, message):
         with pytest.raises(ValueError, match=message):
             load_coco(*write_coco(tmp_path, images, annotations))
 
-    def test_missing_images_and_fields(self, tmp_path):
+    def test_missing_images_and_fields_are_errors(self, tmp_path):
         annotations, images = write_coco(tmp_path, [SMALL], [instance(1, 7, [SQUARE])])
         (images / "a.jpg").unlink()
         with pytest.raises(ValueError, match=r"1 of 1 images are missing, such as '.*a\.jpg'"):
@@ -249,13 +249,13 @@ class TestCoco:
             load_coco(annotations, images)
 
     @pytest.mark.parametrize("content", ["nonsense", "[]", '{"images": 3}', '{"images": []}'])
-    def test_what_is_no_coco_file_is_named(self, tmp_path, content):
+    def test_errors_name_a_file_that_is_not_coco(self, tmp_path, content):
         (tmp_path / "x.json").write_text(content)
-        with pytest.raises(ValueError, match=r"x\.json' is not a JSON of COCO"):
+        with pytest.raises(ValueError, match=r"x\.json' is not a COCO file"):
             load_coco(tmp_path / "x.json", tmp_path)
 
 
-def test_single_masks_of_all_sources_can_be_joined(tmp_path):
+def test_data_sets_of_all_loaders_can_be_concatenated(tmp_path):
     write_folders(tmp_path, {"images/a.jpg": jpeg(), "masks/a.png": png()})
     folders = load_paired_folders(tmp_path / "images", tmp_path / "masks")
     table = datasets.Dataset.from_dict({"p": [Image.new("RGB", (8, 6))], "m": [Image.new("L", (8, 6))]})
@@ -263,7 +263,7 @@ def test_single_masks_of_all_sources_can_be_joined(tmp_path):
     assert areas(joined) == {"a": [15], "000000": [0]}
 
 
-def test_streams_can_be_shared_among_workers(tmp_path):
+def test_workers_can_share_a_stream(tmp_path):
     write_folders(tmp_path, {f"images/{i:03d}.jpg": jpeg() for i in range(100)})
     write_folders(tmp_path, {f"masks/{i:03d}.png": png() for i in range(100)})
     stream = load_paired_folders(tmp_path / "images", tmp_path / "masks", streaming=True)

@@ -1,4 +1,4 @@
-"""The published sets are found, paired, counted and read, from folders, archives and Parquet alike."""
+"""Find, pair, count and read the published sets, in folders, archives and Parquet."""
 
 import logging
 import multiprocessing
@@ -21,13 +21,13 @@ COUNTS = {
 
 
 @pytest.fixture(autouse=True)
-def cache_of_datasets(tmp_path, monkeypatch):
+def datasets_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 @pytest.fixture
 def dis_root(tmp_path):
-    """A root that holds the training set dis alone, with the pairs a, b and c."""
+    """A root with only the training set dis, which has the pairs a, b and c."""
     return write_folders(tmp_path / "root", dis_files("a", "b", "c"))
 
 
@@ -38,7 +38,7 @@ def dis_files(*names):
     }
 
 
-STORES = {
+LAYOUTS = {
     "folders": write_folders,
     "folders in data": lambda root, files: write_folders(root, {f"data/{n}": c for n, c in files.items()}),
     "archives": write_archives,
@@ -48,11 +48,11 @@ STORES = {
 }
 
 
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("split", ["train", "validation"])
 @pytest.mark.parametrize("streaming", [False, True])
-def test_all_sets_of_a_split(store, split, streaming, tmp_path):
-    root = STORES[store](tmp_path / "root", small_files())
+def test_all_sets_of_a_split(layout, split, streaming, tmp_path):
+    root = LAYOUTS[layout](tmp_path / "root", small_files())
     dataset = load_hqseg44k(root, split, streaming=streaming)
     assert isinstance(dataset, datasets.IterableDataset if streaming else datasets.Dataset)
     for column in ("image", "mask"):
@@ -65,7 +65,7 @@ def test_all_sets_of_a_split(store, split, streaming, tmp_path):
         assert np.array_equal(sample.masks[0], OBJECT)
 
 
-def test_pictures_decode_by_themselves(dis_root, tmp_path):
+def test_datasets_decodes_the_images_of_a_row(dis_root, tmp_path):
     archives = write_archives(tmp_path / "zips", dis_files("1#Accessories#1#Bag#22_o&c"))
     for root in (dis_root, archives):
         row = load_hqseg44k(root, sets=["dis"])[0]
@@ -74,13 +74,13 @@ def test_pictures_decode_by_themselves(dis_root, tmp_path):
         assert np.array_equal(read_sample(row).masks[0], OBJECT)
 
 
-def test_counts_are_those_of_the_paper():
+def test_counts_equal_those_of_the_paper():
     assert {split: {name: one.counts[0] for name, one in sets.items()} for split, sets in SETS.items()} == COUNTS
     assert sum(COUNTS["train"].values()) == 44_320
     assert sum(COUNTS["validation"].values()) == 1_537
 
 
-def test_a_short_and_a_long_set_are_warned_about(tmp_path, caplog):
+def test_a_set_with_too_few_or_too_many_pairs_is_logged(tmp_path, caplog):
     write_folders(tmp_path, {f"cascade_psp/ecssd/{i:04d}.{kind}": b"" for i in range(1000) for kind in ("jpg", "png")})
     with caplog.at_level(logging.WARNING, logger="hq_sam_hf"):
         assert len(load_hqseg44k(tmp_path, sets=["ecssd"])) == 1000
@@ -94,7 +94,7 @@ def test_a_short_and_a_long_set_are_warned_about(tmp_path, caplog):
         assert caplog.messages[1:] == ["ecssd (train): found 1001 pairs, expected 1000."]
 
 
-def test_files_without_partner_are_named(dis_root, caplog):
+def test_files_without_partner_are_logged(dis_root, caplog):
     write_folders(dis_root, {"DIS5K/DIS-TR/im/lonely.jpg": jpeg()})
     write_folders(dis_root, {f"DIS5K/DIS-TR/gt/m{i}.png": png() for i in range(7)})
     dataset = load_hqseg44k(dis_root, sets=["dis"])
@@ -104,33 +104,33 @@ def test_files_without_partner_are_named(dis_root, caplog):
     assert expected in caplog.messages
 
 
-def test_half_of_duts_is_warned_about(tmp_path, caplog):
+def test_a_missing_half_of_duts_is_logged(tmp_path, caplog):
     write_folders(tmp_path, {"cascade_psp/DUTS-TR/a.jpg": jpeg(), "cascade_psp/DUTS-TR/a.png": png()})
     assert len(load_hqseg44k(tmp_path, sets=["duts"])) == 1
-    assert "duts (train): cascade_psp/DUTS-TE is absent or empty." in caplog.messages
+    assert "duts (train): cascade_psp/DUTS-TE is missing or empty." in caplog.messages
 
 
-@pytest.mark.parametrize("store", STORES)
-def test_known_broken_items_are_left_out_unless_asked_for(store, tmp_path):
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_known_broken_items_are_left_out_by_default(layout, tmp_path):
     stems = {"fss_all": ["bamboo_slip_7", "bamboo_slip_17", "zebra_1"], "MSRA_10K": ["97915", "97916"]}
     files = {}
     for folder, names in stems.items():
         for name in names:
             files |= {f"cascade_psp/{folder}/{name}.jpg": jpeg(), f"cascade_psp/{folder}/{name}.png": png()}
-    root = STORES[store](tmp_path / "root", files)
+    root = LAYOUTS[layout](tmp_path / "root", files)
     kept = load_hqseg44k(root, sets=["fss", "msra"])
     assert list(kept["name"]) == ["bamboo_slip_17", "zebra_1", "97916"]
     assert len(load_hqseg44k(root, sets=["fss", "msra"], skip_broken=False)) == 5
 
 
-def test_order_does_not_depend_on_the_order_asked_for(tmp_path):
+def test_rows_are_in_the_fixed_order_of_sets_and_names(tmp_path):
     root = write_folders(tmp_path, small_files(("z", "B", "a10", "a9")))
     rows = load_hqseg44k(root, "validation", sets=["hrsod", "dis"])
     assert list(rows["set"]) == ["dis"] * 4 + ["hrsod"] * 4
     assert list(rows["name"]) == ["B", "a10", "a9", "z"] * 2
 
 
-def test_hidden_and_foreign_files_are_no_pictures(dis_root, tmp_path, caplog):
+def test_hidden_and_other_files_are_ignored(dis_root, tmp_path, caplog):
     extra = {"DIS5K/DIS-TR/im/._a.jpg": b"", "DIS5K/DIS-TR/im/Thumbs.db": b"", "DIS5K/DIS-TR/gt/notes.txt": b""}
     write_folders(dis_root, extra)
     archives = write_archives(tmp_path / "zips", {**dis_files("a", "b", "c"), **extra})
@@ -141,7 +141,7 @@ def test_hidden_and_foreign_files_are_no_pictures(dis_root, tmp_path, caplog):
     assert caplog.messages == ["dis (train): found 3 pairs, expected 3000."] * 2
 
 
-def test_endings_in_capitals(tmp_path):
+def test_file_suffixes_in_capitals(tmp_path):
     root = write_folders(tmp_path, {"DIS5K/DIS-TR/im/a.v2.JPG": jpeg(), "DIS5K/DIS-TR/gt/a.v2.PNG": png()})
     assert list(load_hqseg44k(root, sets=["dis"])["name"]) == ["a.v2"]
 
@@ -157,12 +157,12 @@ def test_endings_in_capitals(tmp_path):
         ({"sets": []}, "must be among"),
     ],
 )
-def test_what_is_missing_or_unknown_is_an_error(dis_root, arguments, message):
+def test_missing_and_unknown_sets_are_errors(dis_root, arguments, message):
     with pytest.raises(ValueError, match=message):
         load_hqseg44k(dis_root, **arguments)
 
 
-def test_a_root_that_is_no_folder(tmp_path):
+def test_a_root_that_is_not_a_folder_is_an_error(tmp_path):
     with pytest.raises(ValueError, match=r"nothing' is not a folder\. `hq-sam data download`"):
         load_hqseg44k(tmp_path / "nothing")
 
@@ -173,15 +173,15 @@ def test_images_without_any_mask_are_an_error(tmp_path):
         load_hqseg44k(tmp_path, sets=["dis"])
 
 
-def test_a_torn_archive_is_named(tmp_path):
+def test_the_error_names_a_truncated_archive(tmp_path):
     root = write_archives(tmp_path, dis_files("a"))
     content = (root / "DIS5K.zip").read_bytes()
     (root / "DIS5K.zip").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"DIS5K\.zip' is not a whole zip archive.*Download it again"):
+    with pytest.raises(ValueError, match=r"DIS5K\.zip' is not a complete zip archive.*Download it again"):
         load_hqseg44k(root, sets=["dis"])
 
 
-def test_a_damaged_member_of_an_archive_is_named(tmp_path):
+def test_the_error_names_a_damaged_member_of_an_archive(tmp_path):
     root = write_archives(tmp_path, dis_files("a", "b"))
     archive = root / "DIS5K.zip"
     archive.write_bytes(archive.read_bytes().replace(jpeg(), jpeg()[:-20] + b"\0" * 20, 1))
@@ -196,16 +196,16 @@ def _read_many(arguments):
     return [(i, read_sample(rows[i]).image[0, 0, 0].item()) for i in indices]
 
 
-def test_forked_workers_read_one_archive(tmp_path):
+def test_forked_workers_read_the_same_archive(tmp_path):
     files = {}
     for i in range(40):
         files |= {f"DIS5K/DIS-TR/im/{i:02d}.jpg": jpeg(5 * i), f"DIS5K/DIS-TR/gt/{i:02d}.png": png()}
     rows = undecoded(load_hqseg44k(write_archives(tmp_path, files), sets=["dis"]))
-    alone = _read_many((rows, range(40)))  # opens the archive before the fork
+    expected = _read_many((rows, range(40)))  # opens the archive before the fork
     with multiprocessing.get_context("fork").Pool(2) as pool:
         parts = pool.map(_read_many, [(rows, range(start, 40, 4)) for start in range(4)])
-    assert sorted(pair for part in parts for pair in part) == alone
-    assert len({value for _, value in alone}) > 30
+    assert sorted(pair for part in parts for pair in part) == expected
+    assert len({value for _, value in expected}) > 30
 
 
 def test_an_exported_root_gives_the_same_rows(tmp_path, caplog):
@@ -226,7 +226,7 @@ def test_an_exported_root_gives_the_same_rows(tmp_path, caplog):
     assert "msra (train): found 2 pairs, expected 10000." in caplog.messages
 
 
-def test_an_export_may_lack_the_broken_items_and_no_more(tmp_path, monkeypatch, caplog):
+def test_only_the_broken_items_may_be_missing_from_an_export(tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(SETS["train"], "msra", PublishedSet(SETS["train"]["msra"].folders, (3,)))
     for name in ("97915", "1", "2"):
         write_folders(

@@ -1,4 +1,4 @@
-"""`hq-sam data` as a user runs it: tables, exit codes, and one line for what went wrong."""
+"""`hq-sam data`: tables, exit codes and one-line errors."""
 
 import json
 import re
@@ -19,13 +19,13 @@ from support.small_hqseg44k import OBJECT, jpeg, png, small_files, write_archive
 
 
 @pytest.fixture(autouse=True)
-def cache_of_datasets(tmp_path, monkeypatch):
+def datasets_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 @pytest.fixture
 def two_pairs_expected(monkeypatch):
-    """As if every published folder held two pairs."""
+    """Change the expected counts to two pairs per published folder."""
     small = {
         split: {name: PublishedSet(one.folders, (2 * len(one.folders),)) for name, one in sets.items()}
         for split, sets in hqseg44k.SETS.items()
@@ -45,7 +45,7 @@ def run(*arguments: object) -> int:
 
 class TestCheck:
     @pytest.mark.parametrize("write", [write_folders, write_archives])
-    def test_all_well(self, write, tmp_path, two_pairs_expected, capsys):
+    def test_complete_data_have_no_problems(self, write, tmp_path, two_pairs_expected, capsys):
         assert run("check", write(tmp_path / "root", small_files())) == 0
         printed = capsys.readouterr()
         lines = printed.out.splitlines()
@@ -54,7 +54,7 @@ class TestCheck:
         assert lines[4].split() == ["train", "duts", "4", "0", "0", "6x8", "6x8", "0"]
         assert printed.err == ""
 
-    def test_everything_that_can_be_wrong(self, root, two_pairs_expected, capsys):
+    def test_every_kind_of_problem_is_reported(self, root, two_pairs_expected, capsys):
         dis, hrsod = "DIS5K/DIS-TR", "thin_object_detection/HRSOD"
         write_folders(root, {f"{dis}/im/a.jpg": jpeg()[:100], f"{dis}/im/c.jpg": jpeg(), f"{dis}/gt/d.png": png()})
         write_folders(root, {f"{hrsod}/masks_max255/a.png": png(np.zeros_like(OBJECT))})
@@ -87,7 +87,7 @@ class TestCheck:
             assert line in printed.out
         assert printed.err == f"hq-sam: 9 problems in {root}, listed above.\n"
 
-    def test_a_choice_of_sets(self, root, two_pairs_expected, capsys):
+    def test_chosen_sets_are_checked(self, root, two_pairs_expected, capsys):
         assert run("check", root, "--split", "validation", "--sets", "thin,dis", "--threads", "1") == 0
         assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[1:]] == ["dis", "thin"]
         assert run("check", root, "--sets", "dis") == 0  # of both splits
@@ -95,7 +95,7 @@ class TestCheck:
 
 
 class TestExport:
-    def test_export_and_load(self, root, tmp_path, two_pairs_expected, capsys):
+    def test_an_export_can_be_loaded(self, root, tmp_path, two_pairs_expected, capsys):
         assert run("export", root, "-o", tmp_path / "out") == 0
         printed = capsys.readouterr().out
         assert "duts (train): 4 rows" in printed
@@ -104,13 +104,13 @@ class TestExport:
             assert len(load_hqseg44k(tmp_path / "out", split)) == rows
         assert run("check", tmp_path / "out") == 0
 
-    def test_a_choice_of_sets_and_of_the_size(self, root, tmp_path):
+    def test_chosen_sets_are_exported(self, root, tmp_path):
         flags = ["--split", "train", "--sets", "dis,msra", "--shard-size", "1"]
         assert run("export", root, "-o", tmp_path / "out", *flags) == 0
         assert set(find_shards(tmp_path / "out", "train")) == {"dis", "msra"}
         assert not (tmp_path / "out" / "validation").exists()
 
-    def test_a_missing_set_stops_before_anything_is_written(self, root, tmp_path, capsys):
+    def test_a_missing_set_is_an_error_before_writing(self, root, tmp_path, capsys):
         for path in (root / "thin_object_detection" / "COIFT" / "masks").iterdir():
             path.unlink()
         assert run("export", root, "-o", tmp_path / "out") == 1
@@ -119,8 +119,8 @@ class TestExport:
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
-    """Two pictures as folders, and as COCO instances; an image of the folders has no mask."""
+def custom_data(tmp_path, monkeypatch):
+    """Descriptions of two images as folders and as COCO instances. A third image of the folders has no mask."""
     monkeypatch.chdir(tmp_path)
     write_folders(tmp_path, {f"photos/{name}.jpg": jpeg() for name in "abc"})
     write_folders(tmp_path, {"masks/a.png": png(), "masks/b.png": png(np.zeros_like(OBJECT))})
@@ -140,32 +140,32 @@ def own(tmp_path, monkeypatch):
     }
 
 
-class TestOwnData:
-    def test_check_names_what_is_wrong(self, own, tmp_path, capsys):
-        assert run("check", own["folders"]) == 1
+class TestCustomData:
+    def test_check_reports_problems(self, custom_data, tmp_path, capsys):
+        assert run("check", custom_data["folders"]) == 1
         printed = capsys.readouterr()
         assert printed.out.splitlines()[1].split() == ["-", tmp_path.name, "2", "0", "1", "6x8", "6x8", "2"]
         assert "1 images without mask, such as 'c'." in printed.out
         assert "/b: the mask is empty." in printed.out
         assert "2 problems in kind: folders, images: photos, masks: masks, listed above" in printed.err
-        assert run("check", own["coco"]) == 1
+        assert run("check", custom_data["coco"]) == 1
         assert "1 instances without a usable segmentation, such as 4." in capsys.readouterr().out
 
-    def test_coco_instances_are_exported_read_again_and_evaluated(self, own, capsys):
-        assert run("export", own["coco"], "-o", "parquet") == 0
+    def test_coco_instances_are_exported_loaded_and_evaluated(self, custom_data, capsys):
+        assert run("export", custom_data["coco"], "-o", "parquet") == 0
         assert "cups (train): 2 rows" in capsys.readouterr().out
-        assert run("check", own["columns"]) == 0
+        assert run("check", custom_data["columns"]) == 0
         assert capsys.readouterr().out.splitlines()[1].split() == ["-", "cups", "2", "0", "0", "6x8", "6x8", "0"]
         rows = load_rows({"kind": "columns", "source": "parquet", "mask_column": "masks"}, "train")
         assert [read_sample(row).masks.sum() for row in rows] == [18, 18]
-        assert main(["evaluate", "--data", own["coco"], "--device", "cpu"]) == 0
+        assert main(["evaluate", "--data", custom_data["coco"], "--device", "cpu"]) == 0
         assert "| cups | 4 | " in capsys.readouterr().out
 
-    def test_a_hub_data_set_has_the_split_that_it_is_read_for(self, own):
-        run("export", own["coco"], "-o", "parquet")
+    def test_named_columns_are_loaded_with_the_split_they_are_used_for(self, custom_data):
+        run("export", custom_data["coco"], "-o", "parquet")
         data = {"kind": "columns", "source": "parquet", "mask_column": "masks"}
         assert len(load_rows(data, "train")) == 2
-        with pytest.raises(ValueError, match="validation"):  # and never silently that of training
+        with pytest.raises(ValueError, match="validation"):  # instead of falling back to the split train
             load_rows(data, "validation")
         assert len(load_rows({**data, "split": "train"}, "validation")) == 2
 
@@ -177,33 +177,33 @@ class TestOwnData:
             ("{kind: columns, source: nothing}", "nothing"),
         ],
     )
-    def test_what_is_no_data_is_one_line(self, own, data, message, capsys):
+    def test_wrong_descriptions_are_one_line_errors(self, custom_data, data, message, capsys):
         for action in (["check"], ["export", "-o", "out"]):
             assert run(action[0], data, *action[1:]) == 1
             error = capsys.readouterr().err.splitlines()
             assert re.search(message, error[-1])
 
-    def test_sets_are_of_hqseg44k(self, own, capsys):
-        assert run("check", own["folders"], "--sets", "dis") == 1
-        assert "Sets can be chosen of HQSeg-44K alone" in capsys.readouterr().err
+    def test_only_hqseg44k_has_sets_to_choose_from(self, custom_data, capsys):
+        assert run("check", custom_data["folders"], "--sets", "dis") == 1
+        assert "Only HQSeg-44K has sets to choose from" in capsys.readouterr().err
 
-    def test_scenes_are_checked_but_not_exported(self, capsys):
+    def test_scenes_can_be_checked_but_not_exported(self, capsys):
         assert run("check", "{kind: scenes, count: 3, size: 64}") == 0
         assert run("export", "{kind: scenes, count: 3, size: 64}", "-o", "out") == 1
         assert "are not exported" in capsys.readouterr().err
 
-    def test_text_that_is_no_mapping_is_wrong_use(self):
+    def test_invalid_yaml_is_a_usage_error(self):
         with pytest.raises(SystemExit) as exit_info:
             run("check", "{kind: folders")
         assert exit_info.value.code == 2
 
 
 class TestDownload:
-    def test_the_three_archives_are_fetched_to_where_they_are_looked_for(self, tmp_path, monkeypatch, capsys):
-        asked = []
+    def test_the_three_archives_are_downloaded_to_where_they_are_loaded_from(self, tmp_path, monkeypatch, capsys):
+        downloads = []
 
         def fetch(repo_id, filename, local_dir):
-            asked.append((repo_id, filename))
+            downloads.append((repo_id, filename))
             write_archives(tmp_path / "all", small_files())
             target = local_dir / filename
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -213,14 +213,14 @@ class TestDownload:
         monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
         assert run("download", tmp_path / "root") == 0
         names = ["data/DIS5K.zip", "data/cascade_psp.zip", "data/thin_object_detection.zip"]
-        assert asked == [("sam-hq-team/sam-hq-training", name) for name in names]
+        assert downloads == [("sam-hq-team/sam-hq-training", name) for name in names]
         assert (
             capsys.readouterr().err
             == "downloaded " + ", ".join(str(tmp_path / "root" / name) for name in names) + "\n"
         )
         assert len(load_hqseg44k(tmp_path / "root")) == 14
 
-    def test_offline_it_is_one_line(self, tmp_path, capsys):
+    def test_being_offline_is_a_one_line_error(self, tmp_path, capsys):
         assert run("download", tmp_path / "root") == 1
         error = capsys.readouterr().err
         assert "Cannot fetch data/DIS5K.zip of the Hub repository sam-hq-team/sam-hq-training" in error
@@ -230,7 +230,7 @@ class TestDownload:
     @pytest.mark.parametrize(
         "error", [LocalEntryNotFoundError("no\nnet"), ConnectionError("reset"), OSError(28, "full")]
     )
-    def test_other_failures_are_one_line(self, error, tmp_path, monkeypatch, capsys):
+    def test_failed_downloads_are_one_line_errors(self, error, tmp_path, monkeypatch, capsys):
         def fail(*_, **__):
             raise error
 
@@ -258,7 +258,7 @@ class TestDownload:
         ),
     ],
 )
-def test_failures_are_one_line_and_exit_code_1(arguments, message, tmp_path, monkeypatch, capsys):
+def test_errors_are_one_line_and_exit_code_1(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(write_folders(tmp_path, small_files()))
     capsys.readouterr()
     assert run(*arguments) == 1
@@ -268,7 +268,7 @@ def test_failures_are_one_line_and_exit_code_1(arguments, message, tmp_path, mon
 
 
 @pytest.mark.parametrize("arguments", [[], ["check"], ["export", "."], ["check", ".", "--split", "test"], ["clean"]])
-def test_wrong_use_is_exit_code_2(arguments):
+def test_usage_errors_are_exit_code_2(arguments):
     with pytest.raises(SystemExit) as exit_info:
         run(*arguments)
     assert exit_info.value.code == 2

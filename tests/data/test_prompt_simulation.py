@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from hq_sam_hf.data.prompt_simulation import (
+    add_outline_noise,
     box_noise,
     centre_point,
     draw_prompt,
-    flip_outline,
     mask_to_box,
     noisy_mask,
     paper_kinds,
@@ -19,7 +19,7 @@ from support.golden_numbers import golden, metric_cases
 
 @pytest.fixture
 def mask() -> np.ndarray:
-    """Soft: 1 in a rectangle of x 5..14 and y 3..8, and a half outside of it."""
+    """A soft mask: 1 in the rectangle of x 5..14 and y 3..8, and 0.5 in the row below it."""
     soft = np.zeros((20, 30), dtype=np.float32)
     soft[3:9, 5:15] = 1
     soft[9, 5:15] = 0.5
@@ -30,39 +30,39 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def test_a_soft_mask_is_the_object_where_the_original_says_so():
+def test_soft_masks_are_thresholded_like_the_original():
     grey = np.arange(256)
     assert np.array_equal(foreground(grey.astype(np.float32) / np.float32(255)), grey > 128)
     assert FOREGROUND.dtype == np.float32
 
 
-def test_boxes_are_the_originals_on_200_masks():
-    for _, truth, _, box in metric_cases():
-        if not truth.any():  # there the original has the box (1e8, 1e8, 0, 0)
-            assert mask_to_box(truth) is None
+def test_boxes_equal_those_of_the_original_on_200_masks():
+    for _, ground_truth, _, box in metric_cases():
+        if not ground_truth.any():  # the original gives the box (1e8, 1e8, 0, 0)
+            assert mask_to_box(ground_truth) is None
             continue
-        assert np.array_equal(mask_to_box(truth), box)
-        assert np.array_equal(mask_to_box(truth.astype(np.float32)), box)
+        assert np.array_equal(mask_to_box(ground_truth), box)
+        assert np.array_equal(mask_to_box(ground_truth.astype(np.float32)), box)
 
 
-def test_boxes_end_at_the_last_pixel_and_empty_masks_have_none(mask):
+def test_boxes_end_at_the_last_pixel_and_empty_masks_have_no_box(mask):
     assert mask_to_box(mask).tolist() == [5, 3, 14, 8]
     assert mask_to_box(0.5 * mask) is None
 
 
-def test_noisy_boxes_are_the_originals_for_the_same_draws():
+def test_noisy_boxes_equal_those_of_the_original():
     data = golden()
     for scale, draws, moved in zip((0.2, 0.4), data["box_draws"], data["boxes_moved"]):
-        ours = [shift_box(box, draw, scale, 1024) for box, draw in zip(data["boxes"], draws)]
-        assert np.abs(np.stack(ours) - moved).max() < 1e-4
+        shifted = [shift_box(box, draw, scale, 1024) for box, draw in zip(data["boxes"], draws)]
+        assert np.abs(np.stack(shifted) - moved).max() < 1e-4
 
 
-def test_noisy_boxes_stay_in_the_picture_and_within_the_scale():
+def test_noisy_boxes_stay_in_the_image_and_within_the_scale():
     box = np.array([10, 20, 110, 60], dtype=np.float32)
     moved = np.stack([box_noise(box, 0.4, (70, 120), rng(i)) for i in range(300)])
     assert moved.dtype == np.float32
     assert moved[:, 0].min() >= 0
-    assert moved[:, 1].min() >= 20 - 8 - 8  # half of the height times 0.4, twice
+    assert moved[:, 1].min() >= 20 - 8 - 8  # the centre moves by up to 8, and the top edge by up to 8 more
     assert moved[:, 2].max() == 120
     assert moved[:, 3].max() == 70
     centres = (moved[:, 0] + moved[:, 2]) / 2
@@ -81,13 +81,13 @@ def test_random_points_are_different_pixels_of_the_object(mask):
     assert random_points(np.zeros_like(mask), 5, rng()).shape == (0, 2)
 
 
-def test_random_negative_points_lie_outside(mask):
+def test_random_negative_points_are_different_background_pixels(mask):
     points = random_negative_points(mask, 200, rng())
     assert len({tuple(point) for point in points}) == 200
     assert not foreground(mask)[points[:, 1].astype(int), points[:, 0].astype(int)].any()
 
 
-def test_random_points_reach_every_pixel_alike(mask):
+def test_random_points_are_uniform(mask):
     counts = np.zeros(mask.shape)
     for i in range(600):
         for x, y in random_points(mask, 10, rng(i)).astype(int):
@@ -98,22 +98,22 @@ def test_random_points_reach_every_pixel_alike(mask):
     assert inside.max() < 145
 
 
-def test_the_centre_point_is_the_deepest(mask):
+def test_the_centre_point_is_farthest_from_the_background(mask):
     assert centre_point(mask).tolist() in ([9, 5], [10, 5], [9, 6], [10, 6])
     disc = np.hypot(*np.mgrid[-20:30, -30:40]) < 15
     assert centre_point(disc).tolist() == [30, 20]
     assert centre_point(np.zeros((5, 5))) is None
 
 
-def test_noisy_masks_are_the_originals_for_the_same_draws():
+def test_noisy_masks_equal_those_of_the_original():
     data = golden()
     for mask, draws, noisy in zip(data["noise_masks"], data["noise_draws"], data["noisy_masks"]):
-        ours = flip_outline(mask, draws)
-        assert ours.dtype == np.float32
-        assert np.array_equal(ours, noisy)
+        result = add_outline_noise(mask, draws)
+        assert result.dtype == np.float32
+        assert np.array_equal(result, noisy)
 
 
-def test_noisy_masks_differ_only_along_the_outline():
+def test_noisy_masks_change_only_along_the_outline():
     mask = np.zeros((64, 64), dtype=np.float32)
     mask[16:48, 16:48] = 1
     noisy = noisy_mask(mask, 64, rng()) / 255
@@ -124,7 +124,7 @@ def test_noisy_masks_differ_only_along_the_outline():
     assert np.array_equal(noisy_mask(mask, 4, rng()).shape, (4, 4))
 
 
-def test_prompts_are_drawn_of_every_kind(mask):
+def test_all_kinds_of_prompts_are_drawn(mask):
     prompts = [draw_prompt(mask, rng(i), mask_side=16) for i in range(300)]
     kinds = [next(iter(prompt)) for prompt in prompts]
     assert all(80 < kinds.count(kind) < 120 for kind in ("box", "points", "mask"))
@@ -139,7 +139,7 @@ def test_prompts_are_drawn_of_every_kind(mask):
             assert set(np.unique(prompt["mask"])) <= {0, 255}
 
 
-def test_a_single_point_is_drawn_where_it_is_asked_for(mask):
+def test_the_kind_point_draws_a_single_point(mask):
     prompts = [draw_prompt(mask, rng(i), kinds=("point", "box")) for i in range(40)]
     points = [prompt for prompt in prompts if "points" in prompt]
     assert 10 < len(points) < 30
@@ -149,7 +149,7 @@ def test_a_single_point_is_drawn_where_it_is_asked_for(mask):
         assert prompt["labels"].tolist() == [1]
 
 
-def test_few_pixels_give_few_points_and_none_give_no_prompt(mask):
+def test_small_objects_have_fewer_points_and_empty_masks_no_prompt(mask):
     small = np.zeros_like(mask)
     small[2, 3:6] = 1
     assert draw_prompt(small, rng(), kinds=("points",))["points"].shape == (3, 2)
@@ -158,7 +158,7 @@ def test_few_pixels_give_few_points_and_none_give_no_prompt(mask):
         draw_prompt(mask, rng(), kinds=("circle",))
 
 
-def test_paper_exact_keeps_what_the_original_does_with_small_and_empty_masks(mask):
+def test_paper_exact_treats_small_and_empty_masks_like_the_original(mask):
     empty, small = np.zeros_like(mask), np.zeros_like(mask)
     small[2, 3:6] = 1
     assert draw_prompt(empty, rng(), ("box",), paper_exact=True)["box"].tolist() == [1e8, 1e8, 0, 0]

@@ -1,4 +1,4 @@
-"""One row of any data set becomes the same arrays; what a mask means does not depend on how it was saved."""
+"""Read rows as arrays; the same mask gives the same array in whatever format it was saved."""
 
 import io
 import json
@@ -22,10 +22,10 @@ def stored(content: bytes, path: str | None = None) -> dict:
 
 
 def palette(indices: np.ndarray, colours: list[int]) -> Image.Image:
-    picture = Image.fromarray(indices.astype(np.uint8)).convert("P")
-    picture.putdata(indices.ravel().tolist())
-    picture.putpalette(colours + [0] * (768 - len(colours)))
-    return picture
+    image = Image.fromarray(indices.astype(np.uint8)).convert("P")
+    image.putdata(indices.ravel().tolist())
+    image.putpalette(colours + [0] * (768 - len(colours)))
+    return image
 
 
 def coloured(colour: tuple[int, ...], background: tuple[int, ...] = (0, 0, 0, 255)) -> Image.Image:
@@ -62,9 +62,9 @@ SAME_MASK = {
 
 @pytest.mark.parametrize("kind", SAME_MASK)
 @pytest.mark.parametrize("decoded", [True, False])
-def test_the_same_mask_however_it_is_saved(kind, decoded):
-    picture = SAME_MASK[kind]
-    mask = picture if decoded else stored(encode(picture, "TIFF" if picture.mode in "FI" else "PNG"))
+def test_a_mask_is_the_same_in_every_format(kind, decoded):
+    image = SAME_MASK[kind]
+    mask = image if decoded else stored(encode(image, "TIFF" if image.mode in "FI" else "PNG"))
     sample = read_sample(row(mask=mask))
     assert sample.masks.shape == (1, HEIGHT, WIDTH)
     assert sample.masks.dtype == np.float32
@@ -80,7 +80,7 @@ def test_soft_values_stay_soft():
     assert mask.sum() == pytest.approx(15 + 0.2 + 128 / 255)
 
 
-def test_an_empty_mask_is_an_empty_mask():
+def test_an_empty_mask_is_not_an_error():
     for empty in (png(np.zeros_like(OBJECT)), encode(Image.new("1", (WIDTH, HEIGHT)), "PNG")):
         assert read_sample(row(mask=stored(empty))).masks.sum() == 0
 
@@ -92,26 +92,26 @@ def test_an_empty_mask_is_an_empty_mask():
         (Image.fromarray(GREY.astype(np.int32) * 300), r"got values from 0 to 300"),
         (Image.fromarray(GREY.astype(np.int32) - 1), r"got values from -1 to 0"),
         (Image.fromarray(np.where(OBJECT, np.nan, 1).astype(np.float32)), "got values from nan"),
-        (palette(GREY + OBJECT[::-1], [0, 0, 0, 128, 0, 0, 0, 128, 0]), "black with one other colour, got several"),
-        (coloured((255, 255, 222), (0, 0, 1)), "black with one other colour, got several"),
+        (palette(GREY + OBJECT[::-1], [0, 0, 0, 128, 0, 0, 0, 128, 0]), "black and one other colour, got several"),
+        (coloured((255, 255, 222), (0, 0, 1)), "black and one other colour, got several"),
     ],
 )
-def test_a_mask_that_fits_no_rule_is_refused(mask, message):
+def test_a_mask_that_fits_no_rule_is_an_error(mask, message):
     with pytest.raises(ValueError, match=f"^dis/a: cannot read the mask: .*{message}"):
         read_sample(row(mask=mask))
 
 
-def test_images_follow_the_rules_of_the_processor():
+def test_images_are_read_like_the_processor_does():
     grey = read_sample(row(stored(jpeg(90, mode="L")))).image
     assert grey.dtype == np.uint8
     assert np.array_equal(grey, np.full((HEIGHT, WIDTH, 3), 90))
     deep = Image.fromarray(np.full((HEIGHT, WIDTH), 257 * 40, dtype=np.uint16))
     assert np.array_equal(read_sample(row(stored(encode(deep, "PNG")))).image, np.full((HEIGHT, WIDTH, 3), 40))
-    see_through = Image.new("RGBA", (WIDTH, HEIGHT), (10, 20, 30, 0))
-    assert read_sample(row(see_through)).image[0, 0].tolist() == [10, 20, 30]
+    transparent = Image.new("RGBA", (WIDTH, HEIGHT), (10, 20, 30, 0))
+    assert read_sample(row(transparent)).image[0, 0].tolist() == [10, 20, 30]
 
 
-def test_an_image_file_is_turned_upright():
+def test_the_exif_orientation_is_applied():
     pixels = np.zeros((WIDTH, HEIGHT, 3), dtype=np.uint8)
     pixels[0] = 200  # the first row as stored; orientation 6 makes it the last column
     exif = Image.Exif()
@@ -124,14 +124,14 @@ def test_an_image_file_is_turned_upright():
     assert image.sum() == 200 * 3 * HEIGHT
 
 
-def test_arrays_are_writable():
+def test_arrays_are_writable_and_names_are_kept():
     sample = read_sample(row())
     assert sample.image.flags.writeable
     assert sample.masks.flags.writeable
     assert (sample.set, sample.name) == ("dis", "a")
 
 
-def test_several_masks_and_none():
+def test_rows_with_several_masks_and_with_none():
     other = np.zeros_like(OBJECT)
     other[5, 7] = True
     masks = read_sample(row(masks=[stored(png()), stored(png(other))])).masks
@@ -139,7 +139,7 @@ def test_several_masks_and_none():
     assert read_sample(row(masks=[])).masks.shape == (0, HEIGHT, WIDTH)
 
 
-def test_coco_segmentations():
+def test_coco_segmentations_are_read_as_masks():
     # The square from (1, 1) to (4, 4) covers 3 x 3 pixels; of the runs, 7 background, 2 object, 39 background.
     polygon = json.dumps({"size": [HEIGHT, WIDTH], "polygons": [[1, 1, 4, 1, 4, 4, 1, 4]]})
     runs = json.dumps({"size": [HEIGHT, WIDTH], "counts": [7, 2, 39]})
@@ -152,7 +152,7 @@ def test_coco_segmentations():
     assert np.array_equal(masks[2], OBJECT)
 
 
-def test_sizes_that_differ_are_named():
+def test_different_sizes_of_image_and_mask_are_an_error():
     small = stored(png(np.ones((3, 4), dtype=bool)))
     with pytest.raises(ValueError, match=r"dis/a: image and mask .* \(height, width\) \(6, 8\) and \(3, 4\).*Export"):
         read_sample(row(mask=small))
@@ -161,13 +161,13 @@ def test_sizes_that_differ_are_named():
         read_sample(row(masks=[text]))
 
 
-@pytest.mark.parametrize("content", [b"", b"not a picture", jpeg()[:200], b"\xff\xd8"])
-def test_a_corrupt_file_is_named(content):
+@pytest.mark.parametrize("content", [b"", b"not an image", jpeg()[:200], b"\xff\xd8"])
+def test_the_error_names_a_corrupt_file(content):
     with pytest.raises(ValueError, match=r"^dis/a: cannot read the image 'x/a\.jpg': "):
         read_sample(row(stored(content, "x/a.jpg")))
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_the_error_names_a_missing_file(tmp_path):
     with pytest.raises(ValueError, match=r"^dis/a: cannot read the mask '.*gone\.png': "):
         read_sample(row(mask={"bytes": None, "path": str(tmp_path / "gone.png")}))
 
@@ -175,7 +175,7 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     "text", ["nonsense", "[]", "{}", '{"size": [6, 8], "counts": "!"}', '{"size": [6], "counts": []}', '"word"']
 )
-def test_a_broken_segmentation_is_named(text):
+def test_the_error_names_the_item_of_a_broken_segmentation(text):
     with pytest.raises(ValueError, match="^dis/a: cannot read the mask: "):
         read_sample(row(masks=[text]))
 

@@ -1,4 +1,4 @@
-"""HQSeg-44K in miniature: the published layout with pictures of a few pixels, as folders or zip archives."""
+"""HQSeg-44K in miniature: the published layout with images of a few pixels, as folders or zip archives."""
 
 import io
 import zipfile
@@ -31,9 +31,9 @@ OBJECT = np.zeros((HEIGHT, WIDTH), dtype=bool)
 OBJECT[1:4, 2:7] = True  # 15 pixels
 
 
-def encode(picture: Image.Image, kind: str) -> bytes:
+def encode(image: Image.Image, format: str) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, kind)
+    image.save(buffer, format)
     return buffer.getvalue()
 
 
@@ -46,7 +46,7 @@ def png(mask: np.ndarray = OBJECT, value: int = 255) -> bytes:
 
 
 def small_files(names: tuple[str, ...] = ("b", "a")) -> dict[str, bytes]:
-    """Content of every published folder, both splits: a picture and a mask for each name."""
+    """The files of every published folder of both splits: an image and a mask for each name."""
     files = {}
     for sets in FOLDERS.values():
         for pairs in sets.values():
@@ -66,7 +66,7 @@ def write_folders(root: Path, files: dict[str, bytes]) -> Path:
 
 
 def write_archives(root: Path, files: dict[str, bytes], above: str | None = None) -> Path:
-    """One archive per top folder; `above` replaces that folder inside it."""
+    """Write one archive per top folder; `above` replaces the name of that folder inside the archive."""
     root.mkdir(parents=True, exist_ok=True)
     for top in sorted({name.split("/")[0] for name in files}):
         with zipfile.ZipFile(root / f"{top}.zip", "w") as archive:

@@ -1,4 +1,4 @@
-"""Data sets: where rows come from, how a row is read, prompts simulated from ground truth, augmentation.
+"""Data sets: loading (`factory`), reading rows (`reading`), simulated prompts and augmentation.
 
 May import: model, masks, scenes.
 """

@@ -1,15 +1,88 @@
-"""Data sets by a short description: the `data` of a training configuration, and of commands that read data."""
+"""Data sets from a short description: the `data` of a training configuration and of commands.
 
-from collections.abc import Sequence
-from typing import Any
+A description is a string, which is the root folder of HQSeg-44K, or a mapping with `kind` and the arguments of the
+function that loads this kind:
 
+    kind      arguments                                           loaded by
+    hqseg44k  root, sets                                          hqseg44k.load_hqseg44k
+    folders   images, masks                                       custom.load_paired_folders
+    columns   source, image_column, mask_column, split            custom.load_named_columns
+    coco      annotations, images                                 custom.load_coco
+    scenes    count, seed, size, labels, families, materials      scenes.SceneGenerator
+
+The table names the usual arguments; those functions document all of them.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ..scenes import GROUPS, SceneGenerator, trained_families
+from .custom import load_coco, load_named_columns, load_paired_folders
+from .hqseg44k import load_hqseg44k
 from .image_bytes import undecoded
 
-KINDS = ("hqseg44k", "folders", "columns", "coco", "scenes")
+
+class DataKind(NamedTuple):
+    """A kind of data set.
+
+    load: the function that loads it. has_splits: whether the function takes the argument `split`.
+    """
+
+    load: Callable[..., Any]
+    has_splits: bool
+
+
+def _load_scenes(families: Any = None, **arguments: Any) -> SceneGenerator:
+    """Like `SceneGenerator`; `families` may also name a group, "solid" or "thin"."""
+    if families in ("solid", "thin"):
+        families = [family for family in trained_families() if GROUPS[family] == families]
+    return SceneGenerator(families=families, **arguments)
+
+
+KINDS = {
+    "hqseg44k": DataKind(load_hqseg44k, has_splits=True),
+    "folders": DataKind(load_paired_folders, has_splits=False),
+    "columns": DataKind(load_named_columns, has_splits=True),
+    "coco": DataKind(load_coco, has_splits=False),
+    "scenes": DataKind(_load_scenes, has_splits=True),
+}
+
+
+def load_source(data: str | dict[str, Any], split: str) -> Any:
+    """Load the data set of a description.
+
+    split: "train", "validation" or, for scenes, "held_out". A `split` in the description takes precedence. Folders and
+        COCO files have no splits, so describe the validation data separately.
+    """
+    arguments = {"kind": "hqseg44k", "root": data} if isinstance(data, str) else dict(data)
+    name = arguments.pop("kind", None)
+    if name not in list(KINDS):
+        *first, last = KINDS
+        raise ValueError(
+            f"`kind` of data must be {', '.join(first)} or {last}, got {name!r}. A string without `kind` is the root "
+            "folder of HQSeg-44K."
+        )
+    kind = KINDS[name]
+    if kind.has_splits:
+        arguments = {"split": split, **arguments}
+    try:
+        return kind.load(**arguments)
+    except TypeError as error:
+        raise ValueError(f"The data {data!r} do not fit their kind: {error}") from error
+
+
+def load_rows(data: str | dict[str, Any], split: str) -> Any:
+    """Load the rows of a description for `read_sample`, with images undecoded. Raises ValueError for a stream."""
+    loaded = load_source(data, split)
+    if not hasattr(loaded, "__len__"):
+        raise ValueError(
+            f"The data {data!r} are a stream, but rows are read in random order. Remove `streaming` from them."
+        )
+    return undecoded(loaded) if hasattr(loaded, "features") else loaded
 
 
 def parse_source(text: str) -> str | dict[str, Any]:
-    """The description in an argument of a command: a mapping where the text starts with `{`, else the root itself."""
+    """Parse a description on the command line: YAML if it starts with `{`, else the root folder of HQSeg-44K."""
     if not text.lstrip().startswith("{"):
         return text
     import yaml  # a requirement of transformers
@@ -17,71 +90,19 @@ def parse_source(text: str) -> str | dict[str, Any]:
     try:
         source = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"{text!r} is no mapping in YAML: {error}") from error
+        raise ValueError(f"{text!r} is not a mapping in YAML: {error}") from error
     return source
 
 
 def describe_source(data: Any) -> str:
-    """A description in words: the root itself, or "kind: folders, images: photos"."""
+    """Format a description for people: the root folder, or "kind: folders, images: photos"."""
     return ", ".join(f"{key}: {value}" for key, value in data.items()) if isinstance(data, dict) else str(data)
 
 
 def refuse_sets(sets: Sequence[str] | None) -> None:
-    """Raise ValueError where sets are chosen of own data."""
+    """Raise ValueError if sets are chosen for data other than HQSeg-44K."""
     if sets is not None:
-        raise ValueError(f"Sets can be chosen of HQSeg-44K alone, got {', '.join(sets)} for own data.")
+        raise ValueError(f"Only HQSeg-44K has sets to choose from, got {', '.join(sets)} for your own data.")
 
 
-def load_source(data: str | dict[str, Any], split: str) -> Any:
-    """The data set that a description names; `split` is "train", "validation" or, of scenes, "held_out".
-
-    A string is the root of HQSeg-44K. A mapping has `kind` and the arguments of the function it stands for:
-        hqseg44k    root, sets                              `load_hqseg44k`
-        folders     images, masks                           `load_paired_folders`
-        columns     source, image_column, mask_column, ...  `load_named_columns`
-        coco        annotations, images                     `load_coco`
-        scenes      count, seed, size, labels, families, materials
-                                                            `scenes.SceneGenerator`; families may be "solid" or "thin"
-    Folders and COCO files have no splits: name others for validation. The rest may have a `split` of their own.
-    """
-    arguments = {"kind": "hqseg44k", "root": data} if isinstance(data, str) else dict(data)
-    kind = arguments.pop("kind", None)
-    try:
-        if kind == "scenes":
-            return _scenes(split, **arguments)
-        if kind == "hqseg44k":
-            from .hqseg44k import load_hqseg44k
-
-            return load_hqseg44k(**{"split": split, **arguments})
-        from . import custom
-
-        if kind == "columns":
-            return custom.load_named_columns(**{"split": split, **arguments})
-        loaders: dict[Any, Any] = {"folders": custom.load_paired_folders, "coco": custom.load_coco}
-        if kind not in loaders:
-            raise ValueError(
-                f"`kind` of data must be {', '.join(KINDS[:-1])} or {KINDS[-1]}, got {kind!r}. A string alone is the "
-                "root of HQSeg-44K."
-            )
-        return loaders[kind](**arguments)
-    except TypeError as error:
-        raise ValueError(f"The data {data!r} do not fit their kind: {error}") from error
-
-
-def load_rows(data: str | dict[str, Any], split: str) -> Any:
-    """The same as rows for `read_sample`, with pictures undecoded. Raises ValueError for a stream."""
-    loaded = load_source(data, split)
-    if not hasattr(loaded, "__len__"):
-        raise ValueError(f"The data {data!r} are a stream, but rows are taken in any order. Leave `streaming` out.")
-    return undecoded(loaded) if hasattr(loaded, "features") else loaded
-
-
-def _scenes(split: str, families: Any = None, **arguments: Any) -> Any:
-    from ..scenes import GROUPS, SceneGenerator, trained_families
-
-    if families in ("solid", "thin"):
-        families = [family for family in trained_families() if GROUPS[family] == families]
-    return SceneGenerator(**{"split": split, "families": families, **arguments})
-
-
-__all__ = ["KINDS", "describe_source", "load_rows", "load_source", "parse_source", "refuse_sets"]
+__all__ = ["KINDS", "DataKind", "describe_source", "load_rows", "load_source", "parse_source", "refuse_sets"]

@@ -1,6 +1,6 @@
-"""Pictures of a data set before they are decoded: their bytes from rows, files or zip archives.
+"""Image bytes of data sets before decoding: from rows, files and zip archives.
 
-A member of an archive is addressed as `datasets` does: `zip://folder/a.jpg::/data/DIS5K.zip`.
+A member of a zip archive has an address in the form that `datasets` uses: `zip://folder/a.jpg::/data/DIS5K.zip`.
 """
 
 import functools
@@ -17,42 +17,44 @@ if TYPE_CHECKING:
 
 
 def undecoded(dataset: "AnyDataset") -> "AnyDataset":
-    """The same data set with pictures as {"bytes", "path"} instead of PIL images.
+    """Return the same data set with images as {"bytes", "path"} instead of PIL images.
 
-    `read_sample` takes both. With this one it does the decoding itself: a corrupt file then has the name of its item,
-    and an archive is opened once instead of once per picture.
+    `read_sample` reads both. It can name the item of a corrupt file only if it decodes the file itself, and it opens a
+    zip archive once instead of once per image.
     """
     import datasets
 
     if dataset.features is None:
-        raise ValueError("The data set does not know its columns. Give it `features`, or load it without streaming.")
+        raise ValueError(
+            "The data set does not know its columns. Pass `features` when you create it, or load it without streaming."
+        )
     for name, feature in dataset.features.items():
         if isinstance(feature, datasets.Image):
             dataset = dataset.cast_column(name, datasets.Image(decode=False))
-        elif is_list_of_pictures(feature):
+        elif is_list_of_images(feature):
             dataset = dataset.cast_column(name, list_of(datasets.Image(decode=False)))
     return dataset
 
 
-def is_list_of_pictures(feature: Any) -> bool:
-    """Whether a feature of `datasets` is a list of pictures."""
+def is_list_of_images(feature: Any) -> bool:
+    """Whether a feature of `datasets` is a list of images."""
     import datasets
 
-    return isinstance(_inner(feature), datasets.Image)
+    return isinstance(_item_feature(feature), datasets.Image)
 
 
-def is_list_of_text(feature: Any) -> bool:
+def is_list_of_strings(feature: Any) -> bool:
     """Whether a feature of `datasets` is a list of strings."""
-    return getattr(_inner(feature), "dtype", None) in ("string", "large_string")
+    return getattr(_item_feature(feature), "dtype", None) in ("string", "large_string")
 
 
-def _inner(feature: Any) -> Any:
-    """What a feature is a list of: it is a Python list before `datasets` 4, an object with `feature` since."""
+def _item_feature(feature: Any) -> Any:
+    """The feature of a list's items. Before `datasets` 4 a list feature is a Python list, since then an object."""
     return feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
 
 
 def list_of(feature: Any) -> Any:
-    """The feature of a list, as the installed `datasets` spells it."""
+    """A list feature, of the type that the installed version of `datasets` uses."""
     import datasets
 
     return datasets.Features({"items": [feature]})["items"]
@@ -64,13 +66,13 @@ def member_path(archive: str | os.PathLike, member: str) -> str:
 
 
 def list_members(archive: str | os.PathLike) -> list[str]:
-    """Names of the files in a zip archive, as stored."""
+    """Names of the files in a zip archive, in stored order, without folders."""
     names = _open_archive(os.fspath(archive), os.getpid()).namelist()
     return [name for name in names if not name.endswith("/")]
 
 
 def read_bytes(path: str) -> bytes:
-    """The content of a file, or of a member of a zip archive. Raises ValueError or OSError where it cannot be read."""
+    """Read a file or a member of a zip archive. Raises ValueError or OSError if it cannot be read."""
     if not path.startswith("zip://"):
         return Path(path).read_bytes()
     member, _, archive = path.removeprefix("zip://").rpartition("::")
@@ -83,24 +85,24 @@ def read_bytes(path: str) -> bytes:
 
 
 def file_name(path: str) -> str:
-    """The last part of an address, without its folder and archive."""
+    """The file name of a path or of a zip address, without its folder and archive."""
     return path.split("::")[0].rpartition("/")[2]
 
 
-# Reading the directory of an archive of 80,000 files takes a second, so it stays open. One per process: forked
-# workers would share the position in the file.
+# Reading the directory of an archive with 80,000 files takes a second, so archives stay open. There is one handle per
+# process, because forked workers would share the read position of a single handle.
 @functools.lru_cache(maxsize=8)
 def _open_archive(archive: str, process_id: int) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(archive)
     except zipfile.BadZipFile as error:
-        raise ValueError(f"{archive!r} is not a whole zip archive ({error}). Download it again.") from error
+        raise ValueError(f"{archive!r} is not a complete zip archive ({error}). Download it again.") from error
 
 
 __all__ = [
     "file_name",
-    "is_list_of_pictures",
-    "is_list_of_text",
+    "is_list_of_images",
+    "is_list_of_strings",
     "list_members",
     "list_of",
     "member_path",

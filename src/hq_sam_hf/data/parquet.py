@@ -1,9 +1,9 @@
-"""A data set as sharded Parquet files that hold the bytes of its pictures, not encoded again.
+"""Data sets as sharded Parquet files that hold the original bytes of the image files.
 
     FOLDER/train/dis-00000-of-00003.parquet
 
-One series of shards per set, so that sets can be chosen by their files. `datasets.load_dataset(FOLDER)` reads the
-folder too, and it can be pushed to the Hub as it is.
+Each set has its own shards, so sets can be chosen by file name. `datasets.load_dataset(FOLDER)` reads the folder too,
+and it can be pushed to the Hub as it is.
 """
 
 import os
@@ -29,11 +29,12 @@ ROW_GROUP_BYTES = 32 * MEGABYTE
 def export_parquet(
     dataset: "datasets.Dataset", folder: str | os.PathLike, split: str = "train", shard_megabytes: int = 500
 ) -> dict[str, int]:
-    """Write a data set with the columns of `samples` as FOLDER/SPLIT/SET-00000-of-0000N.parquet.
+    """Write a data set with the columns that `read_sample` reads as FOLDER/SPLIT/SET-00000-of-0000N.parquet.
 
-    The shards of a set replace those of an earlier export. They are written under a hidden name and renamed when all
-    of them are there; what a killed export leaves behind is not loaded, and is removed by the next one.
-    Gives the number of rows of each set.
+    The shards of a set replace those of an earlier export. They are written to a hidden folder and moved when all are
+    complete. The hidden folder of a killed export is never loaded, and the next export removes it.
+
+    Returns the number of rows of each set.
     """
     if shard_megabytes < 1:
         raise ValueError(f"`shard_megabytes` must be at least 1, got {shard_megabytes}.")
@@ -44,13 +45,16 @@ def export_parquet(
         raise ValueError("The data set to export has no rows.")
     for name in rows_of_sets:
         if not re.fullmatch(r"\w[\w. -]*", name):
-            raise ValueError(f"The name of a set becomes that of files: letters, digits, '_', '-', '.', got {name!r}.")
+            raise ValueError(
+                "The name of a set becomes part of file names and may hold letters, digits, spaces, '_', '-' and '.', "
+                f"got {name!r}."
+            )
     features = dataset.features
-    plain = undecoded(dataset).with_format(None)
+    unformatted = undecoded(dataset).with_format(None)
     target = Path(folder) / split
     target.mkdir(parents=True, exist_ok=True)
     for name, rows in rows_of_sets.items():
-        _export_set(plain.select(rows), features, target, name, shard_megabytes * MEGABYTE)
+        _export_set(unformatted.select(rows), features, target, name, shard_megabytes * MEGABYTE)
     return {name: len(rows) for name, rows in rows_of_sets.items()}
 
 
@@ -58,7 +62,7 @@ def _export_set(
     dataset: "datasets.Dataset", features: "datasets.Features", target: Path, name: str, shard_bytes: int
 ) -> None:
     unfinished = target / f".{name}.part"
-    unfinished.mkdir(exist_ok=True)  # a killed export may have left one
+    unfinished.mkdir(exist_ok=True)  # it exists after a killed export
     try:
         shards = _write_shards(dataset, features, unfinished, shard_bytes)
         for old in target.glob("*.parquet"):
@@ -77,7 +81,7 @@ def _write_shards(
     import pyarrow
     import pyarrow.parquet
 
-    schema = features.arrow_schema  # its metadata tells `datasets` which columns are pictures
+    schema = features.arrow_schema  # its metadata marks the image columns for `datasets`
     shards: list[Path] = []
     writer, written = None, 0
     try:
@@ -87,7 +91,7 @@ def _write_shards(
                 writer, written = None, 0
             if writer is None:
                 shards.append(folder / f"{len(shards):05d}.parquet")
-                # Pictures are compressed already, and dictionaries or extremes of them would be copies.
+                # Image bytes are already compressed; dictionaries and min/max statistics would only copy them.
                 writer = pyarrow.parquet.ParquetWriter(
                     shards[-1], schema, compression="none", use_dictionary=["set"], write_statistics=False
                 )
@@ -100,7 +104,7 @@ def _write_shards(
 
 
 def _row_groups(dataset: "datasets.Dataset", group_bytes: int) -> Iterator[tuple[list[dict], int]]:
-    """Rows with the bytes of their pictures, in groups, each with its size in bytes."""
+    """Groups of rows with their image bytes, each with its size in bytes."""
     from tqdm import tqdm
 
     rows: list[dict] = []
@@ -134,7 +138,7 @@ def _size(value: Any) -> int:
 
 
 def find_shards(folder: str | os.PathLike, split: str) -> dict[str, list[Path]]:
-    """The shards of each set in FOLDER/SPLIT, in order. Raises ValueError where some of a set's shards are missing."""
+    """The shards of each set in FOLDER/SPLIT, in order. Raises ValueError if shards of a set are missing."""
     found: dict[str, list[tuple[int, int, Path]]] = {}
     for path in sorted((Path(folder) / split).glob("*.parquet")):
         match = SHARD_NAME.fullmatch(path.name)
@@ -152,7 +156,7 @@ def find_shards(folder: str | os.PathLike, split: str) -> dict[str, list[Path]]:
 
 
 def count_rows(shards: list[Path]) -> int:
-    """The number of rows in Parquet files, by their footers."""
+    """The number of rows in Parquet files, read from their footers."""
     import pyarrow
     import pyarrow.parquet
 
@@ -161,12 +165,12 @@ def count_rows(shards: list[Path]) -> int:
         try:
             total += pyarrow.parquet.read_metadata(shard).num_rows
         except pyarrow.ArrowInvalid as error:
-            raise ValueError(f"{str(shard)!r} is not a whole Parquet file ({error}). Export it again.") from error
+            raise ValueError(f"{str(shard)!r} is not a complete Parquet file ({error}). Export it again.") from error
     return total
 
 
 def load_shards(shards: list[Path], split: str, streaming: bool = False) -> "AnyDataset":
-    """Load Parquet files. Without streaming `datasets` first copies them into its cache, for access by row."""
+    """Load Parquet files. Without streaming, `datasets` first copies them into its cache for random access."""
     import datasets
 
     files = [str(path.absolute()) for path in shards]

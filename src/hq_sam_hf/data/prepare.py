@@ -1,13 +1,14 @@
-"""Download HQSeg-44K, check and export it or own data: the work behind `hq-sam data`."""
+"""Download HQSeg-44K, check data sets and export them to Parquet: the functions behind `hq-sam data`."""
 
 import logging
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .factory import load_rows, load_source, refuse_sets
 from .hqseg44k import SETS, find_sets, load_found, load_hqseg44k
@@ -21,7 +22,12 @@ ARCHIVES = ("data/DIS5K.zip", "data/cascade_psp.zip", "data/thin_object_detectio
 
 @dataclass
 class SetReport:
-    """What `check_data` found in one set. Sizes are (height, width) of the images with the fewest and most pixels."""
+    """What `check_data` found in one set.
+
+    read: images that were read. skipped: known broken items that were left out. empty: masks without foreground.
+    smallest, largest: (height, width) of the images with the fewest and the most pixels.
+    problems: sentences about what is wrong.
+    """
 
     set: str
     split: str
@@ -34,7 +40,7 @@ class SetReport:
 
 
 def download_data(root: str | os.PathLike) -> list[Path]:
-    """Fetch the three archives of HQSeg-44K from the Hub to root/data, 7.3 GB. A broken download is continued."""
+    """Download the three archives of HQSeg-44K (7.3 GB) from the Hub to root/data, resuming a partial download."""
     from huggingface_hub import hf_hub_download
 
     paths = []
@@ -55,16 +61,17 @@ def check_data(
     sets: Sequence[str] | None = None,
     threads: int | None = None,
 ) -> list[SetReport]:
-    """Read every image and mask.
+    """Read every image and mask of a data set and report the problems of each set.
 
-    source: the root of HQSeg-44K, of which `split` and `sets` are chosen, by default all, absent ones being problems;
-        or own data, as `data_sources.load_source` describes them.
+    source: the root of HQSeg-44K, or a description of your own data as for `factory.load_source`.
+    split, sets: of HQSeg-44K, by default all; a missing set is a problem. Your own data have no sets to choose from.
+    threads: by default one per core, at most 8.
     """
     threads = threads or min(8, os.cpu_count() or 1)
     if isinstance(source, dict):
-        return _check_own(source, split, sets, threads)
+        return _check_custom(source, split, sets, threads)
     reports = []
-    for one_split, name in _chosen(split, sets):
+    for one_split, name in _chosen_sets(split, sets):
         report = SetReport(name, one_split)
         reports.append(report)
         try:
@@ -76,40 +83,42 @@ def check_data(
             continue
         report.problems += found.problems
         report.skipped = len(found.skipped)
-        _examine(undecoded(load_found([found], found.split)), {name: report}, one_split, threads)
+        _read_all(undecoded(load_found([found], found.split)), {name: report}, one_split, threads)
     return reports
 
 
-def _check_own(source: dict[str, Any], split: str | None, sets: Sequence[str] | None, threads: int) -> list[SetReport]:
+def _check_custom(
+    source: dict[str, Any], split: str | None, sets: Sequence[str] | None, threads: int
+) -> list[SetReport]:
     refuse_sets(sets)
     with _collected_warnings() as warnings:
         rows = load_rows(source, split or "train")
     reports: dict[str, SetReport] = {}
-    _examine(rows, reports, split or "-", threads)
+    _read_all(rows, reports, split or "-", threads)
     if not reports:
         raise ValueError(f"The data {source!r} have no rows.")
-    if warnings:  # files without partner and the like, which are of no set in particular
+    if warnings:  # such as files without a partner, which belong to no particular set
         next(iter(reports.values())).problems[:0] = warnings
     return list(reports.values())
 
 
 @contextmanager
 def _collected_warnings() -> Iterator[list[str]]:
-    """What the loaders of own data warn about within the block."""
-    found: list[str] = []
+    """Collect the warnings that the loaders in `custom` log within the block, instead of printing them."""
+    messages: list[str] = []
     collector = logging.Handler()
-    collector.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
-    loaders = logging.getLogger("hq_sam_hf.data.custom")
-    propagates, loaders.propagate = loaders.propagate, False
-    loaders.addHandler(collector)
+    collector.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    loader_log = logging.getLogger("hq_sam_hf.data.custom")
+    propagate, loader_log.propagate = loader_log.propagate, False
+    loader_log.addHandler(collector)
     try:
-        yield found
+        yield messages
     finally:
-        loaders.removeHandler(collector)
-        loaders.propagate = propagates
+        loader_log.removeHandler(collector)
+        loader_log.propagate = propagate
 
 
-def _chosen(split: str | None, sets: Sequence[str] | None) -> list[tuple[str, str]]:
+def _chosen_sets(split: str | None, sets: Sequence[str] | None) -> list[tuple[str, str]]:
     splits = [split] if split else list(SETS)
     known = {name for one in splits for name in SETS[one]}
     unknown = [name for name in sets or [] if name not in known]
@@ -119,45 +128,53 @@ def _chosen(split: str | None, sets: Sequence[str] | None) -> list[tuple[str, st
     return [(one, name) for one, names in chosen for name in names]
 
 
-def _examine(dataset: Any, reports: dict[str, SetReport], split: str, threads: int) -> None:
-    """Read every row and note it in the report of its set; a set without one gets it."""
+def _read_all(dataset: Any, reports: dict[str, SetReport], split: str, threads: int) -> None:
+    """Read every row and record it in the report of its set; a set without a report gets a new one."""
     from tqdm import tqdm
-
-    def examine(i: int) -> tuple[str, tuple[int, int] | None, list[str], list[str]]:
-        """Of a row: set, size, and sentences about its empty masks and about what else is wrong."""
-        row = dataset[i]
-        try:
-            sample = read_sample(row)
-        except ValueError as error:
-            return row["set"], None, [], [str(error)]
-        item, number = f"{sample.set}/{sample.name}", len(sample.masks)
-        names = ["the mask"] if number == 1 else [f"mask {k}" for k in range(number)]
-        empty = [f"{item}: {name} is empty." for name, mask in zip(names, sample.masks) if not mask.any()]
-        height, width = sample.image.shape[:2]
-        return row["set"], (height, width), empty, [] if number else [f"{item}: there is no mask."]
 
     pool = ThreadPoolExecutor(threads)
     try:
-        examined = pool.map(examine, range(len(dataset)))
+        results = pool.map(lambda i: _read_row(dataset[i]), range(len(dataset)))
         title = f"{', '.join(reports) or 'rows'} ({split})"
-        for name, size, empty, problems in tqdm(examined, total=len(dataset), desc=title, disable=None):
-            report = reports.setdefault(name, SetReport(name, split))
-            report.problems += [*empty, *problems]
-            report.empty += len(empty)
-            if size is not None:
+        for result in tqdm(results, total=len(dataset), desc=title, disable=None):
+            report = reports.setdefault(result.set, SetReport(result.set, split))
+            report.problems += [*result.empty, *result.problems]
+            report.empty += len(result.empty)
+            if result.size is not None:
                 report.read += 1
-                report.smallest = min(report.smallest or size, size, key=_area)
-                report.largest = max(report.largest or size, size, key=_area)
+                report.smallest = min(report.smallest or result.size, result.size, key=math.prod)
+                report.largest = max(report.largest or result.size, result.size, key=math.prod)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _area(size: tuple[int, int]) -> int:
-    return size[0] * size[1]
+class RowResult(NamedTuple):
+    """Result of reading a row.
+
+    size: (height, width) of the image, or None if the row cannot be read. empty, problems: sentences about its empty
+    masks and about everything else that is wrong.
+    """
+
+    set: str
+    size: tuple[int, int] | None
+    empty: list[str]
+    problems: list[str]
+
+
+def _read_row(row: Mapping[str, Any]) -> RowResult:
+    try:
+        sample = read_sample(row)
+    except ValueError as error:
+        return RowResult(row["set"], None, [], [str(error)])
+    item, count = f"{sample.set}/{sample.name}", len(sample.masks)
+    names = ["the mask"] if count == 1 else [f"mask {k}" for k in range(count)]
+    empty = [f"{item}: {name} is empty." for name, mask in zip(names, sample.masks) if not mask.any()]
+    height, width = sample.image.shape[:2]
+    return RowResult(row["set"], (height, width), empty, [] if count else [f"{item}: there is no mask."])
 
 
 def format_reports(reports: Sequence[SetReport]) -> str:
-    """A table with a row per set, and below it a line per problem."""
+    """Format a table with a row per set, followed by a line per problem."""
     header = ("split", "set", "read", "known broken", "empty masks", "smallest", "largest", "problems")
     rows: list[tuple[str, ...]] = [header]
     for report in reports:
@@ -177,9 +194,10 @@ def export_data(
     sets: Sequence[str] | None = None,
     shard_megabytes: int = 500,
 ) -> dict[tuple[str, str], int]:
-    """Export to sharded Parquet; gives rows by (split, set).
+    """Export a data set to sharded Parquet. Returns the number of rows by (split, set).
 
-    source: as of `check_data`. Own data become one split, "train" by default.
+    source, sets: as for `check_data`. split: of HQSeg-44K, by default both; for your own data the split to write, by
+    default "train".
     """
     rows = {}
     if isinstance(source, dict):
@@ -187,13 +205,13 @@ def export_data(
         split = split or "train"
         dataset = load_source(source, split)
         if not hasattr(dataset, "features"):
-            raise ValueError("Generated scenes are drawn anew whenever they are read, and are not exported.")
+            raise ValueError("Generated scenes are drawn whenever they are read, and are not exported.")
         counts = export_parquet(dataset, folder, split, shard_megabytes)
         return {(split, name): count for name, count in counts.items()}
     by_split: dict[str, list[str]] = {}
-    for one_split, name in _chosen(split, sets):
+    for one_split, name in _chosen_sets(split, sets):
         by_split.setdefault(one_split, []).append(name)
-    # All must be there before hours of writing.
+    # Writing takes hours, so check that every set is there before it starts.
     for one_split, names in by_split.items():
         find_sets(source, one_split, names)
     for one_split, names in by_split.items():

@@ -1,8 +1,9 @@
-"""Prompts that a user might have given, made from a true mask: what training and evaluation show the model.
+"""Simulate user prompts from ground-truth masks, for training and evaluation.
 
-Masks are (height, width), bool or soft in [0, 1]; where a soft one is the object, `masks.foreground` says. Points and
-boxes are whole numbers of pixels in the frame of the mask, x before y. Formulas are those of the original
-(train/utils/misc.py); its random numbers are arguments of `shift_box` and `flip_outline`, and drawn around them.
+Masks are (height, width), bool or soft in [0, 1]; `masks.rle.foreground` thresholds soft ones. Points are (x, y) and
+boxes (x1, y1, x2, y2), in pixels of the mask. The formulas are those of the original (train/utils/misc.py).
+`shift_box` and `add_outline_noise` take the random numbers as arguments, so that they can be compared with the
+original; `box_noise` and `noisy_mask` draw them.
 """
 
 from collections.abc import Sequence
@@ -14,38 +15,38 @@ import torch.nn.functional as F
 from ..masks.distance_transform import deepest_pixel
 from ..masks.rle import foreground, mask_extent
 
-PROMPT_KINDS = ("box", "points", "mask")  # those of HQ-SAM's recipe
+PROMPT_KINDS = ("box", "points", "mask")  # the kinds that HQ-SAM is trained with
 ALL_PROMPT_KINDS = (*PROMPT_KINDS, "point")
 NUM_POINTS = 10
 
-# `noisy_mask`: how many cells of the coarse grid an outline is lost on, and what counts as lost.
+# `add_outline_noise`: the outline is where downscaling by COARSE_CELL changes the mask by at least OUTLINE_CHANGE.
 COARSE_CELL = 8
-OUTLINE = 0.01
+OUTLINE_CHANGE = 0.01
 MASK_PROMPT_VALUE = 255.0
 
 
 def mask_to_box(mask: np.ndarray) -> np.ndarray | None:
-    """The box (x1, y1, x2, y2) of a mask, float32, or None for an empty one.
+    """The box (x1, y1, x2, y2) of a mask, float32 (4,), or None if the mask is empty.
 
-    x2 and y2 are the last column and row of the object, so a single pixel has a box of no extent; unlike
-    `masks.rle.mask_to_bbox`, which measures as COCO does.
+    x2 and y2 are the last column and row of the object, so the box of a single pixel has width and height 0. COCO
+    counts that pixel, as `masks.rle.mask_to_bbox` does.
     """
     extent = mask_extent(foreground(mask))
     return None if extent is None else np.array(extent, dtype=np.float32)
 
 
 def box_noise(box: np.ndarray, scale: float, size: int | tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Move and stretch a box (4,) at random: `shift_box` with draws from `rng`."""
+    """Move and resize a box (4,) at random: `shift_box` with random numbers from `rng`."""
     return shift_box(box, rng.random(4), scale, size)
 
 
 def shift_box(box: np.ndarray, draws: np.ndarray, scale: float, size: int | tuple[int, int]) -> np.ndarray:
-    """Move and stretch a box (x1, y1, x2, y2), as DN-DETR does: float32 (4,), cut off at the picture's edges.
+    """Move and resize a box (x1, y1, x2, y2) as DN-DETR does. Returns float32 (4,), clipped to the image.
 
     draws: four numbers in [0, 1), for the centre's x and y, the width and the height.
-    scale: in [0, 1]. The centre moves by at most `scale` times half the width and height, which themselves change by
-        at most `scale` times their size; 0.2 and 0.4 are those of the paper's robustness table.
-    size: (height, width) of the picture, or its side.
+    scale: in [0, 1]. The centre moves by at most `scale` times half the width and height. Width and height change by
+        at most `scale` times themselves. The paper's robustness table uses 0.2 and 0.4.
+    size: (height, width) of the image, or the side of a square one.
     """
     if not 0 <= scale <= 1:
         raise ValueError(f"The `scale` of box noise must lie in [0, 1], got {scale}.")
@@ -60,55 +61,60 @@ def shift_box(box: np.ndarray, draws: np.ndarray, scale: float, size: int | tupl
 
 
 def random_points(mask: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` different pixels of the object, all alike likely: float32 (K, 2) of x, y. K may be less."""
+    """Draw up to `count` different pixels of the object uniformly: (x, y), float32 (K, 2)."""
     return _random_pixels(foreground(mask), count, rng)
 
 
 def random_negative_points(mask: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` different pixels of the background, all alike likely: float32 (K, 2) of x, y; K may be less."""
+    """Draw up to `count` different background pixels uniformly: (x, y), float32 (K, 2)."""
     return _random_pixels(~foreground(mask), count, rng)
 
 
 def centre_point(mask: np.ndarray) -> np.ndarray | None:
-    """The pixel (x, y) deepest inside the object, float32 (2,), or None for an empty mask; see `deepest_pixel`."""
+    """The pixel (x, y) farthest from the background, float32 (2,), or None if the mask is empty.
+
+    See `deepest_pixel`.
+    """
     deepest = deepest_pixel(foreground(mask))
     return None if deepest is None else np.array([deepest[1], deepest[0]], dtype=np.float32)
 
 
-def next_click(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, int] | None:
-    """The click that corrects the thickest error of a predicted mask: its pixel (x, y), float32 (2,), and its label.
+def next_click(prediction: np.ndarray, ground_truth: np.ndarray) -> tuple[np.ndarray, int] | None:
+    """The click that corrects the largest error of a predicted mask: (x, y), float32 (2,), and its label.
 
-    The pixel is the deepest of all that are missing (label 1) or too much (label 0), see `deepest_pixel`; the missing
-    one of two equally deep ones. None where the masks agree. Without a prediction, an empty one gives the first click,
-    which is the `centre_point`.
+    The click is the pixel deepest inside the false negatives (label 1) or the false positives (label 0), whichever is
+    deeper, see `deepest_pixel`; label 1 if both are equally deep. None if the masks are equal. For the first click,
+    pass an empty prediction: the click is then the `centre_point`.
     """
-    predicted, truth = foreground(predicted), foreground(truth)
-    missing, excess = deepest_pixel(truth & ~predicted), deepest_pixel(predicted & ~truth)
-    if missing is not None and (excess is None or missing[2] >= excess[2]):
-        return np.array([missing[1], missing[0]], dtype=np.float32), 1
-    if excess is not None:
-        return np.array([excess[1], excess[0]], dtype=np.float32), 0
+    prediction, ground_truth = foreground(prediction), foreground(ground_truth)
+    false_negative = deepest_pixel(ground_truth & ~prediction)
+    false_positive = deepest_pixel(prediction & ~ground_truth)
+    if false_negative is not None and (false_positive is None or false_negative[2] >= false_positive[2]):
+        return np.array([false_negative[1], false_negative[0]], dtype=np.float32), 1
+    if false_positive is not None:
+        return np.array([false_positive[1], false_positive[0]], dtype=np.float32), 0
     return None
 
 
 def noisy_mask(mask: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
-    """The mask on a grid of side x side with a random outline: `flip_outline` with normal draws from `rng`."""
-    return flip_outline(mask, rng.standard_normal((side, side), dtype=np.float32))
+    """A mask prompt (side, side) with a random outline: `add_outline_noise` with random numbers from `rng`."""
+    return add_outline_noise(mask, rng.standard_normal((side, side), dtype=np.float32))
 
 
-def flip_outline(mask: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Bring a mask to the size of `noise` and add the noise in a band along its outline: float32 of 0 and 255.
+def add_outline_noise(mask: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Resize a mask to the size of `noise`, add the noise along its outline and threshold: float32 of 0 and 255.
 
-    noise: (side, side), normal with deviation 1. The band is where an eighth of the resolution would lose something.
-    The values are those that HQ-SAM was trained with, though SAM's mask prompts are logits.
+    noise: (side, side), normally distributed with deviation 1. The outline is the band of pixels that change when the
+    mask is resized to an eighth of the resolution and back.
+    HQ-SAM was trained with the values 0 and 255, although SAM's mask prompts are logits.
     """
     side = noise.shape[-1]
     values = np.require(mask, dtype=np.float32, requirements=["C", "W"])
     grid = _resize(torch.from_numpy(values)[None, None] * 255, side) / 255
     coarse = _resize(_resize(grid, max(1, side // COARSE_CELL)), side)
-    band = ((grid - coarse).abs() >= OUTLINE).float()
-    flipped = grid + torch.from_numpy(np.asarray(noise, dtype=np.float32)) * band > 0.5
-    return flipped[0, 0].float().mul(MASK_PROMPT_VALUE).numpy()
+    band = ((grid - coarse).abs() >= OUTLINE_CHANGE).float()
+    noisy = grid + torch.from_numpy(np.asarray(noise, dtype=np.float32)) * band > 0.5
+    return noisy[0, 0].float().mul(MASK_PROMPT_VALUE).numpy()
 
 
 def draw_prompt(
@@ -119,17 +125,19 @@ def draw_prompt(
     mask_side: int = 256,
     paper_exact: bool = False,
 ) -> dict[str, np.ndarray] | None:
-    """Draw one prompt of one of the kinds, all alike likely.
+    """Draw one prompt for a mask; all kinds have the same probability.
+
+    kinds: "box", "points" (`num_points` random points), "point" (one random point), "mask" (with a noisy outline).
 
     Returns one of
         {"box": float32 (4,)}
-        {"points": float32 (K, 2), "labels": int64 (K,)}, all on the object; fewer than `num_points` where it has fewer
-            pixels, and one for the kind "point"
+        {"points": float32 (K, 2), "labels": int64 (K,)}, all on the object; K is less than `num_points` if the object
+            has fewer pixels
         {"mask": float32 (mask_side, mask_side)}, of 0 and 255
-    or None for an empty mask, about which nothing can be asked.
+    or None if the mask is empty.
 
-    paper_exact: as in the original, an empty mask has the box (1e8, 1e8, 0, 0), no point, or a mask of zeros. What it
-        does for a whole batch is in `paper_kinds`.
+    paper_exact: treat empty masks like the original: the box (1e8, 1e8, 0, 0), no points, or a mask of zeros. What the
+        original does with a whole batch is in `paper_kinds`.
     """
     unknown = [kind for kind in kinds if kind not in ALL_PROMPT_KINDS]
     if unknown or not kinds:
@@ -150,9 +158,10 @@ def draw_prompt(
 def paper_kinds(
     masks: Sequence[np.ndarray], kinds: Sequence[str] = PROMPT_KINDS, num_points: int = NUM_POINTS
 ) -> tuple[str, ...]:
-    """The kinds of prompts that the original draws from for a batch of masks.
+    """The kinds of prompts that the original can draw for a batch of masks.
 
-    It gives up points for the whole batch if an object has fewer pixels than points, unless all have equally few.
+    The original draws no points for the whole batch if one object has fewer pixels than `num_points`, unless all
+    objects have the same number of them.
     """
     counts = {min(int(foreground(mask).sum()), num_points) for mask in masks}
     return tuple(kind for kind in kinds if kind != "points") if len(counts) > 1 else tuple(kinds)
@@ -173,10 +182,10 @@ __all__ = [
     "ALL_PROMPT_KINDS",
     "NUM_POINTS",
     "PROMPT_KINDS",
+    "add_outline_noise",
     "box_noise",
     "centre_point",
     "draw_prompt",
-    "flip_outline",
     "mask_to_box",
     "next_click",
     "noisy_mask",
