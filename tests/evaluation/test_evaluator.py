@@ -196,7 +196,7 @@ def test_fewer_clicks_are_part_of_more(model, processor):
 def test_wrong_arguments_are_refused(model, processor):
     import datasets
 
-    with pytest.raises(ValueError, match="`model` works on 128 x 128 .* `processor` on 1024"):
+    with pytest.raises(ValueError, match="`model` expects images of 128 x 128 .* `processor` makes 1024"):
         evaluate(model, HQSamProcessor(), ROWS)
     for wrong, message in (
         ({"prompts": ("circle",)}, "one of box, box-noise-SCALE.*'circle'"),

@@ -254,7 +254,7 @@ def test_refusals_come_before_the_work(fine, tmp_path, monkeypatch):
     ):
         with pytest.raises(ValueError, match=message):
             export_onnx(model, processor, tmp_path / destination, **options)
-    with pytest.raises(ValueError, match="`model` works on 64 x 64 .* `processor` on 1024"):
+    with pytest.raises(ValueError, match="`model` expects images of 64 x 64 .* `processor` makes 1024"):
         export_onnx(model, HQSamProcessor(), tmp_path / "x")
     half = HQSamModel(model.config).bfloat16()
     with pytest.raises(ValueError, match="must be in float32 on a CPU to be exported, got torch.bfloat16 on cpu"):

@@ -218,7 +218,7 @@ ERRORS = {
     "outside": ({"points": [[300, 20]]}, "`points` must lie inside the image"),
     "x, y, width, height": ({"boxes": [50, 20, 10, 10]}, "`boxes` must be .* Is it"),
     "two and one": ({"points": [[3, 4]], "boxes": [[1, 2, 3, 4]] * 2}, "1 in `points`, 2 in `boxes`"),
-    "invented logits": ({"mask": np.zeros((60, 90), np.float32)}, "`mask` of floats are logits"),
+    "invented logits": ({"mask": np.zeros((60, 90), np.float32)}, "`mask` of floats must be logits"),
     "a strange kind": ({"return_tensors": "tf"}, "'np' or 'pt', got 'tf'"),
     "both alone": ({"sam_only": True, "hq_token_only": True}, "exclude each other"),
     "a strange picture": ({"image": "other"}, "'other' has not been set or was dropped: the predictor keeps 32 images .* 'picture'"),
@@ -239,7 +239,7 @@ def test_without_a_picture_one_is_told(predictor):
 
 def test_model_and_processor_must_fit():
     small, narrow = pair(SMALL)[1], pair(NARROW)[1]
-    with pytest.raises(ValueError, match="`model` works on 128 x 128 .* `processor` on 96"):
+    with pytest.raises(ValueError, match="`model` expects images of 128 x 128 .* `processor` makes 96"):
         HQSamPredictor(small, HQSamProcessor.from_config(narrow.config))
     with pytest.raises(ValueError, match="`max_images`"):
         make_predictor(max_images=0)

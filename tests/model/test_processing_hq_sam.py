@@ -1,4 +1,4 @@
-"""Prompts of any number and nesting: what they become, that padding changes nothing, and what is refused."""
+"""Prompts of any number and nesting: the tensors they become, padding that changes nothing, and errors."""
 
 import itertools
 
@@ -23,11 +23,11 @@ def processor(model) -> HQSamProcessor:
 
 @pytest.fixture(scope="module")
 def images(photo) -> list[Image.Image]:
-    """Three pictures of different shapes."""
+    """Three images of different shapes."""
     return [photo, photo.crop((100, 0, 400, 400)), photo.resize((128, 128))]
 
 
-def test_coordinates_are_scaled_to_the_frame(processor, photo):
+def test_coordinates_are_scaled_to_the_model_input(processor, photo):
     inputs = processor(photo, input_points=[[[300, 200]]], input_boxes=[[[0, 0, 600, 400]]])
     assert inputs["reshaped_input_sizes"].tolist() == [[85, 128]]
     assert inputs["input_points"][0, 0, 0].tolist() == pytest.approx([64, 42.5])
@@ -55,7 +55,7 @@ DEEP_LABELS = [[[[1, 0]]], torch.tensor([[[1, 0]]]), [np.array([[1, 0]], dtype=n
     [*itertools.product(SHALLOW_POINTS, SHALLOW_LABELS), *itertools.product(DEEP_POINTS, DEEP_LABELS)],
     ids=lambda value: type(value).__name__,
 )
-def test_points_and_labels_of_every_form_are_the_same(processor, photo, points, labels):
+def test_points_and_labels_of_every_form_give_the_same_tensors(processor, photo, points, labels):
     inputs = processor(photo, input_points=points, input_labels=labels)
     assert (inputs["input_points"].dtype, inputs["input_labels"].dtype) == (torch.float32, torch.int64)
     expected = torch.tensor([[[[30, 40], [50.5, 60]]]]) * torch.tensor([128 / 600, 85 / 400])
@@ -66,7 +66,7 @@ def test_points_and_labels_of_every_form_are_the_same(processor, photo, points, 
 @pytest.mark.parametrize(
     "boxes", [[[[1, 2, 30, 40]]], np.array([[[1, 2, 30, 40]]]), torch.tensor([[[1, 2, 30, 40]]]), [[(1, 2, 30, 40)]]]
 )
-def test_boxes_of_every_form_are_the_same(processor, photo, boxes):
+def test_boxes_of_every_form_give_the_same_tensor(processor, photo, boxes):
     inputs = processor(photo, input_boxes=boxes)
     assert inputs["input_boxes"].dtype == torch.float32
     assert inputs["input_boxes"].shape == (1, 1, 4)
@@ -76,8 +76,8 @@ def test_boxes_of_every_form_are_the_same(processor, photo, boxes):
 MIXTURES = [[], ["points"], ["boxes"], ["masks"], ["points", "boxes"], ["boxes", "masks"], ["points", "masks"]]
 
 
-def random_prompts(generator: np.random.Generator, size: tuple[int, int], side: int) -> dict:
-    """Prompts of one image, in its pixels: any mixture of points, boxes and masks, or none."""
+def random_prompts(generator: np.random.Generator, size: tuple[int, int], mask_size: int) -> dict:
+    """Prompts of one image of (width, height) size, in its pixels: any mixture of points, boxes and masks, or none."""
     width, height = size
     kinds = MIXTURES[generator.integers(len(MIXTURES))]
     count = int(generator.integers(1, 5))
@@ -90,15 +90,15 @@ def random_prompts(generator: np.random.Generator, size: tuple[int, int], side: 
         corners = np.sort(generator.random((count, 2, 2)), axis=1) * [width, height]
         prompts["boxes"] = corners.reshape(count, 4).tolist()
     if "masks" in kinds:
-        prompts["masks"] = (20 * generator.random((count, side, side)) - 10).astype(np.float32)
+        prompts["masks"] = (20 * generator.random((count, mask_size, mask_size)) - 10).astype(np.float32)
     return prompts
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_ragged_batch_gives_the_masks_of_separate_calls(model, processor, images, seed):
+def test_a_ragged_batch_gives_the_same_masks_as_separate_calls(model, processor, images, seed):
     generator = np.random.default_rng(seed)
-    side = processor.image_processor.mask_size["longest_edge"]
-    prompts = [random_prompts(generator, image.size, side) for image in images]
+    mask_size = processor.image_processor.mask_size["longest_edge"]
+    prompts = [random_prompts(generator, image.size, mask_size) for image in images]
     prompts[seed % 3] = {}  # one image without any prompt
     names = {"input_points": "points", "input_labels": "labels", "input_boxes": "boxes", "input_masks": "masks"}
 
@@ -127,17 +127,17 @@ def test_a_ragged_batch_gives_the_masks_of_separate_calls(model, processor, imag
         assert (masks[i] == expected).float().mean() > 0.9999
 
 
-@pytest.mark.parametrize("pads", [1, 3, 10])
-def test_padding_points_is_invisible(model, processor, photo, pads):
+@pytest.mark.parametrize("count", [1, 3, 10])
+def test_padded_points_change_nothing(model, processor, photo, count):
     points, labels = [[100, 120], [300, 200]], [1, 0]
-    padded = processor(photo, input_points=[points + [[0, 0]] * pads], input_labels=[labels + [-10] * pads])
+    padded = processor(photo, input_points=[points + [[0, 0]] * count], input_labels=[labels + [-10] * count])
     plain = processor(photo, input_points=[points], input_labels=[labels])
     with torch.no_grad():
         first, second = model(**padded).pred_masks, model(**plain).pred_masks
     torch.testing.assert_close(first, second, atol=5e-6, rtol=0)
 
 
-def test_no_prompt_is_one_mask_and_an_empty_list_is_none(model, processor, images):
+def test_no_prompt_gives_one_mask_and_an_empty_list_gives_none(model, processor, images):
     inputs = processor(images, input_boxes=[[[1, 2, 30, 40], [5, 5, 60, 70]], None, []])
     assert inputs["prompt_counts"].tolist() == [2, 1, 0]
     masks = processor.post_process_masks(model(**inputs), inputs)
@@ -148,7 +148,7 @@ def test_no_prompt_is_one_mask_and_an_empty_list_is_none(model, processor, image
         assert processor.post_process_masks(model(**nothing), nothing)[0].shape == (0, 3, 400, 600)
 
 
-def test_one_mask_serves_all_boxes_of_its_image(model, processor, images):
+def test_one_mask_prompt_is_used_for_all_boxes_of_its_image(model, processor, images):
     boxes = [[[1, 2, 30, 40], [5, 5, 60, 70]], [[5, 5, 60, 70]]]
     mask = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32)
     shared = processor(images[:2], input_boxes=boxes, input_masks=[mask, None])
@@ -156,7 +156,7 @@ def test_one_mask_serves_all_boxes_of_its_image(model, processor, images):
     assert torch.equal(model(**shared).pred_masks, model(**repeated).pred_masks)
 
 
-def test_a_picture_mask_prompt_has_the_size_of_the_picture(processor, photo):
+def test_a_bool_mask_prompt_has_the_size_of_the_image(processor, photo):
     mask = np.zeros((400, 600), dtype=bool)
     mask[100:300, 200:400] = True
     inputs = processor(photo, input_masks=[mask])
@@ -167,13 +167,13 @@ def test_a_picture_mask_prompt_has_the_size_of_the_picture(processor, photo):
     assert share == pytest.approx(mask.mean() * 85 / 128, abs=0.02)
 
 
-def test_own_logits_go_back_in(model, processor, photo):
+def test_predicted_logits_can_be_passed_as_mask_prompts(model, processor, photo):
     first = model(**processor(photo, input_boxes=[[[10, 20, 300, 200]]]), multimask_output=False)
     again = processor(photo, input_boxes=[[[10, 20, 300, 200]]], input_masks=[first.pred_masks[0, :, 0]])
     assert torch.equal(again["input_masks"], first.pred_masks[:, :, 0])
 
 
-def test_segmentation_maps_come_back_as_zeros_and_ones(model, processor, images):
+def test_segmentation_maps_become_labels_of_zeros_and_ones(model, processor, images):
     maps = [np.zeros((2, 400, 600), dtype=bool), np.zeros((400, 300), dtype=np.uint8)]
     maps[0][0, :200] = True
     maps[0][1, :, 300:] = True
@@ -191,7 +191,7 @@ def test_segmentation_maps_come_back_as_zeros_and_ones(model, processor, images)
     assert model(**inputs).loss.isfinite()
 
 
-def test_both_signatures_of_post_processing_agree(model, processor, images):
+def test_both_signatures_of_post_process_masks_agree(model, processor, images):
     inputs = processor(images, input_boxes=[[[1, 2, 30, 40]]] * 3)
     output = model(**inputs)
     ours = processor.post_process_masks(output, inputs)
@@ -203,21 +203,21 @@ def test_both_signatures_of_post_processing_agree(model, processor, images):
         processor.post_process_masks(output, {"pixel_values": 1})
 
 
-def test_the_processor_survives_saving(processor, tmp_path, photo):
+def test_a_saved_processor_loads_the_same(processor, tmp_path, photo):
     processor.save_pretrained(tmp_path)
     again = HQSamProcessor.from_pretrained(tmp_path)
     assert torch.equal(again(photo)["pixel_values"], processor(photo)["pixel_values"])
     assert again.image_processor.mask_size == {"longest_edge": 32}
 
 
-def test_numpy_tensors_on_request(processor, photo):
+def test_return_tensors_np_gives_numpy_arrays(processor, photo):
     inputs = processor(photo, input_points=[[[3, 4]]], return_tensors="np")
     assert isinstance(inputs["input_points"], np.ndarray)
 
 
 NAN, INF = float("nan"), float("inf")
 BAD_PROMPTS = {
-    "points: one [x, y]": ({"input_points": [3, 4]}, "`input_points`.*there are 1 images, but `input_points` has 2"),
+    "points: one [x, y]": ({"input_points": [3, 4]}, "`input_points`.*`input_points` has 2 entries for 1 image"),
     "points: flat": ({"input_points": [[3, 4]]}, "`input_points` must be nested"),
     "points: too deep": ({"input_points": [[[[[3, 4]]]]]}, "`input_points` must be nested"),
     "points: three numbers": (
@@ -230,8 +230,8 @@ BAD_PROMPTS = {
     "points: a number": ({"input_points": 3}, "`input_points` must be nested.*got a int"),
     "points: NaN": ({"input_points": [[[NAN, 4]]]}, "`input_points`.*must be finite"),
     "points: infinite": ({"input_points": [[[3, INF]]]}, "`input_points`.*must be finite"),
-    "points: right of the picture": ({"input_points": [[[601, 4]]]}, "`input_points` must lie inside.*600 wide"),
-    "points: left of the picture": ({"input_points": [[[-1, 4]]]}, "`input_points` must lie inside"),
+    "points: right of the image": ({"input_points": [[[601, 4]]]}, "`input_points` must lie inside.*600 wide"),
+    "points: left of the image": ({"input_points": [[[-1, 4]]]}, "`input_points` must lie inside"),
     "points: x and y swapped": (
         {"input_points": [[[350, 450]]]},
         "`input_points` must lie inside.*got \\(350, 450\\)",
@@ -253,7 +253,7 @@ BAD_PROMPTS = {
     "labels: too deep": ({"input_points": [[[3, 4]]], "input_labels": [[[1]]]}, "`input_labels` must be"),
     "labels: flat": ({"input_points": [[[[3, 4]]]], "input_labels": [[1]]}, "`input_labels` must be nested"),
     "labels: 7": ({"input_points": [[[3, 4]]], "input_labels": [[7]]}, "`input_labels` must be 1 .*has 7"),
-    "labels: box corners": ({"input_points": [[[3, 4]]], "input_labels": [[2]]}, "Boxes go to `input_boxes`"),
+    "labels: box corners": ({"input_points": [[[3, 4]]], "input_labels": [[2]]}, "Pass boxes as `input_boxes`"),
     "labels: half": ({"input_points": [[[3, 4]]], "input_labels": [[0.5]]}, "`input_labels` must be 1"),
     "labels: string": ({"input_points": [[[3, 4]]], "input_labels": [["1"]]}, "`input_labels` must be 1"),
     "labels: None": ({"input_points": [[[3, 4]]], "input_labels": [[None]]}, "`input_labels` must be 1"),
@@ -282,17 +282,20 @@ BAD_PROMPTS = {
     "boxes: a set": ({"input_boxes": {1, 2}}, "`input_boxes` must be nested.*got a set"),
     "masks: logits of the wrong size": (
         {"input_masks": [np.zeros((256, 256), np.float32)]},
-        "logits on the model's 32 x 32 grid",
+        "logits of the mask size 32 x 32",
     ),
-    "masks: picture of the wrong size": (
+    "masks: bool of the wrong size": (
         {"input_masks": [np.zeros((32, 32), bool)]},
-        "`input_masks` must have the size of their picture",
+        "`input_masks` must have the size of their image",
     ),
     "masks: NaN": ({"input_masks": [np.full((32, 32), np.nan)]}, "`input_masks` must be finite"),
-    "masks: rank 4": ({"input_masks": [np.zeros((1, 1, 32, 32))]}, "`input_masks` must be \\(height, width\\)"),
+    "masks: rank 4": (
+        {"input_masks": [np.zeros((1, 1, 32, 32))]},
+        "`input_masks` must have shape \\(height",
+    ),
     "masks: empty": ({"input_masks": []}, "`input_masks` must have one entry per image"),
     "masks: empty for the image": ({"input_masks": [[]]}, "`input_masks` of image 0 must be one or more masks"),
-    "masks: for two images": ({"input_masks": [None, None]}, "there are 1 images and 2 entries"),
+    "masks: for two images": ({"input_masks": [None, None]}, "got 2 entries for 1 image"),
     "masks: instance map": ({"input_masks": [np.arange(240000).reshape(400, 600) % 9]}, "`input_masks` must hold 0/1"),
     "masks: a missing file": ({"input_masks": ["nothing.png"]}, "'nothing.png', which is not a file"),
     "masks: strings": ({"input_masks": [np.array([["a"]])]}, "`input_masks`"),
@@ -304,10 +307,13 @@ BAD_PROMPTS = {
         {"input_boxes": [[[1, 2, 3, 4]]], "input_masks": [np.zeros((2, 32, 32))]},
         "1 in `input_boxes`, 2 in `input_masks`",
     ),
-    "truth: wrong size": ({"segmentation_maps": [np.zeros((5, 5))]}, "`segmentation_maps` must have the size"),
-    "truth: too many": ({"segmentation_maps": [np.zeros((2, 400, 600))]}, "image 0 has 2 masks for 1 prompts"),
-    "truth: instance map": ({"segmentation_maps": [np.full((400, 600), 5)]}, "`segmentation_maps` must hold 0/1"),
-    "truth: for two images": (
+    "ground truth: wrong size": ({"segmentation_maps": [np.zeros((5, 5))]}, "`segmentation_maps` must have the size"),
+    "ground truth: too many": ({"segmentation_maps": [np.zeros((2, 400, 600))]}, "image 0 has 2 masks for 1 prompts"),
+    "ground truth: instance map": (
+        {"segmentation_maps": [np.full((400, 600), 5)]},
+        "`segmentation_maps` must hold 0/1",
+    ),
+    "ground truth: for two images": (
         {"segmentation_maps": np.zeros((2, 400, 600))},
         "`segmentation_maps` must have one entry per image",
     ),
@@ -315,22 +321,22 @@ BAD_PROMPTS = {
 
 
 @pytest.mark.parametrize("case", BAD_PROMPTS)
-def test_bad_prompts_are_refused_by_name(processor, photo, case):
+def test_errors_about_prompts_name_the_argument(processor, photo, case):
     arguments, message = BAD_PROMPTS[case]
     with pytest.raises((ValueError, TypeError), match=message):
         processor(photo, **arguments)
 
 
-def test_prompts_without_a_picture_are_refused(processor):
+def test_prompts_without_an_image_are_refused(processor):
     with pytest.raises(ValueError, match="`images` must be given"):
         processor(input_points=[[[3, 4]]])
 
 
-def test_a_misspelt_argument_is_a_type_error(processor, photo):
+def test_a_misspelt_argument_raises_type_error(processor, photo):
     with pytest.raises(TypeError, match="input_box"):
         processor(photo, input_box=[[[1, 2, 3, 4]]])
 
 
-def test_boxes_may_stick_out_and_be_one_pixel(processor, photo):
+def test_boxes_may_extend_beyond_the_image_and_be_one_pixel(processor, photo):
     inputs = processor(photo, input_boxes=[[[-5, 10, 610, 405], [7, 7, 7, 7]]])
-    assert inputs["input_boxes"][0, 0, 0] < 0  # used as it is, as by the original
+    assert inputs["input_boxes"][0, 0, 0] < 0  # not clipped, as in the original

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..data.prompt_simulation import next_click
 from ..model.modeling_hq_sam import HQSamImageFeatures, HQSamModel
-from ..model.prompt_batching import ImagePrompts, pad_points, pad_prompts
+from ..model.prompt_batching import PromptArrays, pad_points, pad_prompts
 from .dataset import Picture, Question
 from .prompts import Prompt
 from .protocols import EvaluationProtocol
@@ -157,7 +157,7 @@ def _inputs(prompts: Sequence[list[Prompt]], scales: Sequence[np.ndarray]) -> di
         ]
         return {"input_boxes": pad_prompts(boxes, num_prompts)}
     points = [
-        ImagePrompts(
+        PromptArrays(
             points=[np.asarray(prompt.points * scale, dtype=np.float64) for prompt in item],
             labels=[prompt.labels for prompt in item],
         )

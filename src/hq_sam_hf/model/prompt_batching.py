@@ -1,11 +1,11 @@
-"""Prompts as users write them, per image and of any number, to padded tensors in the model's frame.
+"""Check prompts as users write them, any number per image, and pad them to tensors.
 
-One prompt asks for one object. Per image, prompts are given in original pixels as
+A prompt asks for one object. Per image, prompts are given in pixels of the original image as
     points   [[x, y], ...] for one prompt, or [[[x, y], ...], ...] for several
     labels   [1, 0, ...] for one prompt, or [[1, 0, ...], ...]; without labels all points are on the object
     boxes    [[x1, y1, x2, y2], ...], one per prompt
-    masks    (h, w) for one prompt or (prompts, h, w)
-None for an image means "no prompt" (the model answers once, unprompted), an empty list "no object" (no mask).
+None as an image's entry means "no prompt", for which the model returns one unprompted mask. An empty list means
+"no object", for which there is no mask.
 """
 
 from collections.abc import Sequence
@@ -31,20 +31,26 @@ BOXES_FORM = (
 
 
 @dataclass
-class ImagePrompts:
-    """The prompts of one image; every list that is not None has one entry per prompt."""
+class PromptArrays:
+    """The P prompts of one image as arrays. A kind of prompt that is not given is None.
 
-    points: list[np.ndarray] | None = None  # (N, 2) each
-    labels: list[np.ndarray] | None = None  # (N,) each
-    boxes: np.ndarray | None = None  # (P, 4)
+    points: per prompt (N, 2) as (x, y). labels: per prompt (N,). boxes: (P, 4) as (x1, y1, x2, y2).
+    """
+
+    points: list[np.ndarray] | None = None
+    labels: list[np.ndarray] | None = None
+    boxes: np.ndarray | None = None
 
 
-def parse_points(input_points: Any, input_labels: Any, sizes: Sequence[tuple[int, int]]) -> list[ImagePrompts]:
-    """Read points and labels of every image. sizes: (height, width) of the pictures."""
+def parse_points(input_points: Any, input_labels: Any, sizes: Sequence[tuple[int, int]]) -> list[PromptArrays]:
+    """Check the points and labels of all images; returns one `PromptArrays` per image, without boxes.
+
+    sizes: (height, width) of the original images, inside which the points must lie.
+    """
     if input_points is None:
         if input_labels is not None:
-            raise ValueError("`input_labels` were given without `input_points`.")
-        return [ImagePrompts() for _ in sizes]
+            raise ValueError("`input_labels` were given without `input_points`. Pass the points too.")
+        return [PromptArrays() for _ in sizes]
     points = _entries("input_points", input_points, len(sizes), POINTS_FORM)
     depth = _common_depth(points, "input_points", (2, 3), POINTS_FORM)
     labels = [None] * len(sizes)
@@ -55,49 +61,61 @@ def parse_points(input_points: Any, input_labels: Any, sizes: Sequence[tuple[int
         if image_points is None:
             if image_labels is not None:
                 raise ValueError(f"`input_labels` has labels for image {i}, but `input_points` has no points for it.")
-            parsed.append(ImagePrompts())
+            parsed.append(PromptArrays())
             continue
-        # an empty list has no depth of its own: it means no object at all
-        prompts = [image_points] if depth == 2 and len(image_points) > 0 else image_points
-        labelled = image_labels
+        # An empty list, which has no depth, means that there is no object.
+        is_single_prompt = depth == 2 and len(image_points) > 0
+        prompts = [image_points] if is_single_prompt else image_points
+        prompt_labels = image_labels
         if image_labels is not None:
-            labelled = [image_labels] if depth == 2 and len(image_points) > 0 else image_labels
-            if not isinstance(labelled, list) or len(labelled) != len(prompts):
+            prompt_labels = [image_labels] if is_single_prompt else image_labels
+            if not isinstance(prompt_labels, list) or len(prompt_labels) != len(prompts):
                 raise ValueError(
-                    f"{LABELS_FORM}; image {i} has {len(prompts)} objects in `input_points` but other labels."
+                    f"{LABELS_FORM}; image {i} has {len(prompts)} objects in `input_points`, its labels differ."
                 )
-        coordinates = [_points(prompt, size, i) for prompt in prompts]
-        kinds = [
-            _labels(labelled[k], len(xy), i) if labelled is not None else np.full(len(xy), POSITIVE)
-            for k, xy in enumerate(coordinates)
+        point_arrays = [_check_points(prompt, size, i) for prompt in prompts]
+        label_arrays = [
+            _check_labels(prompt_labels[k], len(xy), i) if prompt_labels is not None else np.full(len(xy), POSITIVE)
+            for k, xy in enumerate(point_arrays)
         ]
-        parsed.append(ImagePrompts(points=coordinates, labels=kinds))
+        parsed.append(PromptArrays(points=point_arrays, labels=label_arrays))
     return parsed
 
 
 def parse_boxes(input_boxes: Any, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray | None]:
-    """Read the boxes of every image: (P, 4) or None. sizes: (height, width) of the pictures."""
+    """Check the boxes of all images; returns (P, 4) float64 per image, or None for an image without boxes.
+
+    sizes: (height, width) of the original images, which the boxes must touch.
+    """
     if input_boxes is None:
         return [None] * len(sizes)
     entries = _entries("input_boxes", input_boxes, len(sizes), BOXES_FORM)
     _common_depth(entries, "input_boxes", (2,), BOXES_FORM)
-    return [None if boxes is None else _boxes(boxes, size, i) for i, (boxes, size) in enumerate(zip(entries, sizes))]
+    return [
+        None if boxes is None else _check_boxes(boxes, size, i) for i, (boxes, size) in enumerate(zip(entries, sizes))
+    ]
 
 
-def pad_points(prompts: Sequence[ImagePrompts], num_prompts: int) -> tuple[Tensor, Tensor]:
-    """Stack to points (B, P, N, 2) float32 and labels (B, P, N) int64, absent where an image or prompt has fewer."""
+def pad_points(prompts: Sequence[PromptArrays], num_prompts: int) -> tuple[Tensor, Tensor]:
+    """Stack the prompts of B images to points (B, P, N, 2) float32 and labels (B, P, N) int64.
+
+    num_prompts: P. Images with fewer prompts and prompts with fewer points are padded with the label PADDING.
+    """
     longest = max((len(xy) for image in prompts for xy in image.points or []), default=0)
     points = torch.zeros(len(prompts), num_prompts, max(longest, 1), 2)
     labels = torch.full(points.shape[:3], PADDING)
     for i, image in enumerate(prompts):
-        for p, (xy, kinds) in enumerate(zip(image.points or [], image.labels or [])):
-            points[i, p, : len(xy)] = torch.from_numpy(xy)
-            labels[i, p, : len(xy)] = torch.from_numpy(kinds)
+        for p, (prompt_points, prompt_labels) in enumerate(zip(image.points or [], image.labels or [])):
+            points[i, p, : len(prompt_points)] = torch.from_numpy(prompt_points)
+            labels[i, p, : len(prompt_points)] = torch.from_numpy(prompt_labels)
     return points, labels
 
 
 def pad_prompts(entries: Sequence[np.ndarray | Tensor | None], num_prompts: int) -> Tensor:
-    """Stack per-image boxes or mask logits (P_i, ...) to (B, P, ...) float32, NaN where an image has fewer."""
+    """Stack the boxes or mask logits of B images, each (P_i, ...) or None, to (B, P, ...) float32.
+
+    num_prompts: P. Images with fewer prompts are padded with NaN.
+    """
     tail = next(entry.shape[1:] for entry in entries if entry is not None)
     stacked = torch.full((len(entries), num_prompts, *tail), float("nan"))
     for i, entry in enumerate(entries):
@@ -107,12 +125,12 @@ def pad_prompts(entries: Sequence[np.ndarray | Tensor | None], num_prompts: int)
 
 
 def _entries(name: str, value: Any, num_images: int, form: str) -> list:
-    """One entry per image: None or nested lists down to numbers."""
+    """The entries, one per image, with arrays and tensors turned into nested lists."""
     value = _to_lists(value)
     if not isinstance(value, list):
         raise ValueError(f"{form}, got a {type(value).__name__}.")
     if len(value) != num_images:
-        raise ValueError(f"{form}; there are {num_images} images, but `{name}` has {len(value)} entries.")
+        raise ValueError(f"{form}; `{name}` has {len(value)} entries for {num_images} image(s).")
     return value
 
 
@@ -127,7 +145,7 @@ def _to_lists(value: Any) -> Any:
 
 
 def nesting_depth(value: Any) -> int | None:
-    """Levels of lists, or axes of arrays, above the numbers; None where no number tells."""
+    """How deep numbers are nested in lists, or the number of dimensions of an array; None if there is no number."""
     if isinstance(value, Tensor | np.ndarray):
         return value.ndim
     if not isinstance(value, list | tuple):
@@ -147,7 +165,7 @@ def _common_depth(entries: list, name: str, allowed: tuple[int, ...], form: str)
 
 
 def _numbers(values: Any, form: str, image: int, width: int | None) -> np.ndarray:
-    """A list of `width` numbers each, or plain numbers with width None, as float64; every value finite."""
+    """Check rows of `width` numbers each, or single numbers with width None; returns finite float64."""
     rows = values if isinstance(values, list) else [values]
     for row in rows:
         cells = row if width is not None else [row]
@@ -160,41 +178,41 @@ def _numbers(values: Any, form: str, image: int, width: int | None) -> np.ndarra
     return array
 
 
-def _points(prompt: Any, size: tuple[int, int], image: int) -> np.ndarray:
+def _check_points(prompt: Any, size: tuple[int, int], image: int) -> np.ndarray:
     if not isinstance(prompt, list) or len(prompt) == 0:
         raise ValueError(
-            f"{POINTS_FORM}; image {image} has an object without a point ({prompt!r}). Leave the object out, or give "
-            "it a box in `input_boxes` only."
+            f"{POINTS_FORM}; image {image} has an object without a point ({prompt!r}). Remove the object, or give it "
+            "only a box in `input_boxes`."
         )
     points = _numbers(prompt, POINTS_FORM, image, 2)
     height, width = size
-    # half a pixel of slack: some tools put pixel centres, others pixel corners, at whole numbers
+    # Half a pixel of tolerance: integer coordinates are pixel centres in some tools and pixel corners in others.
     outside = (points < -0.5) | (points > np.array([width, height]))
     if outside.any():
         x, y = points[outside.any(axis=1)][0]
         raise ValueError(
-            f"`input_points` must lie inside the image, (x, y) in original pixels: image {image} is {width} wide "
-            f"and {height} high, got ({x:g}, {y:g})."
+            f"`input_points` must lie inside the image, as (x, y) in pixels of the original image: image {image} is "
+            f"{width} wide and {height} high, got ({x:g}, {y:g})."
         )
     return points
 
 
-def _labels(labels: Any, count: int, image: int) -> np.ndarray:
+def _check_labels(labels: Any, count: int, image: int) -> np.ndarray:
     if not isinstance(labels, list) or len(labels) != count:
         raise ValueError(f"{LABELS_FORM}; image {image} has {count} points and the labels {labels!r}.")
-    kinds = []
+    numbers = []
     for label in labels:
         number = int(label) if isinstance(label, bool) else label
         if number not in (POSITIVE, NEGATIVE, NOT_A_POINT, PADDING):
             raise ValueError(
                 "`input_labels` must be 1 (on the object), 0 (on the background), -1 (not a point) or -10 (ignored), "
-                f"image {image} has {label!r}. Boxes go to `input_boxes`, not to labels 2 and 3."
+                f"image {image} has {label!r}. Pass boxes as `input_boxes`, not as labels 2 and 3."
             )
-        kinds.append(int(number))
-    return np.array(kinds)
+        numbers.append(int(number))
+    return np.array(numbers)
 
 
-def _boxes(boxes: Any, size: tuple[int, int], image: int) -> np.ndarray:
+def _check_boxes(boxes: Any, size: tuple[int, int], image: int) -> np.ndarray:
     if len(boxes) == 0:
         return np.zeros((0, 4))
     array = _numbers(boxes, BOXES_FORM, image, 4)
@@ -207,10 +225,10 @@ def _boxes(boxes: Any, size: tuple[int, int], image: int) -> np.ndarray:
             )
         if x1 > width or y1 > height or x2 < -0.5 or y2 < -0.5:
             raise ValueError(
-                f"`input_boxes` must touch the image, in original pixels: image {image} is {width} wide and "
-                f"{height} high, got ({x1:g}, {y1:g}, {x2:g}, {y2:g})."
+                f"`input_boxes` must touch the image, in pixels of the original image: image {image} is {width} wide "
+                f"and {height} high, got ({x1:g}, {y1:g}, {x2:g}, {y2:g})."
             )
     return array
 
 
-__all__ = ["ImagePrompts", "nesting_depth", "pad_points", "pad_prompts", "parse_boxes", "parse_points"]
+__all__ = ["PromptArrays", "nesting_depth", "pad_points", "pad_prompts", "parse_boxes", "parse_points"]
