@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from hq_sam_hf import HQSamModel, HQSamProcessor
 from hq_sam_hf.export.model_cards import card_head
 from hq_sam_hf.model.files import whole_folder
+from hq_sam_hf.model.hq_head import hq_head_weights
 
 CARD = """\
 {front}
@@ -57,7 +58,7 @@ def main() -> None:
     card = CARD.format(
         front=card_head(),
         total=sum(weight.numel() for weight in model.parameters()),
-        head=sum(tensor.numel() for tensor in model._hq_head().values()),
+        head=sum(tensor.numel() for tensor in hq_head_weights(model).values()),
         size=vision.image_size,
         patch=vision.patch_size,
         figures=arguments.figures.read_text().strip(),

@@ -67,13 +67,13 @@ FILES = {
         "damaged or cut short",
     ),
     "another zip": (lambda p: zipfile.ZipFile(p, "w").writestr("a.txt", "x"), "damaged or cut short"),
-    "a list": (lambda p: write(p, as_bytes([torch.zeros(2)])), "holds a list, not weights by name"),
-    "a tensor": (lambda p: write(p, as_bytes(torch.zeros(2))), "holds a Tensor, not weights by name"),
-    "numbers": (lambda p: write(p, as_bytes({"epoch": 3, "loss": 0.5})), "entries that are no tensors"),
+    "a list": (lambda p: write(p, as_bytes([torch.zeros(2)])), "holds a list, expected a state dict"),
+    "a tensor": (lambda p: write(p, as_bytes(torch.zeros(2))), "holds a Tensor, expected a state dict"),
+    "numbers": (lambda p: write(p, as_bytes({"epoch": 3, "loss": 0.5})), "entries that are not tensors"),
     "no tensors": (lambda p: write(p, as_bytes({})), "holds no tensors"),
     "another model": (
         lambda p: write(p, as_bytes(torch.nn.Conv2d(3, 8, 3).state_dict())),
-        "no HQ-SAM or SAM checkpoint; its keys begin with 'bias', 'weight'",
+        "not an HQ-SAM or SAM checkpoint; its first keys are 'bias', 'weight'",
     ),
     "key missing": (
         lambda p: write(p, as_bytes(without("image_encoder.blocks.1.norm1.weight"))),
@@ -134,7 +134,7 @@ FILES = {
     ),
     "integers": (
         lambda p: write(p, as_bytes({key: tensor.to(torch.int8) for key, tensor in weights().items()})),
-        "is int8, expected a floating-point type",
+        "is int8, expected a floating-point dtype",
     ),
 }
 

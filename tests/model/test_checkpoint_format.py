@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hq_sam_hf import HQSamConfig, HQSamModel
-from hq_sam_hf.model.checkpoint_format import derive_config, is_hq_key, recognise
+from hq_sam_hf.model.checkpoint_format import derive_config, detect_format, is_hq_key
 from hq_sam_hf.model.key_mapping import keys_to_original
 from support.oracle import FINE, NARROW, SMALL, TINY, WIDE, config_of, pair
 
@@ -27,7 +27,7 @@ def test_sizes_are_derived_from_the_weights(name, layout):
     if layout == "original":
         keys = keys_to_original(weights)
         weights = {keys[name]: tensor for name, tensor in weights.items()}
-    checkpoint = recognise(weights, "x")
+    checkpoint = detect_format(weights, "x")
     assert (checkpoint.layout, checkpoint.part, checkpoint.has_hq) == (layout, "model", True)
     derived, expected = derive_config(checkpoint).to_dict(), config.to_dict()
     for section in ("vision_config", "prompt_encoder_config", "mask_decoder_config"):
@@ -79,7 +79,7 @@ RECOGNISED = {
 
 @pytest.mark.parametrize("description", RECOGNISED)
 def test_every_kind_of_checkpoint_is_recognised(description):
-    checkpoint = recognise(RECOGNISED[description](), "x")
+    checkpoint = detect_format(RECOGNISED[description](), "x")
     assert checkpoint.describe() == description
     own = ours(TINY if "TinyViT" in description else SMALL)
     assert set(checkpoint.weights) <= set(own)
@@ -90,23 +90,23 @@ def test_every_kind_of_checkpoint_is_recognised(description):
 def test_the_positional_matrix_is_one_and_float32():
     half = {name: tensor.half() for name, tensor in ours().items()}
     matrix = half.pop("shared_image_embedding.positional_embedding")
-    only_second = recognise({**half, SECOND_MATRIX: matrix}, "x")
+    only_second = detect_format({**half, SECOND_MATRIX: matrix}, "x")
     assert only_second.weights["shared_image_embedding.positional_embedding"].dtype == torch.float32
     assert SECOND_MATRIX not in only_second.weights
     with pytest.raises(ValueError, match="two different positional matrices"):
-        recognise({**ours(), SECOND_MATRIX: matrix + 1}, "x")
+        detect_format({**ours(), SECOND_MATRIX: matrix + 1}, "x")
 
 
 def test_the_published_widths_are_named():
     for preset, name in (("vit_b", "ViT-B"), ("vit_l", "ViT-L"), ("vit_h", "ViT-H"), ("vit_tiny", "TinyViT")):
         with torch.device("meta"):
             weights = HQSamModel(HQSamConfig.from_preset(preset)).state_dict()
-        assert recognise(weights, "x").encoder == name
+        assert detect_format(weights, "x").encoder == name
 
 
 def test_a_plain_sam_gets_the_configuration_of_the_hq_sam_built_on_it():
     for arch in (SMALL, TINY):
-        config = derive_config(recognise(without_head(weights_of(arch)), "x"))
+        config = derive_config(detect_format(without_head(weights_of(arch)), "x"))
         assert config.mask_decoder_config.vit_dim == config_of(arch).mask_decoder_config.vit_dim
 
 
@@ -114,4 +114,4 @@ def test_blocks_that_cannot_be_told_apart_are_refused():
     weights = dict(ours())
     weights["vision_encoder.layers.0.attn.rel_pos_h"] = torch.zeros(7, 12)  # a third span, of 4 patches
     with pytest.raises(ValueError, match="cannot tell windowed from global blocks"):
-        derive_config(recognise(weights, "x"))
+        derive_config(detect_format(weights, "x"))

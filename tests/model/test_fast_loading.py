@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hq_sam_hf import HQSamConfig, HQSamModel
-from hq_sam_hf.model import loading
-from hq_sam_hf.model.fast_loading import load_plain_folder
+from hq_sam_hf.model import loading, modeling_pretrained
+from hq_sam_hf.model.fast_loading import load_safetensors_folder
 from support.oracle import SMALL, TINY, config_of, pair
 
 
@@ -65,8 +65,8 @@ def test_it_gives_what_the_general_way_gives(which, arguments, request, monkeypa
     path = request.getfixturevalue(which)
     if "config" in arguments:
         arguments = {"config": HQSamConfig.from_pretrained(path)}
-    quick = load_plain_folder(HQSamModel, path, **arguments)
-    monkeypatch.setattr(loading, "load_plain_folder", lambda *args, **kwargs: None)
+    quick = load_safetensors_folder(HQSamModel, path, **arguments)
+    monkeypatch.setattr(loading, "load_safetensors_folder", lambda *args, **kwargs: None)
     general = HQSamModel.from_pretrained(path, **arguments)
     assert quick.state_dict().keys() == general.state_dict().keys()
     for name, tensor in general.state_dict().items():
@@ -87,14 +87,14 @@ def test_it_gives_what_the_general_way_gives(which, arguments, request, monkeypa
 def test_light_hq_sam_keeps_its_stored_statistics(tmp_path):
     model = pair(TINY)[1]
     model.save_pretrained(tmp_path)
-    quick = load_plain_folder(HQSamModel, tmp_path)
+    quick = load_safetensors_folder(HQSamModel, tmp_path)
     assert all(torch.equal(quick.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
 
 
 def test_nothing_is_initialised(folder, monkeypatch):
-    monkeypatch.setattr("hq_sam_hf.model.modeling_hq_sam.init_like_pytorch", lambda module: pytest.fail("initialised"))
+    monkeypatch.setattr(modeling_pretrained, "init_like_pytorch", lambda module: pytest.fail("initialised"))
     before = torch.random.get_rng_state()
-    assert load_plain_folder(HQSamModel, folder) is not None
+    assert load_safetensors_folder(HQSamModel, folder) is not None
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -139,7 +139,7 @@ UNUSUAL = {
 
 @pytest.mark.parametrize("case", UNUSUAL)
 def test_unusual_arguments_go_the_general_way(case, folder):
-    assert load_plain_folder(HQSamModel, folder, **UNUSUAL[case]) is None
+    assert load_safetensors_folder(HQSamModel, folder, **UNUSUAL[case]) is None
 
 
 @pytest.mark.parametrize(
@@ -156,4 +156,4 @@ def test_unusual_arguments_go_the_general_way(case, folder):
 def test_unusual_folders_go_the_general_way(spoil, tmp_path):
     pair(SMALL)[1].save_pretrained(tmp_path)
     spoil(tmp_path)
-    assert load_plain_folder(HQSamModel, tmp_path) is None
+    assert load_safetensors_folder(HQSamModel, tmp_path) is None

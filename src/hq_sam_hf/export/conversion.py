@@ -14,14 +14,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from ..model.checkpoint_format import SHARED_MATRIX, Checkpoint, derive_config, is_hq_key, read_checkpoint
+from ..model.checkpoint_format import ModelWeights, derive_config, is_hq_key, read_checkpoint
 from ..model.configuration_hq_sam import HQSamConfig, HQSamTinyViTConfig
 from ..model.files import check_parent, whole_folder, write_atomically
 from ..model.image_processing_hq_sam import IMAGE_MEAN, IMAGE_STD
-from ..model.key_mapping import keys_to_original
-from ..model.loading import check_fit
+from ..model.key_mapping import POSITIONAL_MATRIX, keys_to_original
 from ..model.modeling_hq_sam import HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
+from ..model.weight_checks import check_weights
 from ..model.weights import WEIGHT_SUFFIXES, find_file, read_weights
 from .model_cards import card_head
 from .reference import build_original, import_original, run_original
@@ -91,7 +91,7 @@ class Source:
     published: the name of the published file that it equals byte for byte, if any.
     """
 
-    checkpoint: Checkpoint
+    checkpoint: ModelWeights
     path: Path
     published: str | None
 
@@ -219,7 +219,7 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _whole_model(source: Source, base: Source | None) -> tuple[HQSamConfig, Checkpoint]:
+def _whole_model(source: Source, base: Source | None) -> tuple[HQSamConfig, ModelWeights]:
     """The checkpoint, completed by its base where it is a part, and its configuration. Raises ValueError otherwise."""
     checkpoint, whole = source.checkpoint, source
     what = f"{checkpoint.source!r} is a {checkpoint.describe()}"
@@ -238,18 +238,18 @@ def _whole_model(source: Source, base: Source | None) -> tuple[HQSamConfig, Chec
         )
     config = whole.config()
     with torch.device("meta"):
-        check_fit(checkpoint, HQSamModel(config))
+        check_weights(checkpoint, HQSamModel(config))
     return config, checkpoint
 
 
-def _complete(part: Checkpoint, base: Checkpoint) -> Checkpoint:
+def _complete(part: ModelWeights, base: ModelWeights) -> ModelWeights:
     """Put a mask decoder or HQ head on the model it belongs to."""
     weights = {name: tensor for name, tensor in base.weights.items() if part.part == "head" or not is_hq_key(name)}
-    return Checkpoint(part.source, part.layout, "model", part.has_hq or base.has_hq, {**weights, **part.weights})
+    return ModelWeights(part.source, part.layout, "model", part.has_hq or base.has_hq, {**weights, **part.weights})
 
 
 def _cast(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    if dtype is None or name == SHARED_MATRIX or not tensor.is_floating_point():
+    if dtype is None or name == POSITIONAL_MATRIX or not tensor.is_floating_point():
         return tensor
     return tensor.to(dtype)
 
@@ -305,7 +305,9 @@ def _write_original(target: Path, weights: dict[str, Tensor]) -> None:
         raise OSError(f"Cannot write {str(target)!r} ({str(error).splitlines()[0]}).") from error
 
 
-def _card(source: str | os.PathLike, target: Path, checkpoint: Checkpoint, published: str | None, layout: str) -> str:
+def _card(
+    source: str | os.PathLike, target: Path, checkpoint: ModelWeights, published: str | None, layout: str
+) -> str:
     origin = Path(source).name if os.path.exists(source) else str(source)  # a path tells of somebody's machine
     equal_to = f" ({published}, sha256 agrees)" if published else ""
     plain = layout == "sam"
@@ -328,7 +330,7 @@ def _require_original() -> None:
         ) from error
 
 
-def _verify(source: Source, checkpoint: Checkpoint, converted: Path) -> str:
+def _verify(source: Source, checkpoint: ModelWeights, converted: Path) -> str:
     """Answer a random picture by the original implementation with the source's weights, and by ours with the result's.
 
     Gives the largest difference in words. Raises ValueError where float32 weights do not agree.

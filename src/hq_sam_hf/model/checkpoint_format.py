@@ -1,6 +1,7 @@
-"""What a checkpoint is, told by its keys and shapes, never by its file name.
+"""Detect a checkpoint's format from its keys and shapes.
 
-Every layout is brought to the names of `HQSamModel`. Sizes are derived from the weights, so odd variants work too.
+File names are not used. Keys of every layout are renamed to those of `HQSamModel`, and the sizes in the configuration
+are derived from the shapes, so that unpublished sizes load too.
 """
 
 import math
@@ -15,23 +16,20 @@ from torch import Tensor
 from transformers.utils import logging
 
 from .configuration_hq_sam import HQSamConfig
-from .key_mapping import HQ_HEAD_MODULES, keys_from_original
+from .key_mapping import HQ_HEAD_MODULES, POSITIONAL_MATRIX, POSITIONAL_MATRIX_COPY, keys_from_original
 from .weights import read_weights
 
 logger = logging.get_logger(__name__)
 
-SHARED_MATRIX = "shared_image_embedding.positional_embedding"
-SECOND_MATRIX = "prompt_encoder.shared_embedding.positional_embedding"
-
 
 @dataclass
-class Checkpoint:
-    """A recognised checkpoint.
+class ModelWeights:
+    """The weights of a checkpoint, by the keys of `HQSamModel`, and what was detected about them.
 
-    layout: "original" (SysCV/sam-hq, segment-anything, MobileSAM) or "transformers" (SamHQ, SAM and ours).
-    part: "model", "decoder" (the mask decoder alone) or "head" (the weights that HQ-SAM adds, alone).
-    has_hq: whether the HQ head is there.
-    weights: by the names of `HQSamModel`.
+    source: where they come from, for error messages.
+    layout: "original" (SysCV/sam-hq, segment-anything, MobileSAM) or "transformers" (SamHQ, SAM and this package).
+    part: "model" (a whole model), "decoder" (the mask decoder alone) or "head" (the HQ head alone).
+    has_hq: whether the weights of the HQ head are included.
     """
 
     source: str
@@ -42,7 +40,7 @@ class Checkpoint:
 
     @property
     def encoder(self) -> str:
-        """The kind of image encoder: "ViT-B", "TinyViT", a size in words, or "" where there is none."""
+        """The image encoder: "ViT-B", "TinyViT", "ViT 48x4" (width x blocks) for other sizes, or "" without one."""
         if self.part != "model":
             return ""
         if "vision_encoder.stages.0.blocks.0.conv1.conv.weight" in self.weights:
@@ -54,7 +52,7 @@ class Checkpoint:
         return {(768, 12): "ViT-B", (1024, 24): "ViT-L", (1280, 32): "ViT-H"}.get(size, f"ViT {size[0]}x{size[1]}")
 
     def describe(self) -> str:
-        """One line for people, such as "HQ-SAM, ViT-B, original layout"."""
+        """One line for messages, such as "HQ-SAM, ViT-B, original layout"."""
         what = "HQ-SAM" if self.has_hq else "plain SAM"
         if self.part != "model":
             what += {"decoder": " mask decoder alone", "head": " head alone"}[self.part]
@@ -62,65 +60,69 @@ class Checkpoint:
 
 
 def is_hq_key(name: str) -> bool:
-    """Whether a name of `HQSamModel` belongs to the HQ head."""
+    """Whether a key of `HQSamModel` belongs to the HQ head."""
     return name.startswith("mask_decoder.") and name.split(".")[1] in HQ_HEAD_MODULES
 
 
-def read_checkpoint(source: str | os.PathLike) -> Checkpoint:
-    """Read and recognise a checkpoint file or folder. Raises ValueError for one of another model."""
-    return recognise(read_weights(source), str(source))
+def read_checkpoint(source: str | os.PathLike) -> ModelWeights:
+    """Read a checkpoint file or folder and detect its format. Raises ValueError for checkpoints of other models."""
+    return detect_format(read_weights(source), str(source))
 
 
-def recognise(weights: Mapping[str, Tensor], source: str) -> Checkpoint:
-    """Tell what a set of weights is and rename it. Raises ValueError, with `source` named, for other models."""
+def detect_format(weights: Mapping[str, Tensor], source: str) -> ModelWeights:
+    """Detect the format of weights and rename their keys. Raises ValueError, naming `source`, for other models."""
     keys = list(weights)
     if any(".lora_" in key or key.startswith("base_model.") for key in keys):
         raise ValueError(f"{source!r} is a LoRA adapter, not a model. Load its base model and add it with peft.")
     if any(key.startswith(("image_encoder.trunk.", "sam_mask_decoder.", "vision_encoder.backbone.")) for key in keys):
         raise ValueError(f"{source!r} is a SAM 2 checkpoint, another model. HQ-SAM builds on SAM 1.")
     try:
-        layout, part, names = _names(keys)
+        layout, part, names = _rename_keys(keys)
     except ValueError as error:
         raise ValueError(f"{source!r}: {error}") from error
-    renamed = _one_matrix({names[key]: weights[key] for key in keys}, source)
-    warn_about_nan(renamed, source)
+    renamed = _merge_positional_matrices({names[key]: weights[key] for key in keys}, source)
+    warn_if_not_finite(renamed, source)
     has_hq = any(map(is_hq_key, renamed))
-    return Checkpoint(source, layout, part, has_hq, renamed)
+    return ModelWeights(source, layout, part, has_hq, renamed)
 
 
-def _names(keys: list[str]) -> tuple[str, str, dict[str, str]]:
-    """Layout, part, and our name of every key."""
+def _rename_keys(keys: list[str]) -> tuple[str, str, dict[str, str]]:
+    """Layout, part, and the key of `HQSamModel` for every key."""
     if any(key.startswith("image_encoder.") for key in keys):
         return "original", "model", keys_from_original(keys)
     if any(key.startswith("vision_encoder.") for key in keys):
         return "transformers", "model", {key: key for key in keys}
     full = {key: f"mask_decoder.{key.removeprefix('mask_decoder.')}" for key in keys}
-    there = set(full.values())
-    part = "decoder" if "mask_decoder.iou_token.weight" in there else "head"
-    if there & {"mask_decoder.transformer.layers.0.norm1.weight", "mask_decoder.hf_token.weight"}:
-        names = keys_from_original(there)
+    present = set(full.values())
+    part = "decoder" if "mask_decoder.iou_token.weight" in present else "head"
+    if present & {"mask_decoder.transformer.layers.0.norm1.weight", "mask_decoder.hf_token.weight"}:
+        names = keys_from_original(present)
         return "original", part, {key: names[full[key]] for key in keys}
-    if part == "decoder" or "mask_decoder.hq_token.weight" in there:
+    if part == "decoder" or "mask_decoder.hq_token.weight" in present:
         return "transformers", part, full
     raise ValueError(
-        f"no HQ-SAM or SAM checkpoint; its keys begin with {', '.join(repr(key) for key in sorted(keys)[:3])}. "
-        "Expected keys such as 'image_encoder.neck.0.weight' (original) or 'vision_encoder.neck.conv1.weight' (ours)."
+        f"not an HQ-SAM or SAM checkpoint; its first keys are {', '.join(repr(key) for key in sorted(keys)[:3])}. "
+        "Expected are keys such as 'image_encoder.neck.0.weight' (original) or 'vision_encoder.neck.conv1.weight' "
+        "(this package)."
     )
 
 
-def _one_matrix(weights: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Fold the second positional matrix, a copy that transformers keeps, into the first; it is always float32."""
-    second = weights.pop(SECOND_MATRIX, None)
-    first = weights.get(SHARED_MATRIX, second)
-    if first is None:
+def _merge_positional_matrices(weights: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Keep one positional matrix, in float32: transformers' SamHQModel stores a copy of it under a second key."""
+    matrix_copy = weights.pop(POSITIONAL_MATRIX_COPY, None)
+    matrix = weights.get(POSITIONAL_MATRIX, matrix_copy)
+    if matrix is None:
         return weights
-    if second is not None and not torch.equal(first, second):
-        raise ValueError(f"{source!r} holds two different positional matrices, {SHARED_MATRIX} and {SECOND_MATRIX}.")
-    return {**weights, SHARED_MATRIX: first.float()}
+    if matrix_copy is not None and not torch.equal(matrix, matrix_copy):
+        raise ValueError(
+            f"{source!r} holds two different positional matrices, {POSITIONAL_MATRIX} and {POSITIONAL_MATRIX_COPY}. "
+            "They must be equal; remove the wrong one from the checkpoint."
+        )
+    return {**weights, POSITIONAL_MATRIX: matrix.float()}
 
 
-def warn_about_nan(weights: Mapping[str, Tensor], source: str) -> None:
-    """Log a warning that names `source` where weights are not finite."""
+def warn_if_not_finite(weights: Mapping[str, Tensor], source: str) -> None:
+    """Log a warning that names `source` and the first weight with NaN or infinite values, if there is one."""
     broken = [name for name, tensor in weights.items() if not _is_finite(tensor)]
     if broken:
         logger.warning(
@@ -132,28 +134,31 @@ def warn_about_nan(weights: Mapping[str, Tensor], source: str) -> None:
 def _is_finite(tensor: Tensor) -> bool:
     if not tensor.is_floating_point() or tensor.is_meta:
         return True
-    # The sum is cheap and needs no copy; only where it overflows or has met a NaN, look closer.
+    # The sum is cheap and needs no copy. If it is not finite, it may only have overflowed, so check every value.
     return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
 
 
-def derive_config(checkpoint: Checkpoint) -> HQSamConfig:
-    """The configuration of a whole model from its shapes. A plain SAM gives that of the HQ-SAM built on it.
+def derive_config(checkpoint: ModelWeights) -> HQSamConfig:
+    """Derive the configuration of a whole model from its shapes. For a plain SAM: of the HQ-SAM that builds on it.
 
-    Three things leave no trace in the weights and take the values of all published models: the decoder's number of
-    heads (8), the normalisation constants, and, for TinyViT, the image size (1024).
-    Raises ValueError, naming the weight, where one is missing or has an impossible shape.
+    Three settings do not show in the shapes and get the values of all published models: the decoder's number of
+    attention heads (8), the epsilons of the normalisation layers and, for TinyViT, the image size (1024).
+
+    Raises ValueError, naming the weight, if one is missing or has an impossible shape.
     """
     weights = _Shapes(checkpoint)
     vision = _tiny_vit_config(weights) if checkpoint.encoder == "TinyViT" else _vit_config(weights)
-    image = {"image_size": vision["image_size"], "patch_size": vision.get("patch_size", 16)}
+    sizes = {"image_size": vision["image_size"], "patch_size": vision.get("patch_size", 16)}
     width = weights.shape("prompt_encoder.no_mask_embed.weight", 2)[1]
     prompt = {
-        **image,
+        **sizes,
         "hidden_size": width,
         "mask_input_channels": weights.shape("prompt_encoder.mask_embed.conv2.weight", 4)[0],
         "num_point_embeddings": weights.count("prompt_encoder.point_embed."),
     }
-    early = vision["embed_dims"][2] if "embed_dims" in vision else vision["hidden_size"]
+    early_channels = vision["embed_dims"][2] if "embed_dims" in vision else vision["hidden_size"]
+    if checkpoint.has_hq:
+        early_channels = weights.shape("mask_decoder.compress_vit_conv1.weight", 4)[0]
     block = "mask_decoder.transformer.layers.0"
     decoder = {
         "hidden_size": weights.shape("mask_decoder.iou_token.weight", 2)[1],
@@ -163,7 +168,7 @@ def derive_config(checkpoint: Checkpoint) -> HQSamConfig:
         "num_multimask_outputs": weights.shape("mask_decoder.mask_tokens.weight", 2)[0] - 1,
         "iou_head_depth": 2 + weights.count("mask_decoder.iou_prediction_head.layers."),
         "iou_head_hidden_dim": weights.shape("mask_decoder.iou_prediction_head.proj_in.weight", 2)[0],
-        "vit_dim": weights.shape("mask_decoder.compress_vit_conv1.weight", 4)[0] if checkpoint.has_hq else early,
+        "vit_dim": early_channels,
     }
     try:
         return HQSamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
@@ -174,18 +179,18 @@ def derive_config(checkpoint: Checkpoint) -> HQSamConfig:
 def _vit_config(weights: "_Shapes") -> dict[str, Any]:
     hidden_size, channels, patch_size, _ = weights.shape("vision_encoder.patch_embed.projection.weight", 4)
     depth = weights.count("vision_encoder.layers.")
-    spans, head_dim = [], 0
+    spans, head_dim = [], 0  # span: the side, in patches, of the grid or window that a block attends to
     for i in range(depth):
         length, head_dim = weights.shape(f"vision_encoder.layers.{i}.attn.rel_pos_h", 2)
-        spans.append((length + 1) // 2)  # a table for n positions has 2 n - 1 rows
+        spans.append((length + 1) // 2)  # n positions have 2 n - 1 relative ones
     has_positions = "vision_encoder.pos_embed" in weights
     grid = weights.shape("vision_encoder.pos_embed", 4)[1] if has_positions else max(spans, default=0)
     global_blocks = [i for i, span in enumerate(spans) if span == grid]
     windows = Counter(span for span in spans if span != grid)
     if len(windows) > 1 or (not windows and depth > 1) or not global_blocks:
         raise ValueError(
-            f"{weights.source!r}: cannot tell windowed from global blocks, whose tables of relative positions span "
-            f"{spans} of {grid} patches. Pass the `config` of this model."
+            f"{weights.source!r}: cannot tell windowed from global blocks: their relative positions span {spans} "
+            f"patches of a grid of {grid}. Pass the `config` of this model."
         )
     mlp_dim = weights.shape("vision_encoder.layers.0.mlp.lin1.weight", 2)[0]
     return {
@@ -202,7 +207,7 @@ def _vit_config(weights: "_Shapes") -> dict[str, Any]:
         "qkv_bias": "vision_encoder.layers.0.attn.qkv.bias" in weights,
         "use_abs_pos": has_positions,
         "output_channels": weights.shape("vision_encoder.neck.conv1.weight", 4)[0],
-        "num_pos_feats": weights.shape(SHARED_MATRIX, 2)[1],
+        "num_pos_feats": weights.shape(POSITIONAL_MATRIX, 2)[1],
     }
 
 
@@ -227,15 +232,15 @@ def _tiny_vit_config(weights: "_Shapes") -> dict[str, Any]:
         "mbconv_expand_ratio": weights.shape(f"{stages}0.blocks.0.conv1.conv.weight", 4)[0] / dims[0],
         "image_size": 1024,
         "output_channels": weights.shape("vision_encoder.neck.conv1.weight", 4)[0],
-        "num_pos_feats": weights.shape(SHARED_MATRIX, 2)[1],
+        "num_pos_feats": weights.shape(POSITIONAL_MATRIX, 2)[1],
         "num_classes": weights.shape(classifier, 2)[0] if classifier in weights else 0,
     }
 
 
 class _Shapes:
-    """Shapes by name, with an error that names the weight that is missing."""
+    """Shapes by key, with errors that name the weight that is missing or has a wrong shape."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: ModelWeights) -> None:
         self.source = checkpoint.source
         self._shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint.weights.items()}
 
@@ -244,9 +249,7 @@ class _Shapes:
 
     def shape(self, name: str, rank: int) -> tuple[int, ...]:
         if name not in self._shapes:
-            raise ValueError(
-                f"{self.source!r} lacks the weight {name!r} (by the names of HQSamModel). Fetch it again."
-            )
+            raise ValueError(f"{self.source!r} lacks the weight {name!r} (a key of HQSamModel). Download it again.")
         shape = self._shapes[name]
         if len(shape) != rank or 0 in shape:
             raise ValueError(f"{self.source!r}: the weight {name!r} must have {rank} dimensions, got {shape}.")
@@ -257,8 +260,8 @@ class _Shapes:
 
 
 def _count(names: Mapping[str, object], prefix: str) -> int:
-    """How many numbers follow a prefix: the length of a list of modules."""
+    """The number of different indexes after a prefix: the length of a module list."""
     return len({name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)})
 
 
-__all__ = ["Checkpoint", "derive_config", "is_hq_key", "read_checkpoint", "recognise", "warn_about_nan"]
+__all__ = ["ModelWeights", "derive_config", "detect_format", "is_hq_key", "read_checkpoint", "warn_if_not_finite"]

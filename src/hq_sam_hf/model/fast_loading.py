@@ -1,22 +1,27 @@
-"""The short way from a local folder of safetensors to a model, several times as fast as transformers' general one.
+"""Fast path for loading a local folder with one safetensors file, several times as fast as transformers' general path.
 
-Nothing is initialised and nothing copied: the parameters are the mapped file. Whatever is out of the ordinary in the
-folder or the arguments is left to the general way, with its messages.
+No weight is initialised or copied: the parameters are the memory-mapped file. For anything unusual in the folder or
+the arguments the function returns None, and the caller takes the general path with its error messages.
 """
 
 import copy
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers.configuration_utils import PreTrainedConfig
-from transformers.initialization import no_init_weights
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
-# Arguments of `PreTrainedModel.from_pretrained` that change nothing for a local folder, by their defaults.
+from .compatibility import AUTO_CLASS_ARGUMENTS, no_init_weights, set_attention
+from .key_mapping import POSITIONAL_MATRIX, POSITIONAL_MATRIX_COPY
+
+if TYPE_CHECKING:
+    from .modeling_hq_sam import HQSamModel
+
+# Arguments of `PreTrainedModel.from_pretrained` that do not change what is loaded from a local folder.
 _WITHOUT_EFFECT = {
     "revision",
     "token",
@@ -27,15 +32,12 @@ _WITHOUT_EFFECT = {
     "weights_only",
     "trust_remote_code",
     "low_cpu_mem_usage",
-    "_from_auto",
-    "_commit_hash",
+    *AUTO_CLASS_ARGUMENTS,
 }
-_MATRIX = "shared_image_embedding.positional_embedding"
-_SECOND_MATRIX = "prompt_encoder.shared_embedding.positional_embedding"  # a copy in transformers' SamHQ folders
 
 
-def load_plain_folder(
-    model_class: Any,
+def load_safetensors_folder(
+    model_class: "type[HQSamModel]",
     folder: str | os.PathLike,
     config: PreTrainedConfig | None = None,
     dtype: str | torch.dtype | None = None,
@@ -43,10 +45,10 @@ def load_plain_folder(
     device_map: Any = None,
     use_safetensors: bool | None = None,
     **others: Any,
-) -> Any:
-    """A model in evaluation mode, or None where the general way is to be taken.
+) -> "HQSamModel | None":
+    """Load a model in evaluation mode, equal to what `PreTrainedModel.from_pretrained` gives for the same arguments.
 
-    model_class: a PreTrainedModel. The result is what its own `from_pretrained` gives.
+    Returns None if the fast path does not apply.
     """
     path = Path(folder)
     file = path / "model.safetensors"
@@ -60,44 +62,43 @@ def load_plain_folder(
     config = model_class.config_class.from_pretrained(path) if config is None else copy.deepcopy(config)
     if getattr(config, "quantization_config", None) is not None:
         return None
-    if attn_implementation is not None:
-        config._attn_implementation = attn_implementation
+    set_attention(config, attn_implementation)
     try:
         with safe_open(file, framework="pt") as opened:
             weights = {name: opened.get_tensor(name) for name in opened.keys()}
     except (SafetensorError, OSError):
         return None
-    wanted = _dtype_of(dtype, config, weights)
-    if wanted is None:
+    model_dtype = _resolve_dtype(dtype, config, weights)
+    if model_dtype is None:
         return None
     for section in (config, *(getattr(config, name) for name in config.sub_configs)):
-        section.dtype = wanted
+        section.dtype = model_dtype
     config.name_or_path = str(folder)
     with torch.device("meta"), no_init_weights():
         model = model_class(config)
-    if not _fits(weights, model):
+    weights.pop(POSITIONAL_MATRIX_COPY, None)
+    if not _has_shapes_of(weights, model):
         return None
-    weights.pop(_SECOND_MATRIX, None)
     for name, tensor in weights.items():
         if tensor.is_floating_point():
-            weights[name] = tensor.to(torch.float32 if name == _MATRIX else wanted)
+            weights[name] = tensor.to(torch.float32 if name == POSITIONAL_MATRIX else model_dtype)
     model.load_state_dict(weights, assign=True)
     return model.eval()
 
 
-def _dtype_of(
+def _resolve_dtype(
     dtype: str | torch.dtype | None, config: PreTrainedConfig, weights: dict[str, Tensor]
 ) -> torch.dtype | None:
-    """What transformers makes of the argument: by default what config.json says, else what the weights are."""
+    """The dtype that transformers chooses: the argument, else that of config.json, else that of the weights."""
     if dtype in (None, "auto"):
         dtype = config.dtype or next((t.dtype for t in weights.values() if t.is_floating_point()), None)
-    wanted = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    return wanted if isinstance(wanted, torch.dtype) and wanted.is_floating_point else None
+    resolved = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    return resolved if isinstance(resolved, torch.dtype) and resolved.is_floating_point else None
 
 
-def _fits(weights: dict[str, Tensor], model: torch.nn.Module) -> bool:
+def _has_shapes_of(weights: dict[str, Tensor], model: torch.nn.Module) -> bool:
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    return expected == {name: tensor.shape for name, tensor in weights.items() if name != _SECOND_MATRIX}
+    return expected == {name: tensor.shape for name, tensor in weights.items()}
 
 
-__all__ = ["load_plain_folder"]
+__all__ = ["load_safetensors_folder"]

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Write files and folders atomically: readers see the old content or the whole new one."""
 
 import os
 import shutil
@@ -10,13 +10,13 @@ from typing import BinaryIO
 
 
 def check_parent(path: Path) -> None:
-    """Raise ValueError unless the folder that is to hold a path is there."""
+    """Raise ValueError unless the parent folder of a path exists."""
     if not path.parent.is_dir():
         raise ValueError(f"Cannot write {str(path)!r}: {str(path.parent)!r} is not a folder. Create it first.")
 
 
 def write_atomically(path: str | os.PathLike, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it; on any failure `path` stays as it was."""
+    """Let `write` fill a temporary file beside `path`, then rename it. If it fails, `path` stays as it was."""
     target = Path(path)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     try:
@@ -31,9 +31,9 @@ def write_atomically(path: str | os.PathLike, write: Callable[[BinaryIO], object
 
 @contextmanager
 def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary folder beside `path` that takes its place when the block ends.
+    """Give a temporary folder beside `path`, and rename it to `path` when the block ends.
 
-    A folder that was there is replaced as a whole; on any failure it stays as it was.
+    An existing folder is replaced as a whole. If the block fails, it stays as it was.
     """
     target = Path(path).absolute()
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
@@ -53,7 +53,7 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def _umask() -> int:
-    # mkstemp makes files for the owner alone; the umask can only be read by setting it.
+    # mkstemp creates files that only the owner can read. The umask can only be read by setting it.
     mask = os.umask(0)
     os.umask(mask)
     return mask

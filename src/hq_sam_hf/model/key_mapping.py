@@ -1,9 +1,9 @@
-"""Names of the weights in other layouts, as tables that are read in both directions."""
+"""The keys of the weights in the original's layout and in this package's: one table, used in both directions."""
 
 import re
 from collections.abc import Iterable
 
-# Modules of the mask decoder that HQ-SAM adds to SAM, the only ones that its recipe trains.
+# The HQ head: modules of the mask decoder that HQ-SAM adds to SAM. The paper trains only these.
 HQ_HEAD_MODULES = (
     "hq_token",
     "hq_mask_mlp",
@@ -18,10 +18,15 @@ HQ_HEAD_MODULES = (
     "mask_conv2",
 )
 
-# How they may begin on a plain SAM: as in the paper, or such that the HQ mask is SAM's own.
+# How a fresh HQ head may be initialised: at random as in the paper, or so that the HQ mask starts as SAM's mask.
 HQ_INITS = ("random", "sam")
 
-# Prefixes in the original repository (SysCV/sam-hq) and here. {n} stands for a number, the rest of a key is kept.
+# The matrix of random frequencies for positions. transformers' SamHQModel stores a copy of it under the second key.
+POSITIONAL_MATRIX = "shared_image_embedding.positional_embedding"
+POSITIONAL_MATRIX_COPY = "prompt_encoder.shared_embedding.positional_embedding"
+
+# Prefixes of keys in the original repository (SysCV/sam-hq) and here. {n} stands for a number. What follows a prefix
+# is the same in both.
 ORIGINAL_PREFIXES = (
     ("image_encoder.pos_embed", "vision_encoder.pos_embed"),
     ("image_encoder.patch_embed.proj.", "vision_encoder.patch_embed.projection."),
@@ -49,7 +54,7 @@ ORIGINAL_PREFIXES = (
     ("image_encoder.neck.1.", "vision_encoder.neck.layer_norm1."),
     ("image_encoder.neck.2.", "vision_encoder.neck.conv2."),
     ("image_encoder.neck.3.", "vision_encoder.neck.layer_norm2."),
-    ("prompt_encoder.pe_layer.positional_encoding_gaussian_matrix", "shared_image_embedding.positional_embedding"),
+    ("prompt_encoder.pe_layer.positional_encoding_gaussian_matrix", POSITIONAL_MATRIX),
     ("prompt_encoder.point_embeddings.{n}.", "prompt_encoder.point_embed.{n}."),
     ("prompt_encoder.not_a_point_embed.", "prompt_encoder.not_a_point_embed."),
     ("prompt_encoder.no_mask_embed.", "prompt_encoder.no_mask_embed."),
@@ -88,8 +93,8 @@ ORIGINAL_PREFIXES = (
     ("mask_decoder.embedding_maskfeature.3.", "mask_decoder.mask_conv2."),
 )
 
-# The decoder's MLPs. The original numbers their layers from 0; here the first and last have names of their own and
-# the inner ones are numbered from 0, so that `layers.0` means different weights in the two layouts.
+# The MLPs of the decoder. The original numbers all layers of an MLP from 0. Here the first is `proj_in`, the last is
+# `proj_out`, and the ones between are numbered from 0, so that `layers.0` is another layer in each layout.
 ORIGINAL_MLPS = (
     ("mask_decoder.output_hypernetworks_mlps.{n}.", "mask_decoder.output_hypernetworks_mlps.{n}."),
     ("mask_decoder.iou_prediction_head.", "mask_decoder.iou_prediction_head."),
@@ -98,7 +103,7 @@ ORIGINAL_MLPS = (
 
 
 def keys_from_original(keys: Iterable[str]) -> dict[str, str]:
-    """Our name for each key of an original HQ-SAM or SAM checkpoint. Raises ValueError for a key of neither."""
+    """The key in `HQSamModel` for each key of an original HQ-SAM or SAM. Raises ValueError for other keys."""
     keys = list(keys)
     names = {}
     for key in keys:
@@ -112,7 +117,7 @@ def keys_from_original(keys: Iterable[str]) -> dict[str, str]:
 
 
 def keys_to_original(names: Iterable[str]) -> dict[str, str]:
-    """The original's key for each name of a whole model. Raises ValueError for a name that the original lacks."""
+    """The original's key for each key of a whole `HQSamModel`. Raises ValueError for keys that the original lacks."""
     names = list(names)
     keys = {}
     for name in names:
@@ -158,4 +163,11 @@ def _mlp_to_original(name: str, names: list[str]) -> str | None:
     return f"{module}layers.{index}.{match[3]}"
 
 
-__all__ = ["HQ_HEAD_MODULES", "HQ_INITS", "keys_from_original", "keys_to_original"]
+__all__ = [
+    "HQ_HEAD_MODULES",
+    "HQ_INITS",
+    "POSITIONAL_MATRIX",
+    "POSITIONAL_MATRIX_COPY",
+    "keys_from_original",
+    "keys_to_original",
+]

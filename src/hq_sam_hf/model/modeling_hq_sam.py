@@ -1,5 +1,6 @@
 """HQ-SAM as a `PreTrainedModel`: image encoder, prompt encoder and mask decoder, in that order."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,14 +10,15 @@ from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from .configuration_hq_sam import HQSamConfig, HQSamTinyViTConfig
-from .loading import HQSamLoading
+from .key_mapping import POSITIONAL_MATRIX_COPY
 from .losses import mask_loss
 from .modeling_input_checks import check_prompts, describe, has_shape
 from .modeling_mask_decoder import HQSamMaskDecoder
+from .modeling_pretrained import HQSamPreTrainedModel
 from .modeling_prompt_encoder import HQSamPositionalEmbedding, HQSamPromptEncoder
 from .modeling_prompt_parts import decode_in_parts, prompts_at_once
 from .modeling_tiny_vit import HQSamTinyViTEncoder
-from .modeling_vision_encoder import HQSamVisionEncoder, init_like_pytorch
+from .modeling_vision_encoder import HQSamVisionEncoder
 
 
 @dataclass
@@ -50,25 +52,9 @@ class HQSamOutput(ModelOutput):
     vision_hidden_states: tuple[Tensor, ...] | None = None
 
 
-class HQSamPreTrainedModel(HQSamLoading):
-    config: HQSamConfig
-    config_class = HQSamConfig
-    base_model_prefix = "hq_sam"
-    main_input_name = "pixel_values"
-    input_modalities = ("image",)
-    _no_split_modules = ["SamVisionLayer", "HQSamVisionLayer", "HQSamTinyViTConvBlock", "HQSamTinyViTBlock"]
-    _keep_in_fp32_modules_strict = ["shared_image_embedding"]
-    _supports_sdpa = True
-    supports_gradient_checkpointing = True
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        init_like_pytorch(module)
-
-
 class HQSamModel(HQSamPreTrainedModel):
-    # transformers' checkpoints may hold a second copy of the positional matrix; here it has one home.
-    _keys_to_ignore_on_load_unexpected = [r"^prompt_encoder\.shared_embedding\.positional_embedding$"]
+    # transformers' checkpoints may hold a copy of the positional matrix, which this model stores once.
+    _keys_to_ignore_on_load_unexpected = [f"^{re.escape(POSITIONAL_MATRIX_COPY)}$"]
 
     def __init__(self, config: HQSamConfig) -> None:
         super().__init__(config)
@@ -84,6 +70,23 @@ class HQSamModel(HQSamPreTrainedModel):
 
     def get_input_embeddings(self) -> nn.Module:
         return self.vision_encoder.patch_embed
+
+    def resize_image(self, image_size: int) -> None:
+        """Change the side of the square model input, in pixels, and interpolate the positional embeddings, in place.
+
+        Absolute positions are interpolated bicubically, the relative ones of global attention linearly. The current
+        size changes nothing. Raises ValueError if image_size is not a multiple of the patch size.
+        """
+        vision, prompt = self.config.vision_config, self.config.prompt_encoder_config
+        if type(image_size) is not int or image_size <= 0 or image_size % vision.patch_size:
+            raise ValueError(f"`image_size` must be a positive multiple of {vision.patch_size}, got {image_size!r}.")
+        if image_size == vision.image_size:
+            return
+        grid = image_size // vision.patch_size
+        vision.image_size = prompt.image_size = image_size
+        self.prompt_encoder.input_image_size = image_size
+        self.prompt_encoder.image_embedding_size = (grid, grid)
+        self.vision_encoder.resize_image(image_size)
 
     def get_image_wide_positional_embeddings(self) -> Tensor:
         """The positional code (1, C, h, w) of the embedding grid, in float32."""
