@@ -1,3 +1,5 @@
+"""Prompt files: CSV and JSON give the same prompts, and errors name the object."""
+
 import json
 
 import pytest
@@ -5,7 +7,7 @@ import pytest
 from hq_sam_hf.batch.prompt_files import ObjectPrompt, read_prompts
 
 
-def test_both_forms_say_the_same(tmp_path):
+def test_csv_and_json_give_the_same_prompts(tmp_path):
     (tmp_path / "p.csv").write_text(
         "image,box,points,labels,mask,label\n"
         "a.jpg,1 2 3 4,,,,cup\n"
@@ -31,18 +33,18 @@ def test_both_forms_say_the_same(tmp_path):
 
 
 JSON_ERRORS = [
-    ({"image": "a.jpg"}, "object 1: no prompt; give a box, points or a mask"),
-    ({"box": [1, 2, 3, 4]}, "`image` must name a picture"),
+    ({"image": "a.jpg"}, "object 1: it has no prompt; give a box, points or a mask"),
+    ({"box": [1, 2, 3, 4]}, "`image` must be the path of an image"),
     ({"image": "a.jpg", "box": [1, 2, 3]}, r"`box` must be x1, y1, x2, y2 in pixels, got \[1, 2, 3\]"),
     ({"image": "a.jpg", "box": 7}, "`box` must be x1, y1, x2, y2 in pixels, got 7"),
     ({"image": "a.jpg", "points": [1, 2]}, "`points` must be x, y in pixels, got 1"),
     ({"image": "a.jpg", "points": []}, "`points` must be x, y pairs"),
-    ({"image": "a.jpg", "points": [[1, 2]], "labels": [1, 0]}, r"one per point, got \[1, 0\] for 1 points"),
+    ({"image": "a.jpg", "points": [[1, 2]], "labels": [1, 0]}, r"one label per point, got \[1, 0\] for 1 points"),
     ({"image": "a.jpg", "points": [[1, 2]], "labels": [2]}, r"1 \(on the object\) or 0 \(on the background\)"),
     ({"image": "a.jpg", "box": [1, 2, 3, 4], "labels": [1]}, "for 0 points"),
-    ({"image": "a.jpg", "bbox": [1, 2, 3, 4]}, "unknown 'bbox'; expected image, box"),
+    ({"image": "a.jpg", "bbox": [1, 2, 3, 4]}, "unknown keys 'bbox'; the keys are image, box"),
     ({"image": "a.jpg", "mask": 3}, "`mask` must be text, got 3"),
-    ("a.jpg", "`image` must name a picture, got 'a.jpg'"),
+    ("a.jpg", "`image` must be the path of an image, got 'a.jpg'"),
 ]
 
 
@@ -56,7 +58,7 @@ def test_a_wrong_object_is_named_by_its_number(tmp_path, row, message):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("p.json", b"{", "is no JSON"),
+        ("p.json", b"{", "is not valid JSON"),
         ("p.json", b"{}", "must be a list of objects"),
         ("p.json", b"[]", "holds no prompts"),
         ("p.csv", b"image,box\n", "holds no prompts"),
@@ -72,8 +74,8 @@ def test_a_wrong_object_is_named_by_its_number(tmp_path, row, message):
             b'[{"image": "a.jpg", "points": [[1e999, 2]]}]',
             r"`points` must be x, y in pixels, got \[inf, 2\]",
         ),
-        ("p.csv", b"image,box\na.jpg,1 2 3 4,5\n", "unknown 'more'"),
-        ("p.csv", b"\xff\xfe\x00", "no CSV in UTF-8"),
+        ("p.csv", b"image,box\na.jpg,1 2 3 4,5\n", "unknown keys 'more'"),
+        ("p.csv", b"\xff\xfe\x00", "is not a CSV file in UTF-8"),
         ("p.xlsx", b"", "read from .csv or .json files"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Runs over many pictures: what they write, that they go on, and that one bad picture stops nothing."""
+"""Batch runs over many images: what they write, how they continue, and what happens to unreadable images."""
 
 import json
 import os
@@ -12,13 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import hq_sam_hf.batch.from_prompts
-import hq_sam_hf.batch.generate
 from hq_sam_hf import HQSamMaskGenerator, HQSamPredictor, HQSamProcessor
-from hq_sam_hf.batch.runner import find_pictures
 from hq_sam_hf.cli import main
 from hq_sam_hf.data.custom import load_coco
 from hq_sam_hf.data.reading import read_sample
+from hq_sam_hf.inference.loading import ModelSpec
 from hq_sam_hf.masks.rle import rle_to_mask
 from support.images import random_image
 from support.launched import LAUNCHER, LEFT_OPEN
@@ -35,19 +33,19 @@ def model_folder(tmp_path_factory):
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
-    """A folder `photos` in the current one, with three pictures, one of them in a folder below, and other files."""
+    """The folder `photos` in the current folder, with three images, one in a subfolder, and two other files."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos" / "more").mkdir(parents=True)
     for i, name in enumerate(("a.png", "b.png", "more/a.png")):
         Image.fromarray(random_image((40 + i, 60), seed=i)).save(tmp_path / "photos" / name)
-    (tmp_path / "photos" / "notes.txt").write_text("no picture")
+    (tmp_path / "photos" / "notes.txt").write_text("not an image")
     (tmp_path / "photos" / ".hidden.png").write_bytes(b"")
     return tmp_path / "photos"
 
 
 @pytest.fixture
 def generate(model_folder, photos):
-    """Run `hq-sam generate` on the photos; gives the exit code."""
+    """Run `hq-sam generate` on the photos. Returns the exit code."""
 
     def run(*arguments: str, sources: tuple[str, ...] = ("photos",), flags: list[str] = FLAGS) -> int:
         return main(["generate", *sources, "-o", "out", "--model", str(model_folder), *flags, *arguments])
@@ -63,14 +61,14 @@ def files(folder) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_folder_gives_the_records_of_the_generator(generate, photos, tmp_path, capsys):
+def test_a_folder_of_images_gets_the_records_of_the_generator(generate, photos, tmp_path, capsys):
     assert generate("--overlays", "--label-maps", "--min-mask-region-area", "20") == 0
     assert "images: 3 done, 0 done before, 0 failed; in out" in capsys.readouterr().out
     names = ["a.png", "b.png", "more/a.png"]
     assert files(tmp_path / "out") == {
         "options.json",
         "coco.json",
-        *[f"pictures/{name}.json" for name in names],
+        *[f"annotations/{name}.json" for name in names],
         *[f"overlays/{name}.jpg" for name in names],
         *[f"label_maps/{name}.png" for name in names],
     }
@@ -94,9 +92,9 @@ def test_a_folder_gives_the_records_of_the_generator(generate, photos, tmp_path,
     assert len({entry["id"] for entry in content["annotations"]}) == len(content["annotations"])
 
 
-def test_the_answers_are_data_to_train_on(generate, photos, tmp_path, capfd):
+def test_the_masks_are_a_data_set_for_training(generate, photos, tmp_path, capfd):
     assert generate("--parquet") == 0
-    assert "Generating" not in capfd.readouterr().err  # the bars of datasets
+    assert "Generating" not in capfd.readouterr().err  # the progress bars of datasets
     assert not datasets.are_progress_bars_disabled()
     rows = datasets.load_dataset(str(tmp_path / "out" / "parquet"), split="train", cache_dir=str(tmp_path / "cache"))
     from_coco = load_coco(tmp_path / "out" / "coco.json", photos)
@@ -112,12 +110,14 @@ def test_the_answers_are_data_to_train_on(generate, photos, tmp_path, capfd):
     assert not list((tmp_path / "out").rglob("*.part"))
 
 
-def test_a_second_run_does_only_what_is_missing(generate, photos, tmp_path, capsys, monkeypatch):
+def test_a_second_run_predicts_only_missing_images(generate, photos, tmp_path, capsys, monkeypatch):
     assert generate() == 0
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "pictures").rglob("*.json")}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "annotations").rglob("*.json")}
     Image.fromarray(random_image((40, 40))).save(photos / "new.png")
-    (tmp_path / "out" / "pictures" / "b.png.json").unlink()
-    (tmp_path / "out" / "pictures" / ".c.png.json.x1y2.part").write_bytes(b'{"annotations')  # of a killed run
+    (tmp_path / "out" / "annotations" / "b.png.json").unlink()
+    (tmp_path / "out" / "annotations" / ".c.png.json.x1y2.part").write_bytes(
+        b'{"annotations'
+    )  # as a killed run leaves it
     (tmp_path / "out" / ".parquet.x1y2.part").mkdir()
     assert generate() == 0
     assert "images: 2 done, 2 done before, 0 failed" in capsys.readouterr().out
@@ -126,17 +126,17 @@ def test_a_second_run_does_only_what_is_missing(generate, photos, tmp_path, caps
     assert not list((tmp_path / "out").rglob("*.part"))
 
     def no_model(*_):
-        raise AssertionError("nothing is left to do, so no model is needed")
+        raise AssertionError("all images are done, so no model is needed")
 
-    monkeypatch.setattr(hq_sam_hf.batch.generate, "load_model", no_model)
+    monkeypatch.setattr(ModelSpec, "load", no_model)
     coco = (tmp_path / "out" / "coco.json").read_bytes()
-    assert generate("--overlays") == 0  # overlays of answers that are there
+    assert generate("--overlays") == 0  # overlays of masks that are there
     assert "images: 0 done, 4 done before" in capsys.readouterr().out
     assert len(list((tmp_path / "out" / "overlays").rglob("*.jpg"))) == 4
     assert (tmp_path / "out" / "coco.json").read_bytes() == coco
 
 
-def test_a_bad_picture_is_reported_and_the_others_are_done(generate, photos, tmp_path, capsys):
+def test_an_unreadable_image_is_named_and_the_others_are_done(generate, photos, tmp_path, capsys):
     whole = (photos / "a.png").read_bytes()
     (photos / "b.png").write_bytes(whole[:200])
     (photos / "more" / "c.png").write_bytes(b"")
@@ -144,8 +144,8 @@ def test_a_bad_picture_is_reported_and_the_others_are_done(generate, photos, tmp
     printed = capsys.readouterr()
     assert "images: 2 done, 0 done before, 2 failed" in printed.out
     errors = printed.err.splitlines()
-    assert [line for line in errors if line.startswith("hq-sam: left out b.png: `images`: cannot read")]
-    assert [line for line in errors if line.startswith("hq-sam: left out more/c.png:")]
+    assert [line for line in errors if line.startswith("skipped b.png: `images`: cannot read")]
+    assert [line for line in errors if line.startswith("skipped more/c.png:")]
     assert errors[-1] == "hq-sam: 2 images failed (b.png, more/c.png). The lines above say why."
     content = read(tmp_path / "out" / "coco.json")
     assert [image["file_name"] for image in content["images"]] == ["a.png", "more/a.png"]
@@ -155,7 +155,7 @@ def test_a_bad_picture_is_reported_and_the_others_are_done(generate, photos, tmp
     assert "images: 1 done, 2 done before, 0 failed" in capsys.readouterr().out
 
 
-def test_too_little_memory_for_one_picture_leaves_it_out(generate, capsys, monkeypatch):
+def test_an_image_that_needs_too_much_memory_is_skipped(generate, capsys, monkeypatch):
     whole = HQSamMaskGenerator.generate
 
     def limited(self, image, **options):
@@ -166,54 +166,33 @@ def test_too_little_memory_for_one_picture_leaves_it_out(generate, capsys, monke
     monkeypatch.setattr(HQSamMaskGenerator, "generate", limited)
     assert generate() == 1
     printed = capsys.readouterr()
-    assert "left out b.png: MemoryError" in printed.err
+    assert "skipped b.png: MemoryError" in printed.err
     assert "images: 2 done" in printed.out
 
 
 def test_other_options_need_another_folder(generate, tmp_path, capsys):
     assert generate("--points-per-side", "0") == 1
     assert "`points_per_side` must be an integer of at least 1" in capsys.readouterr().err
-    assert generate() == 0  # nothing was answered with the wrong options, so these may follow
+    assert generate() == 0  # the wrong options made no masks, so other options may follow
     before = files(tmp_path / "out")
     assert generate("--points-per-side", "4") == 1
     error = capsys.readouterr().err
-    assert "holds answers made with other options: points_per_side was 5 and is 4. Use another folder." in error
+    assert "holds masks made with other options: points_per_side was 5 and is 4. Use another folder." in error
     assert generate("--min-mask-region-area", "4") == 1
-    assert "min_mask_region_area was left out and is 4." in capsys.readouterr().err
+    assert "min_mask_region_area was not given and is 4." in capsys.readouterr().err
     assert files(tmp_path / "out") == before
 
 
-def test_a_folder_of_other_things_is_not_written_to(generate, tmp_path, capsys):
+def test_a_folder_with_other_files_is_not_written_to(generate, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
     (tmp_path / "out" / ".thesis.part").write_text("mine too")
     assert generate() == 1
-    assert "'out' is not empty and not of an earlier run" in capsys.readouterr().err
+    assert "'out' is not empty and holds no earlier run" in capsys.readouterr().err
     (tmp_path / "file").write_text("mine")
     assert generate("-o", "file") == 1
-    assert "The output must be a folder, and 'file' is a file. Name another." in capsys.readouterr().err
+    assert "The output must be a folder, but 'file' is a file. Name a folder." in capsys.readouterr().err
     assert files(tmp_path / "out") == {"thesis.txt", ".thesis.part"}
-
-
-def test_pictures_are_found_by_file_folder_and_pattern(photos, tmp_path):
-    for sources, root, names in [
-        (["photos"], photos, ["a.png", "b.png", "more/a.png"]),
-        (["photos/b.png"], photos, ["b.png"]),
-        (["photos/*.png"], photos, ["a.png", "b.png"]),
-        (["photos/**/a.png"], photos, ["a.png", "more/a.png"]),
-        (["photos/more", "photos/b.png"], photos, ["b.png", "more/a.png"]),
-        (["photos/a.png", str(photos / "a.png")], photos, ["a.png"]),
-        ([photos / "more"], photos / "more", ["a.png"]),
-        (["photos/more/../b.png", "photos/more/a.png"], photos, ["b.png", "more/a.png"]),
-    ]:
-        found = find_pictures(sources)
-        assert (found.root, found.names) == (root, names)
-    assert find_pictures(["photos"], leave_out="photos/more").names == ["a.png", "b.png"]
-    for source in ("nothing.png", "photos/*.gif"):
-        with pytest.raises(ValueError, match="names no picture"):
-            find_pictures([source])
-    with pytest.raises(ValueError, match="lie in the folder to write to"):
-        find_pictures(["photos/more"], leave_out="photos")
 
 
 def command(*arguments: object) -> list[str]:
@@ -221,12 +200,12 @@ def command(*arguments: object) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_killed_run_leaves_whole_files_and_the_next_goes_on(model_folder, photos, tmp_path):
+def test_a_killed_run_leaves_complete_files_and_the_next_run_continues(model_folder, photos, tmp_path):
     for i in range(17):
         Image.fromarray(random_image((90, 120), seed=i)).save(photos / f"{i}.png")
     run = command("photos", "-o", "out", "--model", model_folder, *FLAGS, "--points-per-side", 16, "--overlays")
     process = subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    done = tmp_path / "out" / "pictures"
+    done = tmp_path / "out" / "annotations"
     while len(list(done.rglob("*.json"))) < 3:
         assert process.poll() is None
         time.sleep(0.02)
@@ -244,13 +223,13 @@ def test_a_killed_run_leaves_whole_files_and_the_next_goes_on(model_folder, phot
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_pictures_and_write_what_one_does(model_folder, photos, tmp_path):
+def test_two_processes_share_the_images_and_write_the_files_of_one(model_folder, photos, tmp_path):
     for i in range(5):
         Image.fromarray(random_image((50, 70), seed=10 + i)).save(photos / f"{i}.png")
     (photos / "broken.png").write_bytes(b"")
     flags = ["--model", str(model_folder), *FLAGS, "--parquet"]
     alone = subprocess.run(command("photos", "-o", "alone", *flags), capture_output=True, text=True)
-    # Not `accelerate launch --cpu`, which starts a single process. Of two that did not share, both would report.
+    # `accelerate launch --cpu` would start a single process. Two processes that did not share would both report.
     shared = subprocess.run(
         [*LAUNCHER, *command("photos", "-o", "shared", *flags)[2:]],
         capture_output=True,
@@ -258,11 +237,11 @@ def test_two_processes_share_the_pictures_and_write_what_one_does(model_folder, 
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert alone.returncode == 1
-    assert shared.returncode != 0  # the launcher tells that a process ended with 1
+    assert shared.returncode != 0  # the launcher reports that a process ended with 1
     assert LEFT_OPEN not in shared.stderr
     for result in (alone, shared):
         assert result.stdout.count("images: 8 done, 0 done before, 1 failed") == 1
-        assert result.stderr.count("hq-sam: left out broken.png") == 1
+        assert result.stderr.count("skipped broken.png") == 1
     assert files(tmp_path / "alone") == files(tmp_path / "shared")
     assert read(tmp_path / "alone" / "coco.json") == read(tmp_path / "shared" / "coco.json")
 
@@ -293,7 +272,7 @@ photos/a.png,,,,,,,,rough.png,cup
 
 
 @pytest.mark.parametrize("form", ["json", "csv"])
-def test_prompts_for_many_pictures(segment, photos, tmp_path, form):
+def test_prompts_for_many_images(segment, photos, tmp_path, form):
     rough = np.zeros((40, 60), dtype=bool)
     rough[5:30, 10:40] = True
     Image.fromarray(rough).save(tmp_path / "rough.png")
@@ -317,7 +296,7 @@ def test_prompts_for_many_pictures(segment, photos, tmp_path, form):
         masks, scores, _ = predictor.predict(
             given.get("points"), given.get("labels"), given.get("box"), mask, multimask_output=True
         )
-        assert (rle_to_mask(entry["segmentation"]) != masks[0]).sum() <= 1  # answered with others
+        assert (rle_to_mask(entry["segmentation"]) != masks[0]).sum() <= 1  # predicted together with others
         assert entry["score"] == pytest.approx(scores[0], abs=1e-5)
         assert entry["area"] == rle_to_mask(entry["segmentation"]).sum()
         assert entry["prompt"].get("box") == given.get("box")
@@ -325,7 +304,7 @@ def test_prompts_for_many_pictures(segment, photos, tmp_path, form):
     assert files(tmp_path / "out" / "label_maps") == {"a.png.png", "more/a.png.png"}
 
 
-def test_only_pictures_with_other_prompts_are_answered_again(segment, tmp_path, capsys):
+def test_only_images_with_changed_prompts_are_predicted_again(segment, tmp_path, capsys):
     def run(prompts, *flags):
         (tmp_path / "prompts.json").write_text(json.dumps(prompts))
         code = segment("--prompts", "prompts.json", "-o", "out", "--overlays", *flags)
@@ -339,7 +318,7 @@ def test_only_pictures_with_other_prompts_are_answered_again(segment, tmp_path, 
     code, printed = run(prompts)
     assert code == 1
     assert "images: 1 done, 1 done before, 1 failed" in printed.out
-    assert "left out more/a.png: `boxes` must touch the image" in printed.err
+    assert "skipped more/a.png: `boxes` must touch the image" in printed.err
     assert (tmp_path / "out" / "overlays" / "b.png.jpg").read_bytes() != overlay
     code, printed = run(prompts[:2], "--hq-token-only")
     assert code == 1
@@ -364,7 +343,7 @@ def test_only_pictures_with_other_prompts_are_answered_again(segment, tmp_path, 
         (["photos", "--box", "1,2,3,4"], "many images need --text"),
     ],
 )
-def test_flags_that_do_not_go_together_are_wrong_use(segment, arguments, message, capsys):
+def test_options_that_exclude_each_other_are_wrong_use(segment, arguments, message, capsys):
     with pytest.raises(SystemExit) as exit_info:
         segment(*arguments)
     assert exit_info.value.code == 2

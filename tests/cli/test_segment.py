@@ -140,7 +140,7 @@ FAILURES = {
     "mask missing": (["--mask", "nothing.png"], {}, "'nothing.png', which is not a file"),
     "output folder missing": (["-o", "no/m.png"], {}, "'no' is not a folder"),
     "mask as jpeg": (["-o", "m.jpg"], {}, "The mask must be a .png file"),
-    "overlay as text": (["--overlay", "o.txt"], {}, "The overlay must be a picture"),
+    "overlay as text": (["--overlay", "o.txt"], {}, "The overlay must be an image file"),
     "json as text": (["--json", "o.txt"], {}, "The json must be a .json file"),
     "unknown device": (["--device", "warp"], {}, "got 'warp'"),
     "missing device": (["--device", "cuda:99"], {}, "got 'cuda:99'"),

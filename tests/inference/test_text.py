@@ -1,4 +1,4 @@
-"""Text to boxes to masks, with small random detectors of two families, end to end."""
+"""Text prompts, with small random detectors of two families: from text to boxes to masks."""
 
 import json
 
@@ -22,7 +22,7 @@ FAMILIES = {"grounding_dino": save_grounding_dino, "owlvit": save_owlvit}
 
 @pytest.fixture(scope="module")
 def detectors(tmp_path_factory):
-    """Folders with a detector of each family."""
+    """A folder with one detector of each family."""
     folder = tmp_path_factory.mktemp("detectors")
     for name, save in FAMILIES.items():
         save(folder / name)
@@ -40,7 +40,7 @@ def processor(model):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_records_are_the_detectors_boxes_with_hq_sams_masks(family, detectors, model, processor):
+def test_records_hold_the_boxes_of_the_detector_and_the_masks_of_hq_sam(family, detectors, model, processor):
     detector = ZeroShotDetector.from_pretrained(detectors / family, box_threshold=0.2, nms_threshold=0.9)
     records = HQSamTextPredictor(model, processor, detector).predict(IMAGE, "red cup. spoon.", multimask_output=True)
     detections = detector.detect(Image.fromarray(IMAGE), ["red cup", "spoon"])
@@ -59,14 +59,14 @@ def test_records_are_the_detectors_boxes_with_hq_sams_masks(family, detectors, m
         assert 0 <= x1 < x2 <= 90
         assert 0 <= y1 < y2 <= 60
         masks, scores, _ = predictor.predict(boxes=record["box"], multimask_output=True)
-        assert (record["segmentation"] != masks[0]).sum() <= 1  # answered together with others
+        assert (record["segmentation"] != masks[0]).sum() <= 1  # predicted together with others
         assert record["predicted_iou"] == pytest.approx(scores[0], abs=1e-5)
         assert record["area"] == record["segmentation"].sum()
     assert [record["score"] for record in records] == sorted((record["score"] for record in records), reverse=True)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_thresholds_choose_among_the_boxes(family, detectors):
+def test_thresholds_select_boxes(family, detectors):
     loaded = ZeroShotDetector.from_pretrained(detectors / family)
 
     def detect(**options):
@@ -79,8 +79,8 @@ def test_thresholds_choose_among_the_boxes(family, detectors):
     assert detect(box_threshold=1.0) == []
 
 
-class Written:
-    """A detector that finds what is written down, and its processor."""
+class FakeDetector:
+    """A detector and its processor, which find a given list of objects."""
 
     device = torch.device("cpu")
     config = None
@@ -88,7 +88,7 @@ class Written:
     def __init__(self, found: list[tuple[str, float, list[float]]]) -> None:
         self.found = found
 
-    def eval(self) -> "Written":
+    def eval(self) -> "FakeDetector":
         return self
 
     def tokenizer(self, texts: list[str]) -> dict[str, list[list[int]]]:
@@ -105,19 +105,19 @@ class Written:
         return [found]
 
 
-def test_duplicates_go_label_by_label_and_boxes_are_cut_at_the_edges():
-    written = Written(
+def test_duplicates_are_dropped_per_label_and_boxes_are_clipped_to_the_image():
+    fake = FakeDetector(
         [
             ("cup", 0.5, [10.0, 10.0, 30.0, 30.0]),
-            ("cup", 0.9, [11.0, 10.0, 30.0, 30.0]),  # as the first, but surer
-            ("red cup", 0.7, [10.0, 10.0, 30.0, 30.0]),  # the same place, another label
-            ("a spoon", 0.8, [-20.0, 50.0, 200.0, 70.0]),  # one of the words of a label
-            ("spoon", 0.6, [95.0, 5.0, 120.0, 30.0]),  # outside of the picture
-            (". [SEP]", 0.4, [1.0, 1.0, 5.0, 5.0]),  # no word was sure enough
-            ("spo", 0.3, [70.0, 1.0, 75.0, 5.0]),  # part of a word
+            ("cup", 0.9, [11.0, 10.0, 30.0, 30.0]),  # a duplicate of the first, with a better score
+            ("red cup", 0.7, [10.0, 10.0, 30.0, 30.0]),  # the same box with another label
+            ("a spoon", 0.8, [-20.0, 50.0, 200.0, 70.0]),  # shares a word with a label
+            ("spoon", 0.6, [95.0, 5.0, 120.0, 30.0]),  # outside of the image
+            (". [SEP]", 0.4, [1.0, 1.0, 5.0, 5.0]),  # no word has a high score
+            ("spo", 0.3, [70.0, 1.0, 75.0, 5.0]),  # a part of a word
         ]
     )
-    found = ZeroShotDetector(written, written).detect(IMAGE, "cup. red cup. spoon.")
+    found = ZeroShotDetector(fake, fake).detect(IMAGE, "cup. red cup. spoon.")
     assert [(one.label, round(one.score, 2), one.box) for one in found] == [
         ("cup", 0.9, (11, 10, 30, 30)),
         ("spoon", 0.8, (0, 50, 90, 60)),
@@ -127,7 +127,7 @@ def test_duplicates_go_label_by_label_and_boxes_are_cut_at_the_edges():
     ]
 
 
-def test_nothing_found_is_an_empty_list(detectors, model, processor):
+def test_no_detection_gives_an_empty_list(detectors, model, processor):
     detector = ZeroShotDetector.from_pretrained(detectors / "owlvit", box_threshold=1.0)
     assert HQSamTextPredictor(model, processor, detector).predict(IMAGE, "cup") == []
 
@@ -139,7 +139,7 @@ def test_text_that_is_too_long_is_refused(family, detectors):
         detector.detect(IMAGE, "red " * 15 + "cup. spoon.")
 
 
-def test_labels_are_read_from_lists_and_sentences():
+def test_labels_are_split_from_lists_and_from_text():
     assert split_labels("dog. red leash.  ") == split_labels([" dog", "red leash", "dog"]) == ["dog", "red leash"]
     assert split_labels("dog") == ["dog"]
     for nothing in ("", " . .", [], ["", " "], [3]):
@@ -149,15 +149,15 @@ def test_labels_are_read_from_lists_and_sentences():
         split_labels(["dog. cat"])
 
 
-def test_a_threshold_that_a_detector_does_not_have_is_refused(detectors):
+def test_a_text_threshold_is_refused_for_a_detector_without_one(detectors):
     with pytest.raises(ValueError, match="`text_threshold` has no effect with a OwlViTProcessor"):
         ZeroShotDetector.from_pretrained(detectors / "owlvit", text_threshold=0.3)
 
 
-def test_thresholds_are_shares():
+def test_thresholds_must_be_from_0_to_1():
     for name, value in (("box_threshold", float("nan")), ("nms_threshold", 50), ("box_threshold", -0.1)):
         with pytest.raises(ValueError, match=f"`{name}` must be from 0 to 1, got {value}"):
-            ZeroShotDetector(Written([]), Written([]), **{name: value})
+            ZeroShotDetector(FakeDetector([]), FakeDetector([]), **{name: value})
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def segment(detectors, model, processor, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_command_finds_and_segments(family, segment, detectors, tmp_path, capsys):
+def test_the_command_finds_objects_by_text(family, segment, detectors, tmp_path, capsys):
     files = ["--json", "found.json", "--overlay", "overlay.png", "-o", "mask.png"]
     assert (
         segment("--text", "cup. spoon.", "--box-threshold", "0.2", "--nms-threshold", "0.9", *files, family=family)
@@ -194,19 +194,19 @@ def test_the_command_finds_and_segments(family, segment, detectors, tmp_path, ca
         assert f"mask {i}: {detection.label} ({detection.score:.3f}), {record['area']} pixels" in printed
 
 
-def test_a_detector_that_is_not_there_is_told(segment, capsys):
+def test_a_missing_detector_is_named(segment, capsys):
     assert segment("--text", "cup", family="none") == 1
     assert "/none' is neither an existing folder or file nor a Hub repository" in capsys.readouterr().err
 
 
-def test_the_command_tells_when_nothing_is_found(segment, capsys):
+def test_the_command_fails_when_nothing_is_found(segment, capsys):
     assert segment("--text", "cup", "--box-threshold", "1") == 1
     assert "Nothing in 'photo.png' was found for 'cup'. Try a lower --box-threshold" in capsys.readouterr().err
 
 
 @pytest.fixture
 def many(detectors, model, processor, tmp_path, monkeypatch):
-    """Run `hq-sam segment` in a folder with three pictures below `my photos` and a broken one; gives the exit code."""
+    """Run `hq-sam segment` in a folder with three images and a broken one below `my photos`. Returns the exit code."""
     monkeypatch.chdir(tmp_path)
     save_folder(model, "model")
     (tmp_path / "my photos" / "früh").mkdir(parents=True)
@@ -224,11 +224,13 @@ def many(detectors, model, processor, tmp_path, monkeypatch):
 NAMES = ["a.png", "b.png", "früh/a.png"]
 
 
-def test_the_command_finds_objects_in_many_pictures_and_goes_on(many, detectors, model, processor, tmp_path, capsys):
+def test_the_command_finds_objects_in_many_images_and_can_be_continued(
+    many, detectors, model, processor, tmp_path, capsys
+):
     assert many("my photos", "--text", "cup. spoon.", "--overlays") == 1
     printed = capsys.readouterr()
     assert "images: 3 done, 0 done before, 1 failed; in out" in printed.out
-    assert "left out broken.png" in printed.err
+    assert "skipped broken.png" in printed.err
     detector = ZeroShotDetector.from_pretrained(detectors / "owlvit", box_threshold=0.2)
     predictor = HQSamTextPredictor(model, processor, detector)
     content = json.loads((tmp_path / "out" / "coco.json").read_text())
@@ -251,7 +253,7 @@ def test_the_command_finds_objects_in_many_pictures_and_goes_on(many, detectors,
     assert "text was ['cup', 'spoon'] and is ['cup']. Use another folder." in capsys.readouterr().err
 
 
-def test_many_pictures_need_a_folder_and_take_no_files_of_one(detectors, many, capsys):
+def test_many_images_need_an_output_folder_and_refuse_options_for_one_image(detectors, many, capsys):
     for arguments, message in (
         (["my photos", "--text", "cup", "--json", "found.json"], "--json goes with a single IMAGE only"),
         (["my photos"], "--detector, --box-threshold goes with --text only"),
@@ -268,10 +270,10 @@ def test_many_pictures_need_a_folder_and_take_no_files_of_one(detectors, many, c
     ("arguments", "message"),
     [
         ([], "--detector goes with --text only"),
-        (["--text", "cup", "--box", "1,2,3,4"], "--text needs --detector, and no other prompts"),
+        (["--text", "cup", "--box", "1,2,3,4"], "--text needs --detector, and excludes other prompts"),
     ],
 )
-def test_flags_that_do_not_go_together_are_wrong_use(segment, arguments, message, capsys):
+def test_options_that_exclude_each_other_are_wrong_use(segment, arguments, message, capsys):
     with pytest.raises(SystemExit) as exit_info:
         segment(*arguments)
     assert exit_info.value.code == 2

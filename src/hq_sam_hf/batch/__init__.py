@@ -1,4 +1,4 @@
-"""From image files and prompts to mask files: the work behind `hq-sam segment` and `hq-sam generate`.
+"""Inference on image files: reads images and prompts, writes mask files (`hq-sam segment`, `hq-sam generate`).
 
 May import: model, masks, data, inference, utils.
 """

@@ -1,4 +1,4 @@
-"""Objects of many pictures from a file of prompts: the work behind `hq-sam segment --prompts`."""
+"""Masks of the objects of many images from a file of prompts, for `hq-sam segment --prompts`."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,73 +9,85 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..inference.loading import load_model
+from ..inference.loading import EMBEDDED_MODEL, ModelSpec
 from ..inference.predictor import OBJECTS_AT_ONCE, HQSamPredictor
 from ..masks.rle import mask_to_bbox, mask_to_rle
 from ..model.image_reading import read_binary_mask
+from .image_files import ImageFiles
+from .output_folder import COCO_ONLY, ExtraOutputs
 from .prompt_files import ObjectPrompt, read_prompts
-from .runner import COCO_ONLY, Answer, Pictures, Report, Wanted, answer_pictures
+from .runner import BatchRunner, ImageTask, RunSummary
 
 
 def segment_many(
     prompts: str | os.PathLike,
     output: str | os.PathLike,
-    model: str,
-    device: str | None = None,
-    dtype: str = "float32",
-    image_size: int | None = None,
-    wanted: Wanted = COCO_ONLY,
+    model: ModelSpec = EMBEDDED_MODEL,
+    extra_outputs: ExtraOutputs = COCO_ONLY,
     multimask_output: bool = False,
     hq_token_only: bool = False,
-) -> Report | None:
-    """Write the masks of the objects that a file of prompts names, as `many_pictures` lays them out.
+) -> RunSummary | None:
+    """Write the masks of the objects of a prompt file into a folder, which `output_folder` describes.
 
-    Run it again to go on where it stopped, or to answer those pictures again whose prompts have changed. Gives the
-    report, in the main process.
+    prompts: a CSV or JSON file, which `prompt_files` describes.
+    multimask_output, hq_token_only: as in `HQSamPredictor.predict`.
+
+    A run continues an earlier run with the same options, and predicts an image again if its prompts have changed.
+    Returns a summary in the main process, None in others.
     """
-    objects = read_prompts(prompts)
-    root = Path(os.path.commonpath([image.parent for image in objects]))
-    by_name = {image.relative_to(root).as_posix(): given for image, given in objects.items()}
-
-    def prepare(own_device: str | None) -> Answer:
-        predictor = HQSamPredictor(*load_model(model, device or own_device, dtype, image_size), max_images=1)
-
-        def answer(image: Image.Image, name: str) -> Sequence[Mapping[str, Any]]:
-            predictor.set_image(image)
-            return list(_records(predictor, by_name[name], multimask_output, hq_token_only))
-
-        return answer
-
-    made_with = {"model": str(model), "dtype": dtype, "image_size": image_size}
-    made_with |= {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
-    as_json = {name: [prompt.given() for prompt in given] for name, given in by_name.items()}
-    return answer_pictures(Pictures(root, sorted(by_name)), output, made_with, prepare, wanted, as_json)
+    by_path = read_prompts(prompts)
+    root = Path(os.path.commonpath([path.parent for path in by_path]))
+    by_name = {path.relative_to(root).as_posix(): objects for path, objects in by_path.items()}
+    task = _PromptedMasks(by_name, model, multimask_output, hq_token_only)
+    return BatchRunner(task, ImageFiles(root, sorted(by_name)), output, extra_outputs).run()
 
 
-def _records(
-    predictor: HQSamPredictor, prompts: Sequence[ObjectPrompt], multimask_output: bool, hq_token_only: bool
-) -> Iterator[dict[str, Any]]:
-    """A record per object. Neighbours with the same kinds of prompts are answered together."""
-    for kinds, group in groupby(prompts, key=_kinds):
-        alike = list(group)
-        for start in range(0, len(alike), OBJECTS_AT_ONCE):
-            part = alike[start : start + OBJECTS_AT_ONCE]
-            points = [prompt.points or [] for prompt in part]
-            labels = [prompt.labels or [1] * len(own) for prompt, own in zip(part, points)]
-            masks, scores, _ = predictor.predict(
-                points=points if "points" in kinds else None,
-                labels=labels if "points" in kinds else None,
-                boxes=[prompt.box for prompt in part] if "box" in kinds else None,
-                mask=[read_binary_mask(prompt.mask, "mask") for prompt in part] if "mask" in kinds else None,
-                multimask_output=multimask_output,
-                hq_token_only=hq_token_only,
-            )
-            for prompt, candidates, values in zip(part, np.asarray(masks), np.asarray(scores)):
-                yield _record(prompt, candidates[0], float(values[0]))
+class _PromptedMasks(ImageTask):
+    def __init__(
+        self,
+        prompts_by_name: Mapping[str, Sequence[ObjectPrompt]],
+        model: ModelSpec,
+        multimask_output: bool,
+        hq_token_only: bool,
+    ) -> None:
+        self.prompts_by_name = prompts_by_name
+        self.model = model
+        self.mask_options = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
+
+    def options(self) -> dict[str, Any]:
+        return {**self.model.as_options(), **self.mask_options}
+
+    def prompts(self, name: str) -> Any:
+        return [prompt.as_dict() for prompt in self.prompts_by_name[name]]
+
+    def load(self, device: str | None) -> None:
+        self.predictor = HQSamPredictor(*self.model.load(device), max_images=1)
+
+    def predict(self, image: Image.Image, name: str) -> Sequence[Mapping[str, Any]]:
+        self.predictor.set_image(image)
+        return list(self._records(self.prompts_by_name[name]))
+
+    def _records(self, prompts: Sequence[ObjectPrompt]) -> Iterator[dict[str, Any]]:
+        """A record per object. Successive objects with the same kinds of prompts are predicted together."""
+        for kinds, group in groupby(prompts, key=_kinds):
+            objects = list(group)
+            for start in range(0, len(objects), OBJECTS_AT_ONCE):
+                part = objects[start : start + OBJECTS_AT_ONCE]
+                points = [prompt.points or [] for prompt in part]
+                labels = [prompt.labels or [1] * len(own) for prompt, own in zip(part, points)]
+                masks, scores, _ = self.predictor.predict(
+                    points=points if "points" in kinds else None,
+                    labels=labels if "points" in kinds else None,
+                    boxes=[prompt.box for prompt in part] if "box" in kinds else None,
+                    mask=[read_binary_mask(prompt.mask, "mask") for prompt in part] if "mask" in kinds else None,
+                    **self.mask_options,
+                )
+                for prompt, candidates, values in zip(part, np.asarray(masks), np.asarray(scores)):
+                    yield _record(prompt, candidates[0], float(values[0]))
 
 
 def _record(prompt: ObjectPrompt, mask: np.ndarray, score: float) -> dict[str, Any]:
-    given = prompt.given()
+    given = prompt.as_dict()
     label = {} if prompt.label is None else {"label": given.pop("label")}
     size = {"bbox": mask_to_bbox(mask), "area": int(mask.sum())}
     return {"segmentation": mask_to_rle(mask), **size, "score": score, "prompt": given, **label}

@@ -1,4 +1,4 @@
-"""Objects that text names in many pictures: the work behind `hq-sam segment FOLDER --text`."""
+"""Masks of the objects that text names in many images, for `hq-sam segment FOLDER --text`."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -6,47 +6,60 @@ from typing import Any
 
 from PIL import Image
 
-from ..inference.loading import load_model
-from ..inference.text import HQSamTextPredictor, ZeroShotDetector, split_labels
-from .runner import COCO_ONLY, Answer, Report, Wanted, answer_pictures, find_pictures
+from ..inference.loading import EMBEDDED_MODEL, ModelSpec
+from ..inference.text import DetectorSpec, HQSamTextPredictor, split_labels
+from .image_files import find_images
+from .output_folder import COCO_ONLY, ExtraOutputs
+from .runner import BatchRunner, ImageTask, RunSummary
 
 
 def segment_by_text(
     sources: Sequence[str | os.PathLike],
     output: str | os.PathLike,
-    model: str,
-    text: str,
-    detector: str,
-    device: str | None = None,
-    dtype: str = "float32",
-    image_size: int | None = None,
-    wanted: Wanted = COCO_ONLY,
+    text: str | Sequence[str],
+    detector: DetectorSpec,
+    model: ModelSpec = EMBEDDED_MODEL,
+    extra_outputs: ExtraOutputs = COCO_ONLY,
     multimask_output: bool = False,
     hq_token_only: bool = False,
-    **thresholds: float,
-) -> Report | None:
-    """Write the masks of the objects that a detector finds in pictures, as `many_pictures` lays them out.
+) -> RunSummary | None:
+    """Write the masks of the objects that a detector finds into a folder, which `output_folder` describes.
 
-    sources: files, folders and patterns. model, detector: folders, Hub repositories or, of the model, a file.
-    text: labels as "dog. leash." thresholds: of `ZeroShotDetector`.
-    A picture in which nothing is found is done, without masks. Run it again to go on where it stopped. Gives the
-    report, in the main process.
+    sources: files, folders and glob patterns.
+    text: labels as a list or as "dog. leash."
+    multimask_output, hq_token_only: as in `HQSamPredictor.predict`.
+
+    An image in which the detector finds nothing is done, without masks. A run continues an earlier run with the same
+    options. Returns a summary in the main process, None in others.
     """
-    labels = split_labels(text)
-    made_with = {"model": str(model), "detector": str(detector), "text": labels, "dtype": dtype, **thresholds}
-    made_with |= {"image_size": image_size, "multimask_output": multimask_output, "hq_token_only": hq_token_only}
+    task = _MasksByText(split_labels(text), detector, model, multimask_output, hq_token_only)
+    return BatchRunner(task, find_images(sources, exclude=output), output, extra_outputs).run()
 
-    def prepare(own_device: str | None) -> Answer:
-        hq_sam, processor = load_model(model, device or own_device, dtype, image_size)
-        finder = ZeroShotDetector.from_pretrained(detector, hq_sam.device, **thresholds)
-        predictor = HQSamTextPredictor(hq_sam, processor, finder)
 
-        def answer(image: Image.Image, _: str) -> Sequence[Mapping[str, Any]]:
-            return predictor.predict(image, labels, multimask_output, hq_token_only)
+class _MasksByText(ImageTask):
+    def __init__(
+        self,
+        labels: list[str],
+        detector: DetectorSpec,
+        model: ModelSpec,
+        multimask_output: bool,
+        hq_token_only: bool,
+    ) -> None:
+        self.labels = labels
+        self.detector = detector
+        self.model = model
+        self.mask_options = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
 
-        return answer
+    def options(self) -> dict[str, Any]:
+        specs = {**self.model.as_options(), **self.detector.as_options()}
+        return {**specs, "text": self.labels, **self.mask_options}
 
-    return answer_pictures(find_pictures(sources, leave_out=output), output, made_with, prepare, wanted)
+    def load(self, device: str | None) -> None:
+        model, processor = self.model.load(device)
+        self.predictor = HQSamTextPredictor(model, processor, self.detector.load(model.device))
+
+    def predict(self, image: Image.Image, name: str) -> Sequence[Mapping[str, Any]]:
+        return self.predictor.predict(image, self.labels, **self.mask_options)
 
 
 __all__ = ["segment_by_text"]

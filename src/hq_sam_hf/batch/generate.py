@@ -1,4 +1,4 @@
-"""Automatic masks of many pictures: the work behind `hq-sam generate`."""
+"""Automatic masks of many images, for `hq-sam generate`."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -6,41 +6,46 @@ from typing import Any
 
 from PIL import Image
 
-from ..inference.loading import load_model
+from ..inference.loading import EMBEDDED_MODEL, ModelSpec
 from ..inference.mask_generator import HQSamMaskGenerator
-from .runner import COCO_ONLY, Answer, Report, Wanted, answer_pictures, find_pictures
+from .image_files import find_images
+from .output_folder import COCO_ONLY, ExtraOutputs
+from .runner import BatchRunner, ImageTask, RunSummary
 
 
 def generate_masks(
     sources: Sequence[str | os.PathLike],
     output: str | os.PathLike,
-    model: str,
-    device: str | None = None,
-    dtype: str = "float32",
-    image_size: int | None = None,
-    wanted: Wanted = COCO_ONLY,
+    model: ModelSpec = EMBEDDED_MODEL,
+    extra_outputs: ExtraOutputs = COCO_ONLY,
     multimask_output: bool = True,
     **options: Any,
-) -> Report | None:
-    """Write the automatic masks of pictures, as `many_pictures` lays them out.
+) -> RunSummary | None:
+    """Write the automatic masks of many images into a folder, which `output_folder` describes.
 
-    sources: files, folders and patterns. model: folder, Hub repository or file. options: of `HQSamMaskGenerator`.
-    Run it again to go on where it stopped. Gives the report, in the main process.
+    sources: files, folders and glob patterns.
+    options: those of `HQSamMaskGenerator`.
+
+    A run continues an earlier run with the same options. Returns a summary in the main process, None in others.
     """
-    made_with = {"model": str(model), "dtype": dtype, "image_size": image_size, "multimask_output": multimask_output}
+    task = _AutomaticMasks(model, multimask_output, options)
+    return BatchRunner(task, find_images(sources, exclude=output), output, extra_outputs).run()
 
-    def prepare(own_device: str | None) -> Answer:
-        generator = HQSamMaskGenerator(
-            *load_model(model, device or own_device, dtype, image_size), output_mode="coco_rle", **options
-        )
 
-        def answer(image: Image.Image, _: str) -> Sequence[Mapping[str, Any]]:
-            return generator.generate(image, multimask_output=multimask_output)
+class _AutomaticMasks(ImageTask):
+    def __init__(self, model: ModelSpec, multimask_output: bool, generator_options: Mapping[str, Any]) -> None:
+        self.model = model
+        self.multimask_output = multimask_output
+        self.generator_options = dict(generator_options)
 
-        return answer
+    def options(self) -> dict[str, Any]:
+        return {**self.model.as_options(), "multimask_output": self.multimask_output, **self.generator_options}
 
-    pictures = find_pictures(sources, leave_out=output)
-    return answer_pictures(pictures, output, {**made_with, **options}, prepare, wanted)
+    def load(self, device: str | None) -> None:
+        self.generator = HQSamMaskGenerator(*self.model.load(device), output_mode="coco_rle", **self.generator_options)
+
+    def predict(self, image: Image.Image, name: str) -> Sequence[Mapping[str, Any]]:
+        return self.generator.generate(image, multimask_output=self.multimask_output)
 
 
 __all__ = ["generate_masks"]

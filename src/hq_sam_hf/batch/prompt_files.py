@@ -1,14 +1,14 @@
-"""Prompts for the objects of many pictures, from a CSV or JSON file, one object per row.
+"""Read prompts for the objects of many images from a CSV or JSON file, one object per row.
 
-    image    path of the picture, from the folder of the file
+    image    path of the image, relative to the folder of the file
     box      x1, y1, x2, y2        CSV: "165 15 415 310", or columns x1, y1, x2, y2
     points   [[x, y], ...]         CSV: "290 150; 20 20"
-    labels   1 on the object, 0 on the background, by default all 1     CSV: "1 0"
-    mask     path of a rough mask of the picture's size, from the folder of the file
-    label    what the object is called
+    labels   1 on the object, 0 on the background; by default all 1     CSV: "1 0"
+    mask     path of a rough mask of the size of the image, relative to the folder of the file
+    label    name of the object's class
 
-An object needs `image` and at least one of box, points and mask; coordinates are pixels of the picture. JSON is a list
-of objects with these keys.
+An object needs `image` and at least one of `box`, `points` and `mask`. Coordinates are pixels of the image. JSON is a
+list of objects with these keys.
 """
 
 import csv
@@ -24,7 +24,7 @@ FIELDS = ("image", "box", "points", "labels", "mask", "label")
 
 @dataclass
 class ObjectPrompt:
-    """What points at one object, in pixels of its picture."""
+    """The prompts for one object, in pixels of its image."""
 
     box: list[float] | None = None
     points: list[list[float]] | None = None
@@ -32,12 +32,16 @@ class ObjectPrompt:
     mask: str | None = None
     label: str | None = None
 
-    def given(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
+        """The fields that are given, as JSON values."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def read_prompts(path: str | os.PathLike) -> dict[Path, list[ObjectPrompt]]:
-    """The prompts of each picture, in the order of the file. Raises ValueError that names the row."""
+    """The prompts of each image, in the order of the file.
+
+    Raises ValueError for a file that cannot be read or holds a wrong prompt, with the number of the object.
+    """
     file = Path(path)
     if not file.is_file():
         raise ValueError(f"{os.fspath(path)!r} is not a file.")
@@ -52,7 +56,7 @@ def read_prompts(path: str | os.PathLike) -> dict[Path, list[ObjectPrompt]]:
             raise ValueError(f"{os.fspath(path)!r}, object {number}: {error}") from error
         prompts.setdefault(image, []).append(prompt)
     if not prompts:
-        raise ValueError(f"{os.fspath(path)!r} holds no prompts.")
+        raise ValueError(f"{os.fspath(path)!r} holds no prompts. Give one row per object.")
     return prompts
 
 
@@ -60,7 +64,7 @@ def _json_rows(file: Path) -> list[Any]:
     try:
         rows = json.loads(file.read_bytes())
     except ValueError as error:
-        raise ValueError(f"{str(file)!r} is no JSON ({error}).") from error
+        raise ValueError(f"{str(file)!r} is not valid JSON ({error}).") from error
     if not isinstance(rows, list):
         raise ValueError(
             f"{str(file)!r} must be a list of objects with `image` and prompts, got {type(rows).__name__}."
@@ -69,12 +73,12 @@ def _json_rows(file: Path) -> list[Any]:
 
 
 def _csv_rows(file: Path) -> list[dict[str, Any]]:
-    """Rows of CSV as of JSON; an empty cell is left out."""
+    """The rows in the form of JSON, without their empty cells."""
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
             rows = list(csv.DictReader(lines, restkey="more", strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{str(file)!r} is no CSV in UTF-8 ({error}).") from error
+        raise ValueError(f"{str(file)!r} is not a CSV file in UTF-8 ({error}).") from error
     return [_csv_row({key: value for key, value in row.items() if value}) for row in rows]
 
 
@@ -92,13 +96,13 @@ def _csv_row(row: dict[str, Any]) -> dict[str, Any]:
 
 def _parse(row: Any, folder: Path) -> tuple[Path, ObjectPrompt]:
     if not isinstance(row, dict) or not isinstance(row.get("image"), str):
-        raise ValueError(f"`image` must name a picture, got {row!r:.80}.")
+        raise ValueError(f"`image` must be the path of an image, got {row!r:.80}.")
     unknown = sorted(str(key) for key in row.keys() - set(FIELDS))
     if unknown:
-        raise ValueError(f"unknown {', '.join(map(repr, unknown))}; expected {', '.join(FIELDS)}.")
+        raise ValueError(f"unknown keys {', '.join(map(repr, unknown))}; the keys are {', '.join(FIELDS)}.")
     box, points, labels, mask, label = (row.get(key) for key in FIELDS[1:])
     if box is None and points is None and mask is None:
-        raise ValueError("no prompt; give a box, points or a mask.")
+        raise ValueError("it has no prompt; give a box, points or a mask.")
     for name, value in (("mask", mask), ("label", label)):
         if value is not None and not isinstance(value, str):
             raise ValueError(f"`{name}` must be text, got {value!r}.")
@@ -110,7 +114,7 @@ def _parse(row: Any, folder: Path) -> tuple[Path, ObjectPrompt]:
         points = [_numbers("points", point, 2, "x, y") for point in points]
     if labels is not None:
         if points is None or not isinstance(labels, list) or len(labels) != len(points):
-            raise ValueError(f"`labels` must be one per point, got {labels!r} for {len(points or [])} points.")
+            raise ValueError(f"`labels` must hold one label per point, got {labels!r} for {len(points or [])} points.")
         if any(label not in (0, 1, "0", "1") for label in labels):
             raise ValueError(f"`labels` must be 1 (on the object) or 0 (on the background), got {labels!r}.")
         labels = [int(label) for label in labels]

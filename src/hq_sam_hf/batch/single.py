@@ -1,4 +1,4 @@
-"""From a photo and prompts to mask files: the work behind `hq-sam segment`."""
+"""Segment one image file by prompts and write mask files, for `hq-sam segment`."""
 
 import json
 import os
@@ -19,26 +19,32 @@ from ..model.processing_hq_sam import HQSamProcessor
 
 
 @dataclass
-class Prompts:
-    """What to segment in one photo, in its pixels: several boxes are several objects, all points are one object."""
+class ImagePrompts:
+    """The prompts for one image, in its pixels.
+
+    boxes: (x1, y1, x2, y2) each; several boxes are several objects.
+    points, labels: (x, y) each, all on one object; labels are 1 on the object and 0 on the background.
+    mask: file of a rough mask of the object.
+    detections: label and score of each box, where a detector found the boxes.
+    """
 
     boxes: list[list[float]] = field(default_factory=list)
     points: list[list[float]] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     mask: Path | None = None
-    found: list[dict] = field(default_factory=list)  # per box, what else is to be known of where it comes from
+    detections: list[dict] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.points and len(self.boxes) > 1:
             raise ValueError(
-                f"Points describe one object and go with at most one `--box`, got {len(self.boxes)} boxes. "
-                "Run once per object, or leave the points out."
+                f"Points describe one object and can be combined with at most one `--box`, got {len(self.boxes)} "
+                "boxes. Run once per object, or omit the points."
             )
 
 
 @dataclass
-class Outputs:
-    """Files to write; of `mask` and `cutout` one per object, numbered from 1 where there are several."""
+class OutputFiles:
+    """Files to write. For several objects, `mask` and `cutout` become one numbered file per object, from 1."""
 
     mask: Path | None = None
     overlay: Path | None = None
@@ -53,44 +59,41 @@ class Outputs:
             check_parent(path)
             allowed = {"json": (".json",), "overlay": tuple(Image.registered_extensions())}.get(name, (".png",))
             if path.suffix.lower() not in allowed:
-                expected = "a picture" if name == "overlay" else f"a {allowed[0]} file"
+                expected = "an image file, such as .png or .jpg" if name == "overlay" else f"a {allowed[0]} file"
                 raise ValueError(f"The {name} must be {expected}, got {str(path)!r}.")
 
 
-def segment_photo(
-    photo: str | os.PathLike,
-    prompts: Prompts,
-    outputs: Outputs,
+def segment_image(
+    path: str | os.PathLike,
+    prompts: ImagePrompts,
+    outputs: OutputFiles,
     model: HQSamModel,
     processor: HQSamProcessor,
     multimask_output: bool = False,
     hq_token_only: bool = False,
 ) -> list[dict]:
-    """Segment one photo and write the outputs.
+    """Segment one image file and write the outputs.
 
-    Gives a record per object: prompt, bbox (x, y, width, height), area, score, segmentation (COCO RLE).
-    With multimask_output the best scored of SAM's three candidates is taken, as the original does.
+    multimask_output: take the best of SAM's three candidates, as the original does.
+    hq_token_only: the HQ mask alone, instead of its sum with SAM's mask.
+
+    Returns a record per object: prompt, bbox (x, y, width, height), area, score, segmentation (COCO RLE).
     """
-    image = load_image(photo)
+    image = load_image(path)
     inputs = _prepare(image, prompts, processor)
     arguments = inputs.to(model.device)
     with torch.inference_mode():
         result = model(**arguments, multimask_output=multimask_output, hq_token_only=hq_token_only)
-    result.pred_masks = result.pred_masks[:, :, :1]  # the best candidate stands first
+    result.pred_masks = result.pred_masks[:, :, :1]  # the best candidate comes first
     masks = processor.post_process_masks(result, inputs)[0][:, 0].cpu().numpy()
     scores = result.iou_scores[0, : len(masks), 0].float().tolist()
     records = [_record(mask, score, prompts, i) for i, (mask, score) in enumerate(zip(masks, scores))]
-    _write(
-        outputs,
-        np.asarray(image),
-        masks,
-        prompts,
-        {"image": str(photo), "size": list(masks.shape[1:]), "masks": records},
-    )
+    content = {"image": str(path), "size": list(masks.shape[1:]), "masks": records}
+    _write(outputs, np.asarray(image), masks, prompts, content)
     return records
 
 
-def _prepare(image: Image.Image, prompts: Prompts, processor: HQSamProcessor) -> BatchFeature:
+def _prepare(image: Image.Image, prompts: ImagePrompts, processor: HQSamProcessor) -> BatchFeature:
     mask = None
     if prompts.mask is not None:
         mask = [read_binary_mask(prompts.mask, "input_masks")]
@@ -103,12 +106,12 @@ def _prepare(image: Image.Image, prompts: Prompts, processor: HQSamProcessor) ->
     )
 
 
-def _record(mask: np.ndarray, score: float, prompts: Prompts, index: int) -> dict:
+def _record(mask: np.ndarray, score: float, prompts: ImagePrompts, index: int) -> dict:
     prompt: dict = {}
     if prompts.boxes:
         prompt["box"] = prompts.boxes[index]
-    if prompts.found:
-        prompt |= prompts.found[index]
+    if prompts.detections:
+        prompt |= prompts.detections[index]
     if prompts.points:
         prompt["points"], prompt["labels"] = prompts.points, prompts.labels
     if prompts.mask is not None:
@@ -122,26 +125,28 @@ def _record(mask: np.ndarray, score: float, prompts: Prompts, index: int) -> dic
     }
 
 
-def _write(outputs: Outputs, image: np.ndarray, masks: np.ndarray, prompts: Prompts, report: dict) -> None:
+def _write(
+    outputs: OutputFiles, image: np.ndarray, masks: np.ndarray, prompts: ImagePrompts, json_content: dict
+) -> None:
     for i, mask in enumerate(masks):
         if outputs.mask is not None:
-            _save_picture(Image.fromarray(mask), _numbered(outputs.mask, i, len(masks)))
+            _save_image(Image.fromarray(mask), _numbered(outputs.mask, i, len(masks)))
         if outputs.cutout is not None:
-            _save_picture(cutout(image, mask), _numbered(outputs.cutout, i, len(masks)))
+            _save_image(cutout(image, mask), _numbered(outputs.cutout, i, len(masks)))
     if outputs.overlay is not None:
-        picture = overlay(image, masks, prompts.boxes, prompts.points, prompts.labels)
-        _save_picture(picture, outputs.overlay)
+        drawn = overlay(image, masks, prompts.boxes, prompts.points, prompts.labels)
+        _save_image(drawn, outputs.overlay)
     if outputs.json is not None:
-        write_atomically(outputs.json, lambda file: file.write(json.dumps(report, indent=1).encode()))
+        write_atomically(outputs.json, lambda file: file.write(json.dumps(json_content, indent=1).encode()))
 
 
 def _numbered(path: Path, index: int, count: int) -> Path:
     return path if count == 1 else path.with_name(f"{path.stem}_{index + 1}{path.suffix}")
 
 
-def _save_picture(picture: Image.Image, path: Path) -> None:
+def _save_image(image: Image.Image, path: Path) -> None:
     file_format = Image.registered_extensions()[path.suffix.lower()]
-    write_atomically(path, lambda file: picture.save(file, format=file_format))
+    write_atomically(path, lambda file: image.save(file, format=file_format))
 
 
-__all__ = ["Outputs", "Prompts", "segment_photo"]
+__all__ = ["ImagePrompts", "OutputFiles", "segment_image"]

@@ -1,9 +1,13 @@
 """Arguments that several commands share."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..utils.embedded import EMBEDDED
+
+if TYPE_CHECKING:
+    from ..batch.output_folder import ExtraOutputs
+    from ..inference.loading import ModelSpec
 
 
 def add_command(
@@ -84,6 +88,20 @@ def add_batch_outputs(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--parquet", action="store_true", help="parquet/: images and masks as a data set")
 
 
+def model_spec(arguments: argparse.Namespace) -> "ModelSpec":
+    """The model that the options of `add_model_arguments` name."""
+    from ..inference.loading import ModelSpec
+
+    return ModelSpec(arguments.model, arguments.device, arguments.dtype, arguments.image_size)
+
+
+def extra_outputs(arguments: argparse.Namespace) -> "ExtraOutputs":
+    """The further files that the options of `add_batch_outputs` name."""
+    from ..batch.output_folder import ExtraOutputs
+
+    return ExtraOutputs(arguments.overlays, arguments.label_maps, arguments.parquet)
+
+
 def data_source(text: str) -> Any:
     """An argparse type: the root folder of HQSeg-44K, or a mapping that describes custom data."""
     from ..data.factory import parse_source
@@ -110,4 +128,6 @@ __all__ = [
     "comma_separated",
     "data_source",
     "destination",
+    "extra_outputs",
+    "model_spec",
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from ..batch.runner import Report
+    from ..batch.runner import RunSummary
 
 PACKAGE = "hq_sam_hf"  # the parent of the loggers of all modules
 
@@ -62,16 +62,16 @@ def uses_colour(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def print_report(report: "Report | None", output: Path) -> None:
+def print_summary(summary: "RunSummary | None", output: Path) -> None:
     """Print how a run over many images ended. Raises ValueError if some images failed.
 
-    report: None in other processes than the main one, which print nothing.
+    summary: None in other processes than the main one, which print nothing.
     """
-    if report is None:
+    if summary is None:
         return
-    print(f"images: {report.done} done, {report.done_before} done before, {len(report.failed)} failed; in {output}")
-    if report.failed:
-        names = sorted(report.failed)
+    print(f"images: {summary.done} done, {summary.done_before} done before, {len(summary.failed)} failed; in {output}")
+    if summary.failed:
+        names = sorted(summary.failed)
         listing = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
         raise ValueError(f"{len(names)} images failed ({listing}). The lines above say why.")
 
@@ -83,4 +83,4 @@ def hide_library_bars() -> None:
     logging.disable_progress_bar()
 
 
-__all__ = ["hide_library_bars", "log_to_stderr", "print_error", "print_report", "progress", "uses_colour"]
+__all__ = ["hide_library_bars", "log_to_stderr", "print_error", "print_summary", "progress", "uses_colour"]

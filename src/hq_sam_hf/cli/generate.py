@@ -3,14 +3,38 @@
 import argparse
 from pathlib import Path
 
-from .arguments import add_batch_outputs, add_command, add_model_arguments, add_output_argument
-from .console import hide_library_bars, print_report
+from .arguments import (
+    add_batch_outputs,
+    add_command,
+    add_model_arguments,
+    add_output_argument,
+    extra_outputs,
+    model_spec,
+)
+from .console import hide_library_bars, print_summary
 
 EXAMPLES = """\
 examples: hq-sam generate photos -o masks --model MODEL --overlays --parquet
           accelerate launch -m hq_sam_hf.cli generate photos -o masks --model MODEL   (on several GPUs)
 A stopped run continues when the same command is run again. docs/automatic_masks.md describes the files.
 """
+
+# Options of HQSamMaskGenerator with a number, and the default of each in its help.
+NUMBERS = (
+    ("points-per-side", int, "points along each side of the grid (32)"),
+    ("points-per-batch", int, "points decoded together (64)"),
+    ("pred-iou-thresh", float, "drop masks with a predicted IoU of at most this (0.88)"),
+    ("stability-score-thresh", float, "drop masks with a stability score below this (0.95)"),
+    ("stability-score-offset", float, "shift of the logit threshold that measures stability (1.0)"),
+    ("box-nms-thresh", float, "box IoU above which two masks are duplicates (0.7)"),
+    ("crop-n-layers", int, "layers of crops to search too: 4 crops, then 16, ... (0)"),
+    ("crop-nms-thresh", float, "box IoU above which masks of two crops are duplicates (0.7)"),
+    ("crop-overlap-ratio", float, "overlap of crops as a share of the short side (0.341)"),
+    ("crop-n-points-downscale-factor", int, "divides points per side in each layer of crops (1)"),
+    ("min-mask-region-area", int, "fill holes and remove parts of fewer pixels (0)"),
+    ("candidates", int, "masks per point: 1, or 3 as SAM (1)"),
+)
+FLAGS = ("hq_token_only", "multimask_output")
 
 
 def add_generate_command(commands: argparse._SubParsersAction) -> None:
@@ -29,20 +53,7 @@ def add_generate_command(commands: argparse._SubParsersAction) -> None:
     add_batch_outputs(parser)
     # Only options that were given are passed on: the defaults are those of HQSamMaskGenerator, the original's.
     options = parser.add_argument_group("mask generation", argument_default=argparse.SUPPRESS)
-    for name, kind, text in (
-        ("points-per-side", int, "points along each side of the grid (32)"),
-        ("points-per-batch", int, "points decoded together (64)"),
-        ("pred-iou-thresh", float, "drop masks with a predicted IoU of at most this (0.88)"),
-        ("stability-score-thresh", float, "drop masks with a stability score below this (0.95)"),
-        ("stability-score-offset", float, "shift of the logit threshold that measures stability (1.0)"),
-        ("box-nms-thresh", float, "box IoU above which two masks are duplicates (0.7)"),
-        ("crop-n-layers", int, "layers of crops to search too: 4 crops, then 16, ... (0)"),
-        ("crop-nms-thresh", float, "box IoU above which masks of two crops are duplicates (0.7)"),
-        ("crop-overlap-ratio", float, "overlap of crops as a share of the short side (0.341)"),
-        ("crop-n-points-downscale-factor", int, "divides points per side in each layer of crops (1)"),
-        ("min-mask-region-area", int, "fill holes and remove parts of fewer pixels (0)"),
-        ("candidates", int, "masks per point: 1, or 3 as SAM (1)"),
-    ):
+    for name, kind, text in NUMBERS:
         options.add_argument(f"--{name}", type=kind, help=text, metavar="N" if kind is int else "X")
     options.add_argument("--hq-token-only", action="store_true", help="the HQ mask alone, not its sum with SAM's")
     options.add_argument(
@@ -56,12 +67,18 @@ def add_generate_command(commands: argparse._SubParsersAction) -> None:
 
 def run_generate(arguments: argparse.Namespace) -> None:
     from ..batch.generate import generate_masks
-    from ..batch.runner import Wanted
 
     hide_library_bars()
-    given = {key: value for key, value in vars(arguments).items() if key != "run"}
-    wanted = Wanted(given.pop("overlays"), given.pop("label_maps"), given.pop("parquet"))
-    print_report(generate_masks(**given, wanted=wanted), arguments.output)
+    names = [*(name.replace("-", "_") for name, _, _ in NUMBERS), *FLAGS]
+    options = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+    summary = generate_masks(
+        arguments.sources,
+        arguments.output,
+        model_spec(arguments),
+        extra_outputs(arguments),
+        **options,
+    )
+    print_summary(summary, arguments.output)
 
 
 __all__ = ["add_generate_command"]

@@ -6,11 +6,18 @@ from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import add_batch_outputs, add_command, add_model_arguments, add_output_argument
-from .console import hide_library_bars, print_report, progress
+from .arguments import (
+    add_batch_outputs,
+    add_command,
+    add_model_arguments,
+    add_output_argument,
+    extra_outputs,
+    model_spec,
+)
+from .console import hide_library_bars, print_summary, progress
 
 if TYPE_CHECKING:
-    from ..inference.text import Detection
+    from ..inference.text import Detection, DetectorSpec
 
 EXAMPLES = """\
 published models: syscv-community/sam-hq-vit-base, syscv-community/sam-hq-vit-large, syscv-community/sam-hq-vit-huge,
@@ -144,23 +151,21 @@ def _names_many(images: list[str]) -> bool:
 
 
 def run_segment_one(arguments: argparse.Namespace, image: str) -> None:
-    from ..batch.single import Outputs, Prompts, segment_photo
-    from ..inference.loading import load_model
+    from ..batch.single import ImagePrompts, OutputFiles, segment_image
 
     _refuse_options(arguments, ("overlays", "label_maps", "parquet"), "--prompts or many images")
     labels = [1] * len(arguments.point) + [0] * len(arguments.negative_point)
-    prompts = Prompts(arguments.box, arguments.point + arguments.negative_point, labels, arguments.mask)
-    outputs = Outputs(arguments.output, arguments.overlay, arguments.cutout, arguments.json)
-    if outputs == Outputs():
-        outputs = Outputs(mask=Path(f"{Path(image).stem}_mask.png"))
+    prompts = ImagePrompts(arguments.box, arguments.point + arguments.negative_point, labels, arguments.mask)
+    outputs = OutputFiles(arguments.output, arguments.overlay, arguments.cutout, arguments.json)
+    if outputs == OutputFiles():
+        outputs = OutputFiles(mask=Path(f"{Path(image).stem}_mask.png"))
     hide_library_bars()
-    model, processor = load_model(arguments.model, arguments.device, arguments.dtype, arguments.image_size)
+    model, processor = model_spec(arguments).load()
     if arguments.text is not None:
         found = _detect(arguments, image, str(model.device))
-        prompts = Prompts(
-            [list(one.box) for one in found], found=[{"label": o.label, "score": o.score} for o in found]
-        )
-    records = segment_photo(
+        detections = [{"label": one.label, "score": one.score} for one in found]
+        prompts = ImagePrompts([list(one.box) for one in found], detections=detections)
+    records = segment_image(
         image, prompts, outputs, model, processor, arguments.multimask_output, arguments.hq_token_only
     )
     for i, record in enumerate(records, start=1):
@@ -172,11 +177,8 @@ def run_segment_one(arguments: argparse.Namespace, image: str) -> None:
 
 
 def _detect(arguments: argparse.Namespace, image: str, device: str) -> "list[Detection]":
-    from ..inference.text import ZeroShotDetector
-
     progress(f"loading the detector {arguments.detector} ...")
-    detector = ZeroShotDetector.from_pretrained(arguments.detector, device, **_thresholds(arguments))
-    found = detector.detect(image, arguments.text)
+    found = _detector_spec(arguments).load(device).detect(image, arguments.text)
     if not found:
         raise ValueError(
             f"Nothing in {image!r} was found for {arguments.text!r}. Try a lower --box-threshold or other words."
@@ -184,9 +186,10 @@ def _detect(arguments: argparse.Namespace, image: str, device: str) -> "list[Det
     return found
 
 
-def _thresholds(arguments: argparse.Namespace) -> dict[str, Any]:
-    thresholds = {name: getattr(arguments, name) for name in ("box_threshold", "text_threshold", "nms_threshold")}
-    return {name: value for name, value in thresholds.items() if value is not None}
+def _detector_spec(arguments: argparse.Namespace) -> "DetectorSpec":
+    from ..inference.text import DetectorSpec
+
+    return DetectorSpec(arguments.detector, arguments.box_threshold, arguments.text_threshold, arguments.nms_threshold)
 
 
 def run_segment_by_text(arguments: argparse.Namespace) -> None:
@@ -198,14 +201,14 @@ def run_segment_by_text(arguments: argparse.Namespace) -> None:
     if arguments.output is None:
         arguments.wrong_use("masks of many images go to a folder; name it with -o")
     hide_library_bars()
-    report = segment_by_text(
+    summary = segment_by_text(
         arguments.image,
-        text=arguments.text,
-        detector=arguments.detector,
+        arguments.output,
+        arguments.text,
+        _detector_spec(arguments),
         **_batch_options(arguments),
-        **_thresholds(arguments),
     )
-    print_report(report, arguments.output)
+    print_summary(summary, arguments.output)
 
 
 def run_segment_many(arguments: argparse.Namespace) -> None:
@@ -215,16 +218,18 @@ def run_segment_many(arguments: argparse.Namespace) -> None:
     if arguments.output is None:
         arguments.wrong_use("--prompts writes to a folder; name it with -o")
     hide_library_bars()
-    print_report(segment_many(arguments.prompts, **_batch_options(arguments)), arguments.output)
+    summary = segment_many(arguments.prompts, arguments.output, **_batch_options(arguments))
+    print_summary(summary, arguments.output)
 
 
 def _batch_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """The options that a run over many images takes, from a file of prompts or by text."""
-    from ..batch.runner import Wanted
-
-    names = ("output", "model", "device", "dtype", "image_size", "multimask_output", "hq_token_only")
-    wanted = Wanted(arguments.overlays, arguments.label_maps, arguments.parquet)
-    return {"wanted": wanted, **{name: getattr(arguments, name) for name in names}}
+    return {
+        "model": model_spec(arguments),
+        "extra_outputs": extra_outputs(arguments),
+        "multimask_output": arguments.multimask_output,
+        "hq_token_only": arguments.hq_token_only,
+    }
 
 
 def _refuse_options(arguments: argparse.Namespace, names: tuple[str, ...], only_with: str) -> None:

@@ -49,6 +49,9 @@ class ModelSpec:
         return {"model": str(self.name), "dtype": self.dtype, "image_size": self.image_size}
 
 
+EMBEDDED_MODEL = ModelSpec()
+
+
 def load_model(
     name: str | os.PathLike | None = None,
     device: str | torch.device | None = None,
@@ -129,4 +132,13 @@ def split_options(
     )
 
 
-__all__ = ["DTYPES", "HUB_OPTIONS", "ModelSpec", "check_source", "load_model", "split_options", "usable_device"]
+__all__ = [
+    "DTYPES",
+    "EMBEDDED_MODEL",
+    "HUB_OPTIONS",
+    "ModelSpec",
+    "check_source",
+    "load_model",
+    "split_options",
+    "usable_device",
+]

@@ -4,7 +4,7 @@ import inspect
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -125,6 +125,30 @@ class ZeroShotDetector:
             )
 
 
+@dataclass(frozen=True)
+class DetectorSpec:
+    """Which detector to load, and its thresholds; None for the defaults of `ZeroShotDetector`.
+
+    name: folder or Hub repository.
+    """
+
+    name: str | os.PathLike
+    box_threshold: float | None = None
+    text_threshold: float | None = None
+    nms_threshold: float | None = None
+
+    def load(self, device: str | torch.device | None = None) -> ZeroShotDetector:
+        return ZeroShotDetector.from_pretrained(self.name, device, **self._thresholds())
+
+    def as_options(self) -> dict[str, Any]:
+        """The name and those thresholds that are given, as JSON values."""
+        return {"detector": str(self.name), **self._thresholds()}
+
+    def _thresholds(self) -> dict[str, float]:
+        thresholds = {name: value for name, value in asdict(self).items() if name != "name"}
+        return {name: value for name, value in thresholds.items() if value is not None}
+
+
 class HQSamTextPredictor:
     """Predicts masks of the objects in an image that text names.
 
@@ -228,4 +252,4 @@ def _nearest_label(phrase: str, labels: Sequence[str]) -> str:
     return "object"
 
 
-__all__ = ["Detection", "HQSamTextPredictor", "ZeroShotDetector", "split_labels"]
+__all__ = ["Detection", "DetectorSpec", "HQSamTextPredictor", "ZeroShotDetector", "split_labels"]
