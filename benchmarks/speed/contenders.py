@@ -9,8 +9,8 @@ from torch import nn
 
 from hq_sam_hf import HQSamConfig, HQSamModel, HQSamProcessor
 from hq_sam_hf.export.reference import build_original
-from hq_sam_hf.model.configuration_hq_sam import PRESETS
 from hq_sam_hf.model.key_mapping import keys_from_original
+from hq_sam_hf.model.presets import PRESETS
 
 from .measuring import Clock
 
