@@ -16,7 +16,7 @@ from hq_sam_hf.model.losses import (
 from support.golden_numbers import golden
 
 
-def test_loss_and_gradient_are_the_originals_for_the_same_draws():
+def test_loss_and_gradient_equal_the_original_for_the_same_points():
     # Four masks: a disc, an empty and a full one, and a soft disc.
     logits, masks, values, grad = (
         torch.from_numpy(golden()[f"loss_{name}"]) for name in ("logits", "masks", "values", "grad")
@@ -33,7 +33,7 @@ def test_loss_and_gradient_are_the_originals_for_the_same_draws():
     assert ((logits.grad - grad).norm() / grad.norm()).item() < 1e-6
 
 
-def test_points_are_chosen_from_the_draws_of_the_generator():
+def test_points_are_drawn_from_the_generator():
     logits = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(0)
     candidates = torch.rand(2, 3 * 40, 2, generator=generator)
@@ -52,22 +52,22 @@ def test_with_a_generator_per_mask_a_mask_does_not_depend_on_its_batch():
 
 
 @pytest.mark.parametrize("logit", [-1e4, 0.0, 1e4])
-@pytest.mark.parametrize("truth", [0.0, 1.0])
-def test_empty_and_full_masks_have_a_finite_loss_and_gradient(logit, truth):
+@pytest.mark.parametrize("ground_truth", [0.0, 1.0])
+def test_empty_and_full_masks_have_a_finite_loss_and_gradient(logit, ground_truth):
     logits = torch.full((1, 1, 8, 8), logit, requires_grad=True)
-    losses = mask_loss(logits, torch.full((1, 1, 16, 16), truth))
+    losses = mask_loss(logits, torch.full((1, 1, 16, 16), ground_truth))
     losses[0].backward()
     assert torch.isfinite(torch.stack(losses)).all()
     assert torch.isfinite(logits.grad).all()
 
 
-def test_sampling_reads_cell_centres_and_zero_outside():
+def test_sampling_gives_the_values_at_cell_centres_and_zero_outside():
     maps = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
     points = torch.tensor([[[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.5, 0.5], [-1.0, 0.5]]])
     assert sample_at_points(maps, points)[0].tolist() == pytest.approx([1, 2, 3, 2.5, 0])
 
 
-def test_most_points_lie_where_the_logits_are_small():
+def test_most_points_lie_where_the_prediction_is_uncertain():
     logits = torch.full((1, 1, 10, 10), 8.0)
     logits[..., :5] = 0.0  # the left half is uncertain
     points = uncertain_points(logits, 1000, torch.Generator().manual_seed(0))
@@ -78,14 +78,14 @@ def test_most_points_lie_where_the_logits_are_small():
 
 def test_loss_of_constant_logits_by_hand():
     logits, masks = torch.zeros(2, 1, 16, 16), torch.ones(2, 1, 64, 64)
-    # Points near the edge are mixed with the zero padding, so stay with a truth and prediction that hide it: p = 1/2.
+    # Near the edge, sampling mixes in zeros from outside. A ground truth of 0 and logits of 0 (p = 1/2) stay the same.
     total, bce, dice = mask_loss(logits, torch.zeros_like(masks))
     assert bce.item() == pytest.approx(math.log(2), rel=1e-6)
     assert dice.item() == pytest.approx(1 - 1 / (112 * 112 / 2 + 1), rel=1e-6)
     assert total.item() == pytest.approx((bce + dice).item())
 
 
-def test_loss_is_lower_for_the_better_mask_and_pulls_towards_the_truth():
+def test_loss_is_lower_for_the_better_mask_and_its_gradient_improves_the_worse():
     masks = torch.zeros(1, 1, 32, 32)
     masks[..., 8:24, 8:24] = 1
     good = (8 * masks - 4).requires_grad_()
@@ -103,6 +103,6 @@ def test_the_same_generator_state_gives_the_same_loss():
     assert first.item() == second.item()
 
 
-def test_shapes_that_do_not_match_are_refused():
+def test_shapes_that_do_not_match_raise():
     with pytest.raises(ValueError, match=r"`logits` and `masks`.*\(2, 1, 8, 8\) and \(1, 1, 8, 8\)"):
         mask_loss(torch.zeros(2, 1, 8, 8), torch.zeros(1, 1, 8, 8))
