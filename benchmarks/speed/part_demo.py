@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from hq_sam_hf import HQSamModel, HQSamPredictor, HQSamProcessor
-from hq_sam_hf.demo.page import SAMPLE, canvas_value
-from hq_sam_hf.demo.session import DemoSession
+from hq_sam_hf.demo.canvas import canvas_value
+from hq_sam_hf.demo.session import SAMPLE_IMAGE, DemoSession
 from hq_sam_hf.utils.embedded import EMBEDDED
 
 from .contenders import Options, build
@@ -30,7 +30,7 @@ def measure(options: Options) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         large = Path(folder) / "large.jpg"
         photo().save(large, quality=90)
-        for path in (SAMPLE, large):
+        for path in (SAMPLE_IMAGE, large):
             with Image.open(path) as picture:
                 size = f"{picture.width} x {picture.height}"
             for model in predictors:

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from hq_sam_hf import HQSamProcessor
-from hq_sam_hf.demo.page import SAMPLE
+from hq_sam_hf.demo.session import SAMPLE_IMAGE
 from hq_sam_hf.export.reference import build_original, import_original
 
 from .contenders import Options, configuration, named
@@ -17,7 +17,7 @@ from .report import Row
 
 
 def photo(size: tuple[int, int] = (4000, 3000)) -> Image.Image:
-    return Image.open(SAMPLE).convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    return Image.open(SAMPLE_IMAGE).convert("RGB").resize(size, Image.Resampling.BICUBIC)
 
 
 def measure(options: Options) -> list[Row]:

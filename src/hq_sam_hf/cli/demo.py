@@ -38,7 +38,7 @@ def add_demo_command(commands: argparse._SubParsersAction) -> None:
 
 
 def run_demo(arguments: argparse.Namespace) -> None:
-    from ..demo.page import run_demo
+    from ..demo.server import run_demo
 
     hide_library_bars()
     run_demo(arguments.model, arguments.host, arguments.port, arguments.device)

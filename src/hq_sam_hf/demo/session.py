@@ -1,7 +1,8 @@
-"""What one visitor of the demo has: a picture, the prompts so far, and the masks. Nothing here knows of the web page.
+"""A user's session in the demo: one image, the prompts for one object, and the masks. It needs no web page.
 
-The picture stays on disk as it was uploaded, for masks and cut-outs of its full size. In memory are a view of at most
-`VIEW_SIDE` pixels, the masks of that view, and the low-resolution logits from which the full mask is made when asked.
+The image stays on disk as it was uploaded, so that masks and cut-outs can be saved at its full size. In memory are a
+view of at most `VIEW_SIDE` pixels, the masks at the size of the view, and the low-resolution logits that the full-size
+mask is made from on request.
 """
 
 import math
@@ -26,14 +27,17 @@ from ..masks.drawing import cutout
 from ..model.files import write_atomically
 from ..model.image_reading import open_upright, read_image
 
+SAMPLE_IMAGE = Path(__file__).parent.parent / "assets" / "samples" / "coffee.jpg"
+
 MAX_PIXELS = 100_000_000
 MAX_POINTS = 100
 VIEW_SIDE = 1280
 
-# What browsers and cameras write. Pillow opens more, some of it through other programs.
+# The formats that browsers and cameras write. Pillow opens more, some of them by starting other programs.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
 
-# A quarter of the generator's usual points, for a visitor who waits; and less strict, as small models are less sure.
+# A quarter of the generator's default points, since a user waits for the result; and lower thresholds, since small
+# models give lower scores.
 AUTOMATIC_OPTIONS: Mapping[str, Any] = {
     "points_per_side": 16,
     "pred_iou_thresh": 0.4,
@@ -42,16 +46,21 @@ AUTOMATIC_OPTIONS: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Prompts:
-    """One object, told by points (x, y, label 1 or 0) and a box (x1, y1, x2, y2), in pixels of the picture."""
+class DemoPrompts:
+    """Prompts for one object: points (x, y, label 1 or 0) and a box (x1, y1, x2, y2), in pixels of the image."""
 
     points: tuple[tuple[float, float, int], ...] = ()
     box: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The masks of the SAM inside and of HQ-SAM, bool of the view's size; HQ-SAM's logits (m, m) and score."""
+class DemoResult:
+    """Masks of one object from one model.
+
+    model: name of the model.
+    sam, hq: masks of the SAM inside and of HQ-SAM, bool (height, width) of the view.
+    logits: HQ-SAM's low-resolution logits (m, m). score: its predicted IoU.
+    """
 
     model: str
     sam: np.ndarray
@@ -61,15 +70,16 @@ class Answer:
 
 
 class DemoSession:
-    """One picture and a conversation about one object in it.
+    """One image, and the prompts and masks for one object in it.
 
-    path: the picture's file, which is copied, and the copy deleted with the session.
-    predictors: the models to choose from, by name; the first one is asked until `choose_model`. A predictor may be
-        shared by any number of sessions: where it has dropped a picture, it is encoded again.
-    automatic_options: of `HQSamMaskGenerator`, for `find_everything`.
+    path: file of the image. It is copied, and the copy is deleted with the session.
+    predictors: models to choose from, by name. Sessions may share a predictor; an image that it no longer holds is
+        encoded again.
+    model: name of the first model to use; by default the first of `predictors`.
+    automatic_options: options of `HQSamMaskGenerator` for `generate_masks`.
 
-    Raises ValueError, with a sentence for the visitor, for a file that is no picture or one of more than `MAX_PIXELS`.
-    Every method that changes prompts leaves them as they were if it raises.
+    Raises ValueError, with a message for the user, if the file is no image or has more than `MAX_PIXELS`.
+    A method that changes the prompts leaves them as they were if it raises.
     """
 
     def __init__(
@@ -84,24 +94,24 @@ class DemoSession:
         self.predictors = predictors
         self.model = next(iter(predictors)) if model is None else model
         self.automatic_options = automatic_options
-        picture = read_photo(path)
-        self.size: tuple[int, int] = (picture.shape[0], picture.shape[1])
-        self.view = _view(picture)
-        self.answer: Answer | None = None
+        image = read_upload(path)
+        self.size: tuple[int, int] = (image.shape[0], image.shape[1])
+        self.view = _view(image)
+        self.result: DemoResult | None = None
         self.records: list[dict[str, Any]] | None = None
-        self._steps: tuple[Prompts, ...] = (Prompts(),)
+        self._history: tuple[DemoPrompts, ...] = (DemoPrompts(),)
         self._folder = tempfile.TemporaryDirectory(prefix="hq-sam-demo-")
-        self._file = Path(self._folder.name) / "picture"
+        self._file = Path(self._folder.name) / "image"
         shutil.copyfile(path, self._file)
-        self._predictor.set_image(picture, name=self.id)
+        self._predictor.set_image(image, name=self.id)
 
     @property
-    def prompts(self) -> Prompts:
-        return self._steps[-1]
+    def prompts(self) -> DemoPrompts:
+        return self._history[-1]
 
     @property
     def view_size(self) -> tuple[int, int]:
-        """(height, width)"""
+        """(height, width) of the view."""
         return self.view.height, self.view.width
 
     @property
@@ -111,106 +121,111 @@ class DemoSession:
         return self.predictors[self.model]
 
     def add_point(self, x: float, y: float, label: int) -> None:
-        """A click on the object (label 1) or on the background (0), in pixels of the picture."""
+        """Add a point on the object (label 1) or on the background (label 0), in pixels of the image."""
         if label not in (0, 1):
-            raise ValueError(f"A point's label must be 1 (object) or 0 (background), got {label!r}.")
+            raise ValueError(f"The label of a point must be 1 (object) or 0 (background), got {label!r}.")
         if len(self.prompts.points) >= MAX_POINTS:
             raise ValueError(f"There are {MAX_POINTS} points, which is the limit. Undo or clear some.")
         points = (*self.prompts.points, (*self._inside(x, y), int(label)))
-        self._take((*self._steps, replace(self.prompts, points=points)))
+        self._use((*self._history, replace(self.prompts, points=points)))
 
     def set_box(self, x1: float, y1: float, x2: float, y2: float) -> None:
-        """A box round the object, by any two opposite corners; it replaces the box before."""
+        """Set the box around the object, by two opposite corners in pixels of the image. It replaces the last box."""
         (left, top), (right, bottom) = self._inside(min(x1, x2), min(y1, y2)), self._inside(max(x1, x2), max(y1, y2))
-        self._take((*self._steps, replace(self.prompts, box=(left, top, right, bottom))))
+        self._use((*self._history, replace(self.prompts, box=(left, top, right, bottom))))
 
     def undo(self) -> None:
-        """Put automatic masks away; where there are none, go back to the prompts before the last step or `clear`."""
-        back = len(self._steps) > 1 and self.records is None
-        self._take(self._steps[:-1] if back else self._steps)
+        """Remove the automatic masks if there are some; else return to the prompts before the last change."""
+        can_go_back = len(self._history) > 1 and self.records is None
+        self._use(self._history[:-1] if can_go_back else self._history)
 
     def clear(self) -> None:
-        self._take(self._steps if self.prompts == Prompts() else (*self._steps, Prompts()))
+        """Remove all prompts. `undo` brings them back."""
+        self._use(self._history if self.prompts == DemoPrompts() else (*self._history, DemoPrompts()))
 
     def choose_model(self, name: str) -> None:
-        """Ask this model from now on, first about the prompts that are there."""
-        before, self.model = self.model, name
+        """Use another model, first with the present prompts."""
+        previous, self.model = self.model, name
         try:
-            self._take(self._steps)
+            self._use(self._history)
         except BaseException:
-            self.model = before
+            self.model = previous
             raise
 
-    def find_everything(self) -> None:
-        """Look for masks all over the view; they are shown until the next step. Prompts stay."""
+    def generate_masks(self) -> None:
+        """Find masks of everything in the view. They replace the result until the next change; the prompts stay."""
         predictor = self._predictor
         generator = HQSamMaskGenerator(predictor.model, predictor.processor, **self.automatic_options)
         self.records = generator.generate(self.view)
 
     def mask(self) -> np.ndarray:
-        """HQ-SAM's mask at the size of the picture, bool (H, W); of automatic masks their numbers, 0 for none."""
+        """HQ-SAM's mask at the size of the image, bool (height, width).
+
+        If there are automatic masks, their label map instead: the mask's number at each pixel, 0 for none.
+        """
         if self.records is not None:
             labels = Image.fromarray(label_map(self.records, self.view_size))
             return np.asarray(labels.resize(self.size[::-1], Image.Resampling.NEAREST))
-        answer = self.answer
-        if answer is None:
+        result = self.result
+        if result is None:
             raise ValueError("There is no mask yet. Click on an object first.")
-        image_processor = self.predictors[answer.model].processor.image_processor
+        image_processor = self.predictors[result.model].processor.image_processor
         sizes = [self.size], [image_processor.reshaped_size(self.size)]
-        return image_processor.post_process_masks([torch.from_numpy(answer.logits)], *sizes)[0].numpy()
+        return image_processor.post_process_masks([torch.from_numpy(result.logits)], *sizes)[0].numpy()
 
     def cutout(self) -> Image.Image:
-        """The object at the size of the picture, RGBA, transparent outside HQ-SAM's mask."""
+        """The object at the size of the image, RGBA, transparent outside HQ-SAM's mask."""
         if self.records is not None:
-            raise ValueError("A cut-out is of one object. Click on it first.")
-        return cutout(read_photo(self._file), self.mask())
+            raise ValueError("A cut-out shows one object. Click on it first.")
+        return cutout(read_upload(self._file), self.mask())
 
     def save(self, kind: str) -> Path:
-        """Write the "mask" or the "cutout" as PNG; the file goes with the session. Gives its path."""
-        picture = Image.fromarray(self.mask()) if kind == "mask" else self.cutout()
+        """Write the "mask" or the "cutout" as PNG. Returns the path; the file is deleted with the session."""
+        image = Image.fromarray(self.mask()) if kind == "mask" else self.cutout()
         path = Path(self._folder.name) / f"{Path(self.name).stem[:80]}_{kind}.png"
-        write_atomically(path, lambda file: picture.save(file, format="PNG", compress_level=1))
+        write_atomically(path, lambda file: image.save(file, format="PNG", compress_level=1))
         return path
 
     def _inside(self, x: float, y: float) -> tuple[float, float]:
-        """A point of the picture, brought inside where it lies beside it. (0, 0) is the middle of the first pixel."""
+        """Clip a point to the image. (0, 0) is the centre of the first pixel, so the edges are half a pixel out."""
         height, width = self.size
         if not (math.isfinite(x) and math.isfinite(y)):
-            raise ValueError(f"A point must be two numbers in pixels of the picture, got {x!r}, {y!r}.")
+            raise ValueError(f"A point must be two finite numbers in pixels of the image, got {x!r}, {y!r}.")
         return min(max(float(x), -0.5), width - 0.5), min(max(float(y), -0.5), height - 0.5)
 
-    def _take(self, steps: tuple[Prompts, ...]) -> None:
-        answer = self._ask(steps[-1])
-        self._steps, self.answer, self.records = steps, answer, None
+    def _use(self, history: tuple[DemoPrompts, ...]) -> None:
+        """Predict the masks for the last prompts of a history, then keep both."""
+        result = self._predict(history[-1])
+        self._history, self.result, self.records = history, result, None
 
-    def _ask(self, prompts: Prompts) -> Answer | None:
+    def _predict(self, prompts: DemoPrompts) -> DemoResult | None:
         predictor = self._predictor
         if self.id not in predictor.images:
-            predictor.set_image(read_photo(self._file), name=self.id)
-        if prompts == Prompts():
+            predictor.set_image(read_upload(self._file), name=self.id)
+        if prompts == DemoPrompts():
             return None
-        asked: dict[str, Any] = {
+        options: dict[str, Any] = {
             "points": [point[:2] for point in prompts.points] or None,
             "labels": [point[2] for point in prompts.points] or None,
             "boxes": None if prompts.box is None else list(prompts.box),
-            # A single click may mean a thing or a part of it; the best of SAM's candidates is then a better guess.
+            # A single click may mean an object or a part of it. The best of SAM's candidates is then a better guess.
             "multimask_output": len(prompts.points) == 1 and prompts.box is None,
             "image": self.id,
             "output_size": self.view_size,
         }
-        sam = predictor.predict(**asked, sam_only=True)[0][0]
-        hq, scores, logits = predictor.predict(**asked)
-        return Answer(self.model, np.asarray(sam), np.asarray(hq[0]), np.asarray(logits[0]), float(scores[0]))
+        sam = predictor.predict(**options, sam_only=True)[0][0]
+        hq, scores, logits = predictor.predict(**options)
+        return DemoResult(self.model, np.asarray(sam), np.asarray(hq[0]), np.asarray(logits[0]), float(scores[0]))
 
 
-def read_photo(path: str | os.PathLike) -> np.ndarray:
-    """An uploaded picture, upright, RGB uint8 (H, W, 3).
+def read_upload(path: str | os.PathLike) -> np.ndarray:
+    """Read an uploaded image, upright, as RGB uint8 (height, width, 3).
 
-    Raises ValueError for a file that is no picture of a kind in `FORMATS`, and, before it is decoded, for one of more
-    than `MAX_PIXELS`.
+    Raises ValueError if the file is no image in one of the `FORMATS`, or has more than `MAX_PIXELS`; the latter before
+    it is decoded.
     """
     name = Path(path).name
-    kinds = ", ".join(FORMATS)
+    formats = f"Open a file in one of these formats: {', '.join(FORMATS)}."
     try:
         with (
             warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
@@ -222,9 +237,9 @@ def read_photo(path: str | os.PathLike) -> np.ndarray:
             f"{name!r} has far more than {_megapixels(MAX_PIXELS)}, which is the limit. {_REDUCE}"
         ) from None
     except (OSError, SyntaxError, ValueError):
-        raise ValueError(f"{name!r} is not a picture. Open a file of one of these kinds: {kinds}.") from None
+        raise ValueError(f"{name!r} is not an image. {formats}") from None
     if file_format not in FORMATS:
-        raise ValueError(f"{name!r} is a {file_format} file. Open a picture of one of these kinds: {kinds}.")
+        raise ValueError(f"{name!r} is in the format {file_format}. {formats}")
     if width * height > MAX_PIXELS:
         raise ValueError(
             f"{name!r} has {width} x {height} pixels, {_megapixels(width * height)}; the limit is "
@@ -233,7 +248,7 @@ def read_photo(path: str | os.PathLike) -> np.ndarray:
     try:
         return read_image(open_upright(path))
     except ValueError as error:
-        raise ValueError(f"{name!r} cannot be read as a picture ({error}).") from error
+        raise ValueError(f"{name!r} cannot be read as an image ({error}).") from error
 
 
 _REDUCE = "Reduce it first."
@@ -243,21 +258,22 @@ def _megapixels(pixels: int) -> str:
     return f"{math.ceil(pixels / 1e6)} megapixels"
 
 
-def _view(picture: np.ndarray) -> Image.Image:
+def _view(image: np.ndarray) -> Image.Image:
     """A copy of at most VIEW_SIDE pixels on the longest side."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = min(1.0, VIEW_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
 __all__ = [
     "AUTOMATIC_OPTIONS",
     "MAX_PIXELS",
     "MAX_POINTS",
+    "SAMPLE_IMAGE",
     "VIEW_SIDE",
-    "Answer",
+    "DemoPrompts",
+    "DemoResult",
     "DemoSession",
-    "Prompts",
-    "read_photo",
+    "read_upload",
 ]
