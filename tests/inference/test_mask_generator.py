@@ -1,4 +1,4 @@
-"""Automatic masks are the original's records, on equal weights and on equal logits."""
+"""Automatic masks: parity with the original's generator, on equal weights and on equal logits."""
 
 import sys
 
@@ -20,7 +20,7 @@ from support.plain_components import fake_cv2
 
 @pytest.fixture
 def original_module(monkeypatch):
-    """The original's module of automatic masks, with stand-ins for torchvision and OpenCV."""
+    """The original's automatic_mask_generator module, with replacements for torchvision and OpenCV."""
 
     def batched_nms(boxes: Tensor, scores: Tensor, categories: Tensor, iou_threshold: float) -> Tensor:
         assert not categories.any()
@@ -52,22 +52,24 @@ LOOSE = {
 
 
 def compare(original_module, arch, size: tuple[int, int], at_least: int, **options) -> None:
-    """The same weights and picture through both: the same records in the same order."""
+    """Check that both generators give the same records in the same order, with equal weights on the same image."""
     sam, model = lively_pair(arch)
     options = {**LOOSE, **options}
     original = original_module.SamAutomaticMaskGenerator(sam, **options)
     expected = original.generate(random_image(size))
-    ours = HQSamMaskGenerator(model, HQSamProcessor.from_config(model.config), **options).generate(random_image(size))
-    assert len(ours) == len(expected) >= at_least
-    for mine, theirs in zip(ours, expected):
-        assert list(mine) == list(theirs)
+    records = HQSamMaskGenerator(model, HQSamProcessor.from_config(model.config), **options).generate(
+        random_image(size)
+    )
+    assert len(records) == len(expected) >= at_least
+    for record, reference in zip(records, expected):
+        assert list(record) == list(reference)
         for key in ("bbox", "crop_box", "area"):
-            assert mine[key] == theirs[key], key
-        assert np.array_equal(mine["segmentation"], theirs["segmentation"])
-        assert mine["segmentation"].dtype == np.bool_
-        np.testing.assert_allclose(mine["point_coords"], theirs["point_coords"], atol=1e-9)
+            assert record[key] == reference[key], key
+        assert np.array_equal(record["segmentation"], reference["segmentation"])
+        assert record["segmentation"].dtype == np.bool_
+        np.testing.assert_allclose(record["point_coords"], reference["point_coords"], atol=1e-9)
         for key in ("predicted_iou", "stability_score"):
-            assert mine[key] == pytest.approx(theirs[key], abs=1e-5)
+            assert record[key] == pytest.approx(reference[key], abs=1e-5)
 
 
 @pytest.mark.parametrize("crop_n_layers", [0, 1])
@@ -100,9 +102,10 @@ def test_records_of_light_hq_sam_equal_those_of_the_original(original_module, cr
 
 
 class Painter:
-    """Stands in for model and encoder: rings and blobs near each point, some with crumbs, the same for both sides.
+    """Replaces the model: its masks are rings and blobs near each point, some with small separate parts.
 
-    Its logits are numbers that depend on nothing but the point and the picture, so records must be equal to the bit.
+    Its logits depend only on the point and the image. Both generators therefore get the same logits, and their
+    records must be equal bit for bit.
     """
 
     device = torch.device("cpu")
@@ -115,8 +118,8 @@ class Painter:
         return HQSamImageFeatures(image_embeddings=(100 * pixel_values.mean()).round(), hq_features=pixel_values[:0])
 
     def paint(self, key: Tensor, points: Tensor, multimask_output: bool) -> tuple[Tensor, Tensor]:
-        """Logits (P, M, 32, 32) and scores (P, M) for points (P, 2) in a frame of 128 pixels, best score first."""
-        centres = (points / 20).round().double() * 20 / 4  # neighbours see the same object
+        """Logits (P, M, 32, 32) and scores (P, M) for points (P, 2) in an input of 128 pixels, best score first."""
+        centres = (points / 20).round().double() * 20 / 4  # neighbouring points lie on the same object
         y, x = torch.meshgrid(*[torch.arange(self.cells, dtype=torch.float64) + 0.5] * 2, indexing="ij")
         kinds = torch.arange(3 if multimask_output else 1, dtype=torch.float64)[:, None]
         seeds = torch.sin(key.double() + centres @ torch.tensor([1.7, 0.9], dtype=torch.float64) + kinds)  # (M, P)
@@ -149,8 +152,8 @@ class Painter:
         return HQSamOutput(pred_masks=logits[None], iou_scores=scores[None])
 
 
-def paint_in(generator, candidates: int) -> None:
-    """Let the original's generator ask the painter."""
+def replace_model(generator, candidates: int) -> None:
+    """Let the original's generator use the painter's logits."""
     painter, predictor = Painter(), generator.predictor
 
     def predict_torch(points, labels, multimask_output, return_logits):
@@ -169,9 +172,9 @@ def paint_in(generator, candidates: int) -> None:
 
 
 PAINTED = {
-    "defaults of size": {"pred_iou_thresh": 0.7, "stability_score_thresh": 0.6},
+    "thresholds": {"pred_iou_thresh": 0.7, "stability_score_thresh": 0.6},
     "no thresholds": {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0},
-    "everything overlaps": {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.3, "box_nms_thresh": 1.0},
+    "overlaps are kept": {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.3, "box_nms_thresh": 1.0},
     "small parts": {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.4, "min_mask_region_area": 30},
     "large parts": {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.4, "min_mask_region_area": 400},
     "offset": {"pred_iou_thresh": 0.6, "stability_score_thresh": 0.5, "stability_score_offset": 0.4},
@@ -205,24 +208,24 @@ PAINTED = {
     "multimask_output", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["multi", "single"]
 )
 @pytest.mark.parametrize("case", PAINTED)
-def test_equal_logits_give_equal_records_under_every_option(original_module, case, multimask_output):
+def test_equal_logits_give_equal_records_with_every_option(original_module, case, multimask_output):
     options = {"points_per_side": 9, "points_per_batch": 20, **PAINTED[case]}
-    # Regions by plain definition are slow, so their pictures are small.
+    # The plain search for connected components is slow, so its image is small.
     sizes = [(64, 40)] if "min_mask_region_area" in options else [(64, 40), (90, 117)]
     for candidates in (1, 3):
         for size in sizes:
             original = original_module.SamAutomaticMaskGenerator(lively_pair(SMALL)[0], **options)
-            paint_in(original, candidates)
+            replace_model(original, candidates)
             expected = original.generate(random_image(size), multimask_output=multimask_output)
-            ours = make_generator(Painter(), candidates=candidates, **options)
-            records = ours.generate(random_image(size), multimask_output=multimask_output)
+            generator = make_generator(Painter(), candidates=candidates, **options)
+            records = generator.generate(random_image(size), multimask_output=multimask_output)
             assert len(records) == len(expected) > 2
-            for mine, theirs in zip(records, expected):
-                assert np.array_equal(mine.pop("segmentation"), theirs.pop("segmentation"))
-                np.testing.assert_equal(mine, theirs)  # also where a score is NaN
+            for record, reference in zip(records, expected):
+                assert np.array_equal(record.pop("segmentation"), reference.pop("segmentation"))
+                np.testing.assert_equal(record, reference)  # also where a score is NaN
 
 
-def test_output_modes_are_the_same_masks(original_module):
+def test_all_output_modes_encode_the_same_masks(original_module):
     options = {**LOOSE, "points_per_side": 6}
     model = lively_pair(SMALL)[1]
     records = {
@@ -232,9 +235,9 @@ def test_output_modes_are_the_same_masks(original_module):
     original = original_module.SamAutomaticMaskGenerator(
         lively_pair(SMALL)[0], output_mode="uncompressed_rle", **options
     )
-    theirs = [record["segmentation"] for record in original.generate(random_image((70, 52)))]
-    assert [record["segmentation"] for record in records["uncompressed_rle"]] == theirs
-    assert len(theirs) > 5
+    expected = [record["segmentation"] for record in original.generate(random_image((70, 52)))]
+    assert [record["segmentation"] for record in records["uncompressed_rle"]] == expected
+    assert len(expected) > 5
     for binary, runs, text, polygons in zip(*records.values()):
         mask = binary["segmentation"]
         assert np.array_equal(rle_to_mask(runs["segmentation"]), mask)
@@ -244,7 +247,7 @@ def test_output_modes_are_the_same_masks(original_module):
         assert binary["area"] == text["area"] == mask.sum()
 
 
-def test_the_hq_mask_alone_and_three_candidates_per_point():
+def test_hq_token_only_and_three_candidates_per_point():
     options = {
         **LOOSE,
         "points_per_side": 5,
@@ -284,13 +287,13 @@ def test_points_below_the_iou_threshold_are_never_resized(monkeypatch):
     assert 0 < sum(resized) < 40
 
 
-def test_nothing_found_is_an_empty_list(original_module):
+def test_no_good_mask_gives_an_empty_list(original_module):
     options = {"points_per_side": 3, "pred_iou_thresh": 5.0, "crop_n_layers": 1, "min_mask_region_area": 10}
     assert make_generator(lively_pair(SMALL)[1], **options).generate(random_image((70, 52))) == []
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (3, 2), (300, 7)])
-def test_pictures_of_few_pixels_have_fewer_crops(size):
+def test_images_of_few_pixels_have_fewer_crops(size):
     generator = make_generator(lively_pair(SMALL)[1], points_per_side=2, crop_n_layers=2, pred_iou_thresh=0)
     for record in generator.generate(random_image(size)):
         assert record["segmentation"].shape == size
@@ -316,20 +319,20 @@ ERRORS = {
     "points in pixels": ({"points_per_side": None, "point_grids": [np.full((4, 2), 7.0)]}, r"x, y in \[0, 1\]"),
     "an unknown mode": ({"output_mode": "png"}, "`output_mode` must be one of binary_mask, .* got 'png'"),
     "two candidates": ({"candidates": 2}, "`candidates` must be 1 .* or 3"),
-    "batches of none": ({"points_per_batch": 0}, "`points_per_batch`"),
-    "too coarse": (
+    "empty batches": ({"points_per_batch": 0}, "`points_per_batch`"),
+    "layers without points": (
         {"points_per_side": 4, "crop_n_layers": 3, "crop_n_points_downscale_factor": 2},
         "Crops of layer 3 would have no points",
     ),
-    "a score that is none": ({"pred_iou_thresh": float("nan")}, "`pred_iou_thresh` must be a finite number, got nan"),
+    "not a number": ({"pred_iou_thresh": float("nan")}, "`pred_iou_thresh` must be a finite number, got nan"),
     "text": ({"stability_score_thresh": "0.9"}, "`stability_score_thresh` must be a finite number, got '0.9'"),
-    "an offset the other way": ({"stability_score_offset": -1}, "must be a finite number of at least 0, got -1"),
-    "duplicates by no overlap": ({"box_nms_thresh": -0.1}, "`box_nms_thresh` must be a finite number from 0 to 1"),
-    "duplicates in per cent": (
+    "a negative offset": ({"stability_score_offset": -1}, "must be a finite number of at least 0, got -1"),
+    "a negative overlap": ({"box_nms_thresh": -0.1}, "`box_nms_thresh` must be a finite number from 0 to 1"),
+    "an overlap in per cent": (
         {"crop_nms_thresh": 70},
         "`crop_nms_thresh` must be a finite number from 0 to 1, got 70",
     ),
-    "an overlap of all": ({"crop_overlap_ratio": 1.0}, "`crop_overlap_ratio` must be from 0 to below 1"),
+    "crops that overlap wholly": ({"crop_overlap_ratio": 1.0}, "`crop_overlap_ratio` must be from 0 to below 1"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The predictor gives the original's masks, keeps several pictures, and serves several threads."""
+"""The predictor: parity with the original's predictor, several images, embeddings in files, threads."""
 
 import gc
 import subprocess
@@ -30,13 +30,13 @@ def predictor():
 
 @pytest.fixture
 def ready(predictor):
-    """A predictor with one picture set."""
-    predictor.set_image(random_image((60, 90)), name="picture")
+    """A predictor with one encoded image."""
+    predictor.set_image(random_image((60, 90)), name="image")
     return predictor
 
 
-class Sequence:
-    """A random conversation about a picture: prompts that grow, each step refining the mask of the last."""
+class PromptSequence:
+    """A random sequence of prompts for one image. Each step adds a point and refines the mask of the step before."""
 
     def __init__(self, size: tuple[int, int], seed: int) -> None:
         self.random = np.random.default_rng(seed)
@@ -49,7 +49,7 @@ class Sequence:
         self.steps = int(self.random.integers(2, 4))
 
     def prompts(self) -> dict:
-        """The box and the points so far; a new point on every step, except that a box may begin alone."""
+        """The box and all points so far. Each step adds a point, except that the first step may be a box alone."""
         if self.box is None or len(self.points) or self.random.random() < 0.5:
             self.points = np.vstack([self.points, self.random.uniform(0, 1, 2) * (self.size - 1)])
             self.labels = np.append(self.labels, self.random.integers(0, 2))
@@ -63,7 +63,7 @@ class Sequence:
         }
 
 
-def ask_original(original, prompts, mask, options, **more):
+def predict_original(original, prompts, mask, options, **more):
     return original.predict(
         point_coords=prompts["points"],
         point_labels=prompts["labels"],
@@ -75,13 +75,16 @@ def ask_original(original, prompts, mask, options, **more):
     )
 
 
-# Of the largest logit of an answer: nearer to zero than this, the original's own logit is rounding noise, and neither
-# side of the outline is wrong.
+# As a share of the largest logit. The sign of an original logit nearer to zero than this is rounding noise, so a pixel
+# there may be inside or outside of the mask.
 NOISE = 1e-5
 
 
 def check_sequences(arch, number: int, at_least: int) -> None:
-    """Both predictors on the same conversations, with at_least masks that have an inside and an outside."""
+    """Run both predictors on the same prompt sequences and compare their outputs.
+
+    at_least: how many of the masks must cover between 1 % and 99 % of the image.
+    """
     sam, model = lively_pair(arch)
     original, ours = import_original().SamPredictor(sam), make_predictor(model)
     names = ours.set_images([random_image(size) for size in SIZES])
@@ -89,37 +92,37 @@ def check_sequences(arch, number: int, at_least: int) -> None:
     for name, size in zip(names, SIZES):
         original.set_image(random_image(size))
         for seed in range(number // len(SIZES)):
-            sequence = Sequence(size, seed)
-            theirs = mine = None
+            sequence = PromptSequence(size, seed)
+            expected_logits = our_logits = None
             for _ in range(sequence.steps):
                 prompts, options = sequence.prompts(), sequence.options()
-                expected, score, theirs_next = ask_original(original, prompts, theirs, options)
+                expected, expected_scores, next_logits = predict_original(original, prompts, expected_logits, options)
                 masks, scores, logits = ours.predict(
-                    prompts["points"], prompts["labels"], prompts["box"], mask=mine, image=name, **options
+                    prompts["points"], prompts["labels"], prompts["box"], mask=our_logits, image=name, **options
                 )
-                largest = np.abs(theirs_next).max()
-                np.testing.assert_allclose(logits[:1], theirs_next, atol=1e-4 * largest, rtol=0)
-                np.testing.assert_allclose(scores[:1], score, atol=1e-5, rtol=0)
+                largest = np.abs(next_logits).max()
+                np.testing.assert_allclose(logits[:1], next_logits, atol=1e-4 * largest, rtol=0)
+                np.testing.assert_allclose(scores[:1], expected_scores, atol=1e-5, rtol=0)
                 different = masks[:1] != expected
                 if different.any():
-                    full, _, _ = ask_original(original, prompts, theirs, options, return_logits=True)
+                    full, _, _ = predict_original(original, prompts, expected_logits, options, return_logits=True)
                     assert np.abs(full[different]).max() < NOISE * largest
                 compared += bool(0.01 < expected.mean() < 0.99)
-                theirs, mine = theirs_next, logits[:1]
+                expected_logits, our_logits = next_logits, logits[:1]
     assert compared >= at_least
 
 
-def test_200_random_sequences_with_refinement_give_the_masks_of_the_original_predictor():
+def test_200_random_prompt_sequences_with_refinement_equal_the_original_predictor():
     check_sequences(NARROW, 200, at_least=400)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("arch", "number"), [(SMALL, 200), (TINY, 20)], ids=["small", "tiny"])
-def test_other_architectures_too(arch, number):
+def test_prompt_sequences_equal_the_original_on_other_architectures(arch, number):
     check_sequences(arch, number, at_least=2 * number)
 
 
-def test_one_object_comes_back_without_an_object_axis_and_several_with_it(ready):
+def test_outputs_have_an_object_axis_only_for_several_objects(ready):
     box, boxes = [10, 5, 60, 50], [[10, 5, 60, 50], [0, 0, 90, 60], [30, 20, 31, 21]]
     for arguments, shape in [
         ({}, (1,)),
@@ -158,17 +161,17 @@ def test_several_objects_equal_separate_calls(ready):
         assert (refined[i] != again).sum() <= 1
 
 
-def test_lists_arrays_and_tensors_are_the_same_prompts_and_both_kinds_come_back(ready):
+def test_prompts_and_outputs_may_be_lists_arrays_or_tensors(ready):
     points, labels, box = [[30, 20], [50, 40]], [1, 0], [10, 5, 60, 50]
     expected = ready.predict(points, labels, box)
     for convert in (np.array, torch.tensor, tuple):
-        for mine, theirs in zip(ready.predict(convert(points), convert(labels), convert(box)), expected):
-            assert np.array_equal(mine, theirs)
+        for output, reference in zip(ready.predict(convert(points), convert(labels), convert(box)), expected):
+            assert np.array_equal(output, reference)
     tensors = ready.predict(points, labels, box, return_tensors="pt")
-    for mine, theirs in zip(tensors, expected):
-        assert isinstance(mine, torch.Tensor)
-        assert not mine.requires_grad
-        assert np.array_equal(mine.numpy(), theirs)
+    for output, reference in zip(tensors, expected):
+        assert isinstance(output, torch.Tensor)
+        assert not output.requires_grad
+        assert np.array_equal(output.numpy(), reference)
     logits = ready.predict(points, labels, box, return_logits=True)[0]
     assert logits.dtype == np.float32
     assert np.array_equal(logits > 0, expected[0])
@@ -176,7 +179,7 @@ def test_lists_arrays_and_tensors_are_the_same_prompts_and_both_kinds_come_back(
     assert np.array_equal(ready.predict(points, labels, box, mask=tensors[2])[2], refined)
 
 
-def test_masks_can_be_asked_at_another_size_for_a_preview(ready):
+def test_masks_of_another_output_size_are_a_preview(ready):
     prompts = {"points": [[40, 30]], "return_logits": True}
     full, scores, logits = ready.predict(**prompts)
     preview, preview_scores, preview_logits = ready.predict(**prompts, output_size=(30, 45))
@@ -184,12 +187,12 @@ def test_masks_can_be_asked_at_another_size_for_a_preview(ready):
     assert preview.shape == (1, 30, 45)
     assert np.array_equal(scores, preview_scores)
     assert np.array_equal(logits, preview_logits)
-    # A pixel of the preview lies between four of the full mask, and both are read off the same grid.
+    # A pixel of the preview covers four pixels of the full mask, and both are interpolated from the same logits.
     between = full.reshape(30, 2, 45, 2).mean(axis=(1, 3))
     assert np.abs(preview[0] - between).max() < 0.1 * np.ptp(full)
 
 
-def test_sam_and_hq_side_by_side(ready):
+def test_sam_only_hq_only_and_their_sum_differ(ready):
     box = [10, 5, 60, 50]
     both, hq = ready.predict(boxes=box)[2], ready.predict(boxes=box, hq_token_only=True)[2]
     sam = ready.predict(boxes=box, sam_only=True)[2]
@@ -197,7 +200,7 @@ def test_sam_and_hq_side_by_side(ready):
     assert not np.array_equal(both, sam)
 
 
-def test_candidates_come_best_first_and_one_of_them_can_be_refined(ready):
+def test_candidates_are_sorted_by_score_and_one_of_them_can_be_refined(ready):
     masks, scores, logits = ready.predict([[30, 20]], multimask_output=True)
     assert (np.diff(scores) <= 0).all()
     refined, _, _ = ready.predict([[30, 20], [60, 40]], mask=logits[2])
@@ -218,10 +221,13 @@ ERRORS = {
     "outside": ({"points": [[300, 20]]}, "`points` must lie inside the image"),
     "x, y, width, height": ({"boxes": [50, 20, 10, 10]}, "`boxes` must be .* Is it"),
     "two and one": ({"points": [[3, 4]], "boxes": [[1, 2, 3, 4]] * 2}, "1 in `points`, 2 in `boxes`"),
-    "invented logits": ({"mask": np.zeros((60, 90), np.float32)}, "`mask` of floats must be logits"),
-    "a strange kind": ({"return_tensors": "tf"}, "'np' or 'pt', got 'tf'"),
-    "both alone": ({"sam_only": True, "hq_token_only": True}, "exclude each other"),
-    "a strange picture": ({"image": "other"}, "'other' has not been set or was dropped: the predictor keeps 32 images .* 'picture'"),
+    "floats that are not logits": ({"mask": np.zeros((60, 90), np.float32)}, "`mask` of floats must be logits"),
+    "an unknown tensor type": ({"return_tensors": "tf"}, "'np' or 'pt', got 'tf'"),
+    "both exclusive options": ({"sam_only": True, "hq_token_only": True}, "exclude each other"),
+    "an unknown image": (
+        {"image": "other"},
+        "'other' has not been set or was dropped: the predictor keeps 32 images .* 'image'",
+    ),
 }
 
 
@@ -232,7 +238,7 @@ def test_wrong_prompts_are_named(ready, case):
         ready.predict(**arguments)
 
 
-def test_without_a_picture_one_is_told(predictor):
+def test_predict_before_set_image_is_an_error(predictor):
     with pytest.raises(ValueError, match="Call `set_image` first"):
         predictor.predict([[1, 1]])
 
@@ -245,23 +251,23 @@ def test_model_and_processor_must_fit():
         make_predictor(max_images=0)
 
 
-def test_several_pictures_are_kept_and_the_least_recently_used_one_goes():
+def test_several_images_are_kept_and_the_least_recently_used_is_dropped():
     predictor = make_predictor(max_images=3)
-    pictures = {name: random_image((50, 70 + i), seed=i) for i, name in enumerate("abcd")}
+    images = {name: random_image((50, 70 + i), seed=i) for i, name in enumerate("abcd")}
     alone = {}
-    for name, image in pictures.items():
+    for name, image in images.items():
         single = make_predictor()
         single.set_image(image)
         alone[name] = single.predict([[20, 20]])[0]
     for name in "abc":
-        assert predictor.set_image(pictures[name], name) == name
+        assert predictor.set_image(images[name], name) == name
     for name in "abc":
         assert np.array_equal(predictor.predict([[20, 20]], image=name)[0], alone[name])
     assert np.array_equal(predictor.predict([[20, 20]])[0], alone["c"])  # the one set last
     predictor.predict([[20, 20]], image="a")
-    predictor.set_image(pictures["d"], "d")
+    predictor.set_image(images["d"], "d")
     assert predictor.images == ["c", "a", "d"]
-    predictor.set_image(pictures["b"], "a")  # another picture of the same name
+    predictor.set_image(images["b"], "a")  # another image with the same name
     assert np.array_equal(predictor.predict([[20, 20]], image="a")[0], alone["b"])
     predictor.forget_image("c")
     assert predictor.images == ["d", "a"]
@@ -271,24 +277,24 @@ def test_several_pictures_are_kept_and_the_least_recently_used_one_goes():
     assert predictor.encoded_image("d").original_size == (50, 73)
 
 
-def test_a_batch_of_pictures_is_encoded_together():
+def test_a_batch_of_images_is_encoded_together():
     predictor, single = make_predictor(max_images=5), make_predictor()
-    pictures = [random_image(size) for size in SIZES]
-    names = predictor.set_images(pictures, batch_size=3)
+    images = [random_image(size) for size in SIZES]
+    names = predictor.set_images(images, batch_size=3)
     assert len(set(names)) == 4
-    for name, image in zip(names, pictures):
+    for name, image in zip(names, images):
         single.set_image(image)
         np.testing.assert_allclose(predictor.predict(image=name)[2], single.predict()[2], atol=5e-6)
     assert predictor.encoded_image(names[0]).features.image_embeddings.untyped_storage().nbytes() == 64 * 8 * 8 * 4
     with pytest.raises(ValueError, match="1 to 5 images, got 6"):
-        predictor.set_images(pictures[:1] * 6)
+        predictor.set_images(images[:1] * 6)
     with pytest.raises(ValueError, match="a different name for each of the 2 images"):
-        predictor.set_images(pictures[:2], ["a", "a"])
+        predictor.set_images(images[:2], ["a", "a"])
     with pytest.raises(ValueError, match="`batch_size` must be at least 1"):
-        predictor.set_images(pictures, batch_size=0)
+        predictor.set_images(images, batch_size=0)
 
 
-def test_to_moves_the_encoded_pictures_with_the_model():
+def test_to_moves_the_encoded_images_with_the_model():
     model = port(build_original(SMALL), SMALL)
     predictor = HQSamPredictor(model, HQSamProcessor.from_config(model.config))
     predictor.set_image(random_image((60, 90)))
@@ -300,16 +306,16 @@ def test_to_moves_the_encoded_pictures_with_the_model():
     np.testing.assert_allclose(logits, expected, atol=0.1)
 
 
-def test_an_embedding_reloads_where_the_weights_are_the_same(ready, tmp_path):
-    path = tmp_path / "picture.safetensors"
+def test_an_embedding_loads_into_a_model_with_the_same_weights(ready, tmp_path):
+    path = tmp_path / "image.safetensors"
     ready.save_embedding(path)
     model = port(build_original(SMALL), SMALL)
     other = HQSamPredictor(model, HQSamProcessor.from_config(model.config))
-    assert other.load_embedding(path, name="mine") == "mine"
-    for mine, theirs in zip(other.predict([[30, 20]]), ready.predict([[30, 20]])):
-        assert np.array_equal(mine, theirs)
+    assert other.load_embedding(path, name="loaded") == "loaded"
+    for output, reference in zip(other.predict([[30, 20]]), ready.predict([[30, 20]])):
+        assert np.array_equal(output, reference)
     kept, fresh = other.encoded_image().features, ready.encoded_image().features
-    assert kept.keys() == fresh.keys()  # nothing is left to compute in every call
+    assert kept.keys() == fresh.keys()  # so no call computes the projections again
     other.to(torch.bfloat16)
     assert other.load_embedding(path) in other.images  # the same weights, rounded
     with torch.no_grad():
@@ -318,19 +324,19 @@ def test_an_embedding_reloads_where_the_weights_are_the_same(ready, tmp_path):
         other.load_embedding(path)
 
 
-def test_an_embedding_of_another_input_size_is_refused_also_where_no_weight_depends_on_it(tmp_path):
+def test_an_embedding_of_another_input_size_is_refused_even_if_the_weights_are_equal(tmp_path):
     model = port(build_original(TINY), TINY)
     model.resize_image(256)
     small = make_predictor(model)
     small.set_image(random_image((60, 90)))
-    small.save_embedding(tmp_path / "picture.safetensors")
+    small.save_embedding(tmp_path / "image.safetensors")
     model.resize_image(512)
     with pytest.raises(ValueError, match="other weights or another input size"):
-        make_predictor(model).load_embedding(tmp_path / "picture.safetensors")
+        make_predictor(model).load_embedding(tmp_path / "image.safetensors")
 
 
-def test_files_that_are_no_embedding_are_refused(ready, tmp_path):
-    path = tmp_path / "picture.safetensors"
+def test_files_that_are_not_embeddings_are_refused(ready, tmp_path):
+    path = tmp_path / "image.safetensors"
     ready.save_embedding(path)
     content = path.read_bytes()
     for damaged in (content[:-9], b"", b"no tensors"):
@@ -343,73 +349,73 @@ def test_files_that_are_no_embedding_are_refused(ready, tmp_path):
     with pytest.raises(ValueError, match="is not a file"):
         ready.load_embedding(tmp_path / "none")
     with pytest.raises(ValueError, match="its folder does not exist"):
-        ready.save_embedding(tmp_path / "none" / "picture.safetensors")
+        ready.save_embedding(tmp_path / "none" / "image.safetensors")
 
 
 ANOTHER_PROCESS = """
 import sys, numpy as np
 from hq_sam_hf import HQSamModel, HQSamPredictor, HQSamProcessor
-folder, embedding, answer = sys.argv[1:]
+folder, embedding, output = sys.argv[1:]
 predictor = HQSamPredictor(HQSamModel.from_pretrained(folder), HQSamProcessor.from_pretrained(folder))
 predictor.load_embedding(embedding)
-np.save(answer, predictor.predict([[30, 20]])[2])
+np.save(output, predictor.predict([[30, 20]])[2])
 """
 
 
 @pytest.mark.slow
-def test_an_embedding_reloads_in_another_process(ready, tmp_path):
+def test_an_embedding_loads_in_another_process(ready, tmp_path):
     ready.model.save_pretrained(tmp_path / "model")
     ready.processor.save_pretrained(tmp_path / "model")
-    ready.save_embedding(tmp_path / "picture.safetensors")
-    files = [str(tmp_path / name) for name in ("model", "picture.safetensors", "answer.npy")]
+    ready.save_embedding(tmp_path / "image.safetensors")
+    files = [str(tmp_path / name) for name in ("model", "image.safetensors", "logits.npy")]
     subprocess.run([sys.executable, "-c", ANOTHER_PROCESS, *files], check=True)
-    assert np.array_equal(np.load(tmp_path / "answer.npy"), ready.predict([[30, 20]])[2])
+    assert np.array_equal(np.load(tmp_path / "logits.npy"), ready.predict([[30, 20]])[2])
 
 
-def test_each_thread_asks_about_the_picture_it_set(ready):
+def test_each_thread_uses_the_image_that_it_set(ready):
     expected = ready.predict([[20, 20]])[0]
-    answers = {}
+    results = {}
 
     def other_thread():
-        answers["inherited"] = ready.predict([[20, 20]])[0]
+        results["inherited"] = ready.predict([[20, 20]])[0]
         ready.set_image(random_image((40, 40), seed=3))
-        answers["own"] = ready.predict([[20, 20]])[0]
+        results["own"] = ready.predict([[20, 20]])[0]
 
     thread = threading.Thread(target=other_thread)
     thread.start()
     thread.join()
-    assert np.array_equal(answers["inherited"], expected)
-    assert answers["own"].shape == (1, 40, 40)
+    assert np.array_equal(results["inherited"], expected)
+    assert results["own"].shape == (1, 40, 40)
     assert np.array_equal(ready.predict([[20, 20]])[0], expected)
 
 
-def mixed_calls(predictor, pictures, answers, seed: int, number: int, folder, failures: list) -> None:
-    """What one thread does: sets pictures, asks about them by name and as its own, saves, loads and forgets."""
+def mixed_calls(predictor, images, results, seed: int, number: int, folder, failures: list) -> None:
+    """The calls of one thread: set images with and without names, predict, save and load embeddings, forget."""
     random = np.random.default_rng(seed)
     try:
         for _ in range(number):
-            index, kind = int(random.integers(len(pictures))), random.random()
+            index, kind = int(random.integers(len(images))), random.random()
             name = f"thread {seed}"
             if kind < 0.35:
-                predictor.set_image(pictures[index])
+                predictor.set_image(images[index])
             elif kind < 0.6:
-                predictor.set_image(pictures[index], name)
+                predictor.set_image(images[index], name)
             elif kind < 0.8:
-                predictor.set_image(pictures[index])
+                predictor.set_image(images[index])
                 file = folder / f"{seed}.safetensors"
                 predictor.save_embedding(file)
                 predictor.load_embedding(file, name)
             else:
-                predictor.set_image(pictures[index])
+                predictor.set_image(images[index])
                 predictor.forget_image()
-                predictor.set_image(pictures[index])
-            which = int(random.integers(len(answers[index])))
-            prompt, expected = answers[index][which]
-            for mine, theirs in zip(predictor.predict(**prompt), expected):
-                if not np.array_equal(mine, theirs):
+                predictor.set_image(images[index])
+            which = int(random.integers(len(results[index])))
+            prompt, expected = results[index][which]
+            for output, reference in zip(predictor.predict(**prompt), expected):
+                if not np.array_equal(output, reference):
                     failures.append((seed, index, which))
             if len(predictor.images) > predictor.max_images:
-                failures.append("too many pictures are kept")
+                failures.append("too many images are kept")
     except Exception as error:
         failures.append(error)
 
@@ -418,21 +424,21 @@ def mixed_calls(predictor, pictures, answers, seed: int, number: int, folder, fa
     ("threads", "number"), [(4, 15), pytest.param(8, 500, marks=pytest.mark.slow)], ids=["few", "many"]
 )
 def test_threads_share_a_predictor_without_a_wrong_mask(threads, number, tmp_path):
-    predictor = make_predictor(max_images=4 * threads)  # so that none is dropped before its thread asks
-    pictures = [random_image(SIZES[i % 4], seed=i) for i in range(6)]
+    predictor = make_predictor(max_images=4 * threads)  # so that none is dropped before its thread predicts
+    images = [random_image(SIZES[i % 4], seed=i) for i in range(6)]
     prompts = [
         {"points": [[20, 20]]},
         {"boxes": [5, 5, 30, 30], "hq_token_only": True},
         {"boxes": [[5, 5, 30, 30], [1, 2, 33, 20]], "multimask_output": True},
         {"points": [[20, 20], [3, 3]], "labels": [1, 0], "return_logits": True},
     ]
-    answers = []
-    for image in pictures:
+    results = []
+    for image in images:
         predictor.set_image(image)
-        answers.append([(prompt, predictor.predict(**prompt)) for prompt in prompts])
+        results.append([(prompt, predictor.predict(**prompt)) for prompt in prompts])
     failures: list = []
     workers = [
-        threading.Thread(target=mixed_calls, args=(predictor, pictures, answers, seed, number, tmp_path, failures))
+        threading.Thread(target=mixed_calls, args=(predictor, images, results, seed, number, tmp_path, failures))
         for seed in range(threads)
     ]
     for worker in workers:
