@@ -2,7 +2,6 @@
 
 import gc
 import importlib.util
-import io
 import struct
 import zlib
 
@@ -14,7 +13,6 @@ from hq_sam_hf import HQSamPredictor, HQSamProcessor
 from hq_sam_hf.cli import main
 from hq_sam_hf.demo import session as session_module
 from hq_sam_hf.demo.session import MAX_PIXELS, DemoPrompts, DemoSession
-from hq_sam_hf.masks.drawing import transparent_overlay
 from support.demo_browser import AUTOMATIC_OPTIONS
 from support.images import random_image
 from support.oracle import SMALL, lively_pair
@@ -251,22 +249,3 @@ def test_without_gradio_the_command_says_what_to_install(monkeypatch, capsys):
     assert main(["demo", "--model", "anything"]) == 1
     expected = 'The demo needs gradio, which is not installed. Install it with: pip install "hq-sam-hf[demo]"'
     assert capsys.readouterr().err == f"hq-sam: {expected}\n"
-
-
-def test_a_layer_is_transparent_outside_the_masks_and_outlined_two_pixels_wide():
-    labels = np.zeros((12, 20), dtype=np.uint8)
-    labels[1:11, 1:9] = 1
-    labels[1:11, 9:19] = 2
-    file = io.BytesIO()
-    transparent_overlay(labels, [(10, 20, 30), (40, 50, 60)]).save(file, format="PNG")
-    rgba = np.asarray(Image.open(file).convert("RGBA"))
-    assert np.array_equal(rgba[..., 3] > 0, labels > 0)
-    assert rgba[5, 1:19].tolist() == (
-        2 * [[255, 255, 255, 255]]
-        + 4 * [[10, 20, 30, 128]]
-        + 4 * [[255, 255, 255, 255]]  # where the masks meet
-        + 6 * [[40, 50, 60, 128]]
-        + 2 * [[255, 255, 255, 255]]
-    )
-    assert (rgba[1:3, 1:19, :3] == 255).all()
-    assert np.array_equal(rgba[..., 3] > 0, np.asarray(transparent_overlay(labels > 0).convert("RGBA"))[..., 3] > 0)

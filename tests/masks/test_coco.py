@@ -21,24 +21,24 @@ def square(top: int, left: int, side: int) -> np.ndarray:
     return mask
 
 
-def forms(mask: np.ndarray) -> list:
-    """The same mask in every form that a record may have."""
-    runs = {"size": list(SIZE), "counts": CroppedMask.of(mask).run_lengths(SIZE)}
-    return [mask, runs, mask_to_rle(mask), mask_to_polygons(mask)]
+def all_forms(mask: np.ndarray) -> list:
+    """The mask in every form that the segmentation of a record may have."""
+    uncompressed = {"size": list(SIZE), "counts": CroppedMask.of(mask).run_lengths(SIZE)}
+    return [mask, uncompressed, mask_to_rle(mask), mask_to_polygons(mask)]
 
 
 def test_every_form_of_a_mask_is_read():
-    for form in forms(square(3, 4, 7)):
+    for form in all_forms(square(3, 4, 7)):
         assert np.array_equal(record_mask({"segmentation": form}, SIZE), square(3, 4, 7))
-    with pytest.raises(ValueError, match=r"has \(height, width\) \(20, 30\), but its picture \(30, 20\)"):
+    with pytest.raises(ValueError, match=r"\(height, width\) of its image, \(30, 20\), got \(20, 30\)"):
         record_mask({"segmentation": square(3, 4, 7)}, (30, 20))
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools with NumPy 2
-def test_coco_files_open_in_pycocotools(tmp_path):
+def test_coco_files_can_be_read_by_pycocotools(tmp_path):
     masks = [square(3, 4, 7), square(0, 0, 20)]
     path = tmp_path / "coco.json"
-    for first, second in zip(forms(masks[0]), forms(masks[1])):
+    for first, second in zip(all_forms(masks[0]), all_forms(masks[1])):
         records = [
             {"segmentation": first, "predicted_iou": 0.5, "area": 49, "bbox": [4, 3, 6, 6]},
             {"segmentation": second, "label": "wall"},
@@ -66,7 +66,7 @@ def test_a_coco_file_without_masks_has_a_category(tmp_path):
     assert content == empty
 
 
-def test_in_a_label_map_small_masks_lie_over_large_ones(tmp_path):
+def test_a_label_map_draws_small_masks_over_large_ones(tmp_path):
     records = [
         {"segmentation": square(5, 5, 3)},
         {"segmentation": square(0, 0, 15)},
@@ -80,7 +80,7 @@ def test_in_a_label_map_small_masks_lie_over_large_ones(tmp_path):
     assert np.array_equal(np.asarray(Image.open(tmp_path / "few.png")), labels)
 
 
-def test_a_label_map_of_many_masks_has_16_bits(tmp_path):
+def test_a_label_map_of_more_than_255_masks_has_16_bits(tmp_path):
     records = [{"segmentation": square(i // 30, i % 30, 1)} for i in range(300)]
     save_label_map(tmp_path / "many.png", records, SIZE)
     labels = np.asarray(Image.open(tmp_path / "many.png"))

@@ -19,7 +19,7 @@ def random_masks():
         yield box
 
 
-def test_rle_is_that_of_pycocotools_and_comes_back():
+def test_rles_equal_pycocotools_and_decode_to_the_same_mask():
     for mask in random_masks():
         rle = mask_to_rle(mask)
         expected = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
@@ -27,55 +27,55 @@ def test_rle_is_that_of_pycocotools_and_comes_back():
         assert np.array_equal(rle_to_mask(rle), mask)
 
 
-def test_box_is_that_of_pycocotools():
+def test_bounding_boxes_equal_pycocotools():
     for mask in random_masks():
         expected = coco.toBbox(coco.encode(np.asfortranarray(mask.astype(np.uint8)))).tolist()
         assert mask_to_bbox(mask) == expected
 
 
-def test_box_of_one_pixel():
+def test_the_bounding_box_of_one_pixel():
     mask = np.zeros((4, 6), dtype=bool)
     mask[2, 5] = True
     assert mask_to_bbox(mask) == [5, 2, 1, 1]
 
 
-def test_rle_of_the_wrong_size_is_refused():
+def test_an_rle_of_the_wrong_size_raises():
     rle = mask_to_rle(np.ones((2, 3), dtype=bool))
-    with pytest.raises(ValueError, match="cover 6 pixels, but its size is 4 x 4"):
+    with pytest.raises(ValueError, match="size of 4 x 4 pixels, but they cover 6"):
         rle_to_mask({**rle, "size": [4, 4]})
 
 
 @pytest.mark.parametrize(
     ("polygon", "rows", "columns"),
     [
-        ([1, 1, 4, 1, 4, 3, 1, 3], range(1, 3), range(1, 4)),  # from edge to edge: 3 x 2 pixels
-        ([4, 3, 1, 3, 1, 1, 4, 1], range(1, 3), range(1, 4)),  # the other way round
-        ([-9, -9, 99, -9, 99, 99, -9, 99], range(5), range(6)),  # beyond the picture on all sides
-        ([7, 1, 9, 1, 9, 3, 7, 3], [], []),  # outside
-        ([1, 2, 1, 2, 1, 2], [], []),  # a point
+        ([1, 1, 4, 1, 4, 3, 1, 3], range(1, 3), range(1, 4)),  # from pixel edge to pixel edge: 3 x 2 pixels
+        ([4, 3, 1, 3, 1, 1, 4, 1], range(1, 3), range(1, 4)),  # in the opposite direction
+        ([-9, -9, 99, -9, 99, 99, -9, 99], range(5), range(6)),  # beyond the image on all sides
+        ([7, 1, 9, 1, 9, 3, 7, 3], [], []),  # outside the image
+        ([1, 2, 1, 2, 1, 2], [], []),  # a single point
     ],
 )
-def test_a_polygon_fills_pixels_that_can_be_counted(polygon, rows, columns):
+def test_a_polygon_fills_the_expected_pixels(polygon, rows, columns):
     expected = np.zeros((5, 6), dtype=bool)
     expected[np.ix_(rows, columns)] = True
     assert np.array_equal(polygons_to_mask([polygon], (5, 6)), expected)
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools with NumPy 2
-def test_polygons_of_one_object_are_joined_as_pycocotools_does():
+def test_polygons_of_one_object_are_merged_as_in_pycocotools():
     polygons = [[0, 0, 4, 0, 4, 4, 0, 4], [2, 2, 6.5, 2.2, 6, 7, 2, 6]]
-    joined = coco.merge(coco.frPyObjects(polygons, 8, 9))
-    assert np.array_equal(polygons_to_mask(polygons, (8, 9)), coco.decode(joined).astype(bool))
+    merged = coco.merge(coco.frPyObjects(polygons, 8, 9))
+    assert np.array_equal(polygons_to_mask(polygons, (8, 9)), coco.decode(merged).astype(bool))
     assert np.array_equal(polygons_to_mask([], (8, 9)), np.zeros((8, 9), dtype=bool))
 
 
-def test_a_polygon_of_two_points_is_refused():
+def test_a_polygon_of_two_points_raises():
     with pytest.raises(ValueError, match="at least 3 points, got 4 numbers"):
         polygons_to_mask([[1, 1, 2, 2]], (5, 6))
 
 
-def test_run_lengths_as_a_list():
+def test_rles_with_counts_as_a_list():
     assert rle_to_mask({"size": [2, 3], "counts": [1, 2, 3]}).tolist() == [[False, True, False], [True, False, False]]
     for counts in ([1, 2], [-1, 7], []):
-        with pytest.raises(ValueError, match="but its size is 2 x 3"):
+        with pytest.raises(ValueError, match="size of 2 x 3 pixels, but they cover"):
             rle_to_mask({"size": [2, 3], "counts": counts})

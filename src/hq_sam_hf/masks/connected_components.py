@@ -1,4 +1,4 @@
-"""Connected regions of a mask, and the removal of small ones and of small holes, without OpenCV."""
+"""Connected components of masks, and the removal of small components and holes, without OpenCV."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -7,44 +7,51 @@ import numpy as np
 
 
 @dataclass
-class Regions:
-    """The regions of a bool mask as runs [start, end) of pixels in a row, of which there are few.
+class Components:
+    """The components of a mask, stored as runs of pixels in a row, because there are few of them.
 
-    region (runs,) numbers them from 0 in the order of their first pixels, row by row; areas (regions,) in pixels.
-    Positions count pixels row by row in a frame with one column more on either side, `shape`.
+    starts, ends: (runs,) each, the positions [start, end) of the runs. Positions count pixels row by row in the mask
+        with one empty column added on the left and on the right.
+    component: (runs,), the index of each run's component. Components are numbered from 0 in the order of their first
+        pixels, row by row.
+    areas: (components,), in pixels.
+    shape: (height, width) of the mask with the two added columns.
     """
 
     starts: np.ndarray
     ends: np.ndarray
-    region: np.ndarray
+    component: np.ndarray
     areas: np.ndarray
     shape: tuple[int, int]
 
-    def paint(self, chosen: np.ndarray) -> np.ndarray:
-        """A bool mask of the regions where `chosen` (regions,) is true."""
-        runs = chosen[self.region]
+    def to_mask(self, chosen: np.ndarray) -> np.ndarray:
+        """The union of the components where `chosen`, bool (components,), is True: bool (height, width)."""
+        runs = chosen[self.component]
         steps = np.zeros(self.shape[0] * self.shape[1], dtype=np.int8)
         steps[self.starts[runs]] = 1
         steps[self.ends[runs]] = -1
         return np.cumsum(steps, dtype=np.int8).reshape(self.shape)[:, 1:-1].astype(bool)
 
 
-def find_components(mask: np.ndarray) -> Regions:
-    """Find the regions of a bool mask (H, W) whose pixels touch by a side or a corner."""
+def find_components(mask: np.ndarray) -> Components:
+    """Find the 8-connected components of a mask, whose pixels touch at an edge or a corner.
+
+    mask: bool (height, width).
+    """
     height, width = mask.shape
-    # With a column on either side no run of a row touches one of the next row end to end.
-    framed = np.zeros((height, width + 2), dtype=np.int8)
-    framed[:, 1:-1] = mask
-    changes = np.diff(framed.ravel())
+    # The added columns separate a run at the end of a row from one at the start of the next row.
+    padded = np.zeros((height, width + 2), dtype=np.int8)
+    padded[:, 1:-1] = mask
+    changes = np.diff(padded.ravel())
     starts, ends = np.flatnonzero(changes == 1) + 1, np.flatnonzero(changes == -1) + 1
-    roots = _join(len(starts), *_touching_runs(starts, ends, framed.shape[1]))
-    region = (np.cumsum(roots == np.arange(len(roots))) - 1)[roots]
-    areas = np.bincount(region, weights=ends - starts).astype(np.int64)
-    return Regions(starts, ends, region, areas, framed.shape)
+    roots = _merge(len(starts), *_touching_runs(starts, ends, padded.shape[1]))
+    component = (np.cumsum(roots == np.arange(len(roots))) - 1)[roots]
+    areas = np.bincount(component, weights=ends - starts).astype(np.int64)
+    return Components(starts, ends, component, areas, padded.shape)
 
 
 def _touching_runs(starts: np.ndarray, ends: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of runs [start, end) that touch across two rows, as indices of the upper and of the lower run."""
+    """Pairs of runs in neighbouring rows that touch: the indices of the upper and of the lower run, (pairs,) each."""
     first = np.searchsorted(ends, starts + stride, side="left")
     last = np.searchsorted(starts, ends + stride, side="right")
     counts = np.maximum(last - first, 0)
@@ -53,50 +60,57 @@ def _touching_runs(starts: np.ndarray, ends: np.ndarray, stride: int) -> tuple[n
     return upper, np.repeat(first, counts) + within
 
 
-def _join(number: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """For each of `number` items the smallest member of its group, given pairs that belong together."""
-    roots = np.arange(number)
+def _merge(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Merge `count` items into groups, given pairs of items; returns each item's root, its group's smallest item."""
+    roots = np.arange(count)
     while True:
         a, b = roots[first], roots[second]
-        apart = a != b
-        if not apart.any():
+        differ = a != b
+        if not differ.any():
             return roots
-        first, second, a, b = first[apart], second[apart], a[apart], b[apart]
+        first, second, a, b = first[differ], second[differ], a[differ], b[differ]
         np.minimum.at(roots, np.maximum(a, b), np.minimum(a, b))
-        while not np.array_equal(roots, roots[roots]):  # let every item point at its root
+        while not np.array_equal(roots, roots[roots]):  # make every item point at its root
             roots = roots[roots]
 
 
 def fill_small_holes(mask: np.ndarray, min_area: float, open_sides: Collection[str] = ()) -> tuple[np.ndarray, bool]:
-    """Fill the regions outside a bool mask (H, W) of less than min_area pixels; also tells whether there were any.
+    """Fill the holes of a mask that have less than min_area pixels.
 
-    open_sides: of "top", "bottom", "left", "right", those where a region goes on beyond the array and is large.
+    mask: bool (height, width). Every component of the background counts as a hole.
+    open_sides: "top", "bottom", "left", "right": where the image continues beyond the mask. Background that touches
+        such a side continues there and is not filled.
+
+    Returns the filled mask, bool (height, width), and whether there were small holes.
     """
-    outside = find_components(~mask)
-    small = outside.areas < min_area
+    holes = find_components(~mask)
+    small = holes.areas < min_area
     if small.any():
-        rows, columns = np.divmod(outside.starts, outside.shape[1])
-        last_columns = outside.ends % outside.shape[1] - 1
-        at = {
+        rows, columns = np.divmod(holes.starts, holes.shape[1])
+        last_columns = holes.ends % holes.shape[1] - 1
+        touches = {
             "top": rows == 0,
             "bottom": rows == mask.shape[0] - 1,
             "left": columns == 1,
             "right": last_columns == mask.shape[1],
         }
         for side in open_sides:
-            small[outside.region[at[side]]] = False
-    return (mask | outside.paint(small), True) if small.any() else (mask, False)
+            small[holes.component[touches[side]]] = False
+    return (mask | holes.to_mask(small), True) if small.any() else (mask, False)
 
 
 def remove_small_components(mask: np.ndarray, min_area: float) -> tuple[np.ndarray, bool]:
-    """Remove regions of less than min_area pixels, but keep the largest if all are; also tells whether any went."""
-    regions = find_components(mask)
-    small = regions.areas < min_area
+    """Remove the components of a mask that have less than min_area pixels. If all are small, the largest is kept.
+
+    mask: bool (height, width). Returns the new mask, bool (height, width), and whether there were small components.
+    """
+    components = find_components(mask)
+    small = components.areas < min_area
     if not small.any():
         return mask, False
     if small.all():
-        small[np.argmax(regions.areas)] = False
-    return regions.paint(~small), True
+        small[np.argmax(components.areas)] = False
+    return components.to_mask(~small), True
 
 
-__all__ = ["Regions", "fill_small_holes", "find_components", "remove_small_components"]
+__all__ = ["Components", "fill_small_holes", "find_components", "remove_small_components"]

@@ -1,4 +1,4 @@
-"""Masks as pictures for people: overlays and cut-outs."""
+"""Draw masks for people to look at: overlays, cut-outs, and images side by side."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from .rle import mask_to_bbox
 
-# Colours told apart by most eyes (Okabe and Ito's palette without black and yellow).
+# Okabe and Ito's palette without black and yellow: colours that people with colour blindness can tell apart.
 COLOURS = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0))
 OPACITY = 0.5
 
@@ -19,32 +19,38 @@ def overlay(
     points: Sequence[Sequence[float]] = (),
     labels: Sequence[int] = (),
 ) -> Image.Image:
-    """Lay bool masks (H, W) over an RGB image (H, W, 3), each tinted and outlined in its own colour.
+    """Draw masks and prompts on an image; returns an RGB image of the same size.
 
-    boxes (x1, y1, x2, y2) are drawn as frames; points (x, y) as dots, green where their label is 1 and red where 0.
+    image: RGB uint8 (height, width, 3).
+    masks: bool (height, width) each, tinted in a colour of their own with a white outline.
+    boxes: (x1, y1, x2, y2) in pixels of the image, drawn as rectangles.
+    points, labels: (x, y) in pixels of the image, drawn as dots, green for the label 1 and red for 0.
     """
     line = max(2, round(max(image.shape[:2]) / 400))
     canvas = image.astype(np.float32)
     for i, mask in enumerate(masks):
         colour = np.array(COLOURS[i % len(COLOURS)], dtype=np.float32)
         left, top, width, height = mask_to_bbox(mask)
-        window = np.s_[max(top - 1, 0) : top + height + 1, max(left - 1, 0) : left + width + 1]
-        part, inside = canvas[window], mask[window]
-        part[inside] = (1 - OPACITY) * part[inside] + OPACITY * colour
-        part[_outline(inside, line)] = 255
-    picture = Image.fromarray(canvas.astype(np.uint8))
-    draw = ImageDraw.Draw(picture)
+        crop = np.s_[max(top - 1, 0) : top + height + 1, max(left - 1, 0) : left + width + 1]
+        pixels, inside = canvas[crop], mask[crop]
+        pixels[inside] = (1 - OPACITY) * pixels[inside] + OPACITY * colour
+        pixels[_outline(inside, line)] = 255
+    drawn = Image.fromarray(canvas.astype(np.uint8))
+    draw = ImageDraw.Draw(drawn)
     for i, box in enumerate(boxes):
         draw.rectangle(tuple(box), outline=COLOURS[i % len(COLOURS)], width=line)
     for (x, y), label in zip(points, labels):
         radius = 3 * line
         fill = (0, 200, 0) if label == 1 else (220, 0, 0)
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill, outline="white", width=line)
-    return picture
+    return drawn
 
 
 def _outline(mask: np.ndarray, thickness: int) -> np.ndarray:
-    """The pixels of a mask that lie within `thickness` steps of its outside; the picture's edge is not outside."""
+    """The pixels of a bool mask (height, width) within `thickness` steps of the background.
+
+    Pixels beyond the edge of the array do not count as background.
+    """
     inner = mask
     for _ in range(thickness):
         padded = np.pad(inner, 1, mode="edge")
@@ -53,13 +59,15 @@ def _outline(mask: np.ndarray, thickness: int) -> np.ndarray:
 
 
 def transparent_overlay(labels: np.ndarray, colours: Sequence[tuple[int, int, int]] = COLOURS) -> Image.Image:
-    """Masks as a picture to lay over another: tinted, outlined in white, transparent elsewhere.
+    """Draw masks as a transparent image to lay over another: tinted, with a white outline, transparent elsewhere.
 
-    labels (H, W): 0 outside all masks and i on the i-th, as of `mask_files.label_map`; or one mask of bool.
-    Gives a picture with a palette, a few kilobytes as PNG.
+    labels: (height, width), 0 outside all masks and i on the i-th mask, as made by `coco.label_map`; or one bool mask.
+    colours: RGB 0..255, used in turn for the masks.
+
+    Returns a palette image (mode P) of the same size, which takes a few kilobytes as PNG.
     """
     outline = np.zeros(labels.shape, dtype=bool)
-    for distance in (1, 2):  # two pixels wide
+    for distance in (1, 2):  # an outline of two pixels
         for one, other in ((np.s_[distance:], np.s_[:-distance]), (np.s_[:, distance:], np.s_[:, :-distance])):
             differ = labels[one] != labels[other]
             outline[one] |= differ
@@ -68,36 +76,39 @@ def transparent_overlay(labels: np.ndarray, colours: Sequence[tuple[int, int, in
     colour_of = np.where(numbers > 0, (numbers - 1) % len(colours) + 1, 0).astype(np.uint8)
     indices = colour_of[labels.view(np.uint8) if labels.dtype == bool else labels]
     indices[outline & (indices > 0)] = len(colours) + 1
-    picture = Image.fromarray(indices, mode="P")
-    picture.putpalette([0, 0, 0, *(value for colour in colours for value in colour), 255, 255, 255])
-    picture.info["transparency"] = bytes([0] + [round(255 * OPACITY)] * len(colours) + [255])
-    return picture
+    drawn = Image.fromarray(indices, mode="P")
+    drawn.putpalette([0, 0, 0, *(value for colour in colours for value in colour), 255, 255, 255])
+    drawn.info["transparency"] = bytes([0] + [round(255 * OPACITY)] * len(colours) + [255])
+    return drawn
 
 
-def side_by_side(pictures: Sequence[Image.Image], captions: Sequence[str], height: int = 360) -> Image.Image:
-    """Pictures in a row, each brought to the same height and with its caption above."""
-    band, gap = 18, 4
-    scaled = [picture.resize((max(1, round(picture.width * height / picture.height)), height)) for picture in pictures]
-    width = sum(picture.width for picture in scaled) + gap * (len(scaled) - 1)
-    sheet = Image.new("RGB", (width, height + band), "white")
-    draw = ImageDraw.Draw(sheet)
+def side_by_side(images: Sequence[Image.Image], captions: Sequence[str], height: int = 360) -> Image.Image:
+    """Put images in a row, each resized to the same height in pixels, with its caption above it."""
+    caption_height, gap = 18, 4
+    resized = [image.resize((max(1, round(image.width * height / image.height)), height)) for image in images]
+    width = sum(image.width for image in resized) + gap * (len(resized) - 1)
+    row = Image.new("RGB", (width, height + caption_height), "white")
+    draw = ImageDraw.Draw(row)
     x = 0
-    for picture, caption in zip(scaled, captions):
+    for image, caption in zip(resized, captions):
         draw.text((x + 2, 2), caption, fill="black")
-        sheet.paste(picture, (x, band))
-        x += picture.width + gap
-    return sheet
+        row.paste(image, (x, caption_height))
+        x += image.width + gap
+    return row
 
 
 def cutout(image: np.ndarray, mask: np.ndarray) -> Image.Image:
-    """What of the RGB image (H, W, 3) lies inside the bool mask (H, W), as RGBA; outside it is transparent and black.
+    """Cut the object out of an image: RGBA of the same size, transparent and black outside the mask.
 
-    Were the background's colours kept, any program could show them again, and the file would be as large as the photo.
+    The background is made black because any program could show hidden colours again, and they make the file as large
+    as that of the whole image.
+
+    image: RGB uint8 (height, width, 3). mask: bool (height, width).
     """
     alpha = mask.astype(np.uint8) * 255
-    picture = np.dstack([image, alpha])
-    picture[~mask] = 0
-    return Image.fromarray(picture)
+    pixels = np.dstack([image, alpha])
+    pixels[~mask] = 0
+    return Image.fromarray(pixels)
 
 
 __all__ = ["cutout", "overlay", "side_by_side", "transparent_overlay"]

@@ -1,8 +1,10 @@
-"""Intersection over union of masks and of their boundaries, as the HQ-SAM paper measures them.
+"""Mask IoU and boundary IoU, as the HQ-SAM paper measures them.
 
-Boundary IoU is that of Cheng et al. (arXiv 2103.16562). Masks are bool arrays or tensors (..., height, width); leading
-dimensions of the two broadcast. Results have the leading dimensions, as float32: a tensor on the same device for
-tensors, else an array. Two empty masks agree, so their value is 1; where one of them is empty it is 0.
+Boundary IoU is that of Cheng et al. (arXiv 2103.16562). Masks are bool arrays or tensors (..., height, width), and
+the leading dimensions of two masks broadcast. Results are float32 with the leading dimensions: for tensors a tensor on
+the same device, for arrays an array. If both masks are empty the value is 1; if one of them is empty it is 0.
+
+Raises ValueError for masks of another dtype or of different sizes.
 """
 
 import math
@@ -16,37 +18,37 @@ from torch import Tensor
 DILATION_RATIO = 0.02
 
 
-def mask_iou(pred: Any, truth: Any) -> Any:
-    """Intersection over union of two masks, or of many."""
-    return _as_given(_iou(*_check(pred, truth)), pred)
+def mask_iou(pred: Any, ground_truth: Any) -> Any:
+    """Intersection over union of predicted and ground-truth masks."""
+    return _like(pred, _iou(*_check(pred, ground_truth)))
 
 
-def boundary_iou(pred: Any, truth: Any, dilation_ratio: float = DILATION_RATIO) -> Any:
-    """Intersection over union of the boundaries of two masks, or of many; see `boundary` for what they are."""
-    predicted, true = _check(pred, truth)
+def boundary_iou(pred: Any, ground_truth: Any, dilation_ratio: float = DILATION_RATIO) -> Any:
+    """Intersection over union of the boundaries of predicted and ground-truth masks; see `boundary`."""
+    predicted, true = _check(pred, ground_truth)
     width = boundary_width(predicted.shape[-2], predicted.shape[-1], dilation_ratio)
-    return _as_given(_iou(_boundary(predicted, width), _boundary(true, width)), pred)
+    return _like(pred, _iou(_boundary(predicted, width), _boundary(true, width)))
 
 
 def boundary(mask: Any, dilation_ratio: float = DILATION_RATIO) -> Any:
-    """The pixels of a mask that are at most d steps, also diagonal ones, from its outside, with d of `boundary_width`.
+    """The boundary of a mask: its pixels that are at most d steps away from the background, bool (..., height, width).
 
-    All beyond the picture is outside.
+    A step goes to one of the 8 neighbours. d is the `boundary_width`. All pixels beyond the image are background.
     """
     tensor, _ = _check(mask, mask)
-    return _as_given(_boundary(tensor, boundary_width(tensor.shape[-2], tensor.shape[-1], dilation_ratio)), mask)
+    return _like(mask, _boundary(tensor, boundary_width(tensor.shape[-2], tensor.shape[-1], dilation_ratio)))
 
 
 def boundary_width(height: int, width: int, dilation_ratio: float = DILATION_RATIO) -> int:
-    """d in pixels: the picture's diagonal times `dilation_ratio`, rounded, at least 1."""
+    """The width d of boundaries in pixels: the image diagonal times `dilation_ratio`, rounded, at least 1."""
     if not dilation_ratio > 0:
         raise ValueError(f"`dilation_ratio` must be positive, got {dilation_ratio}.")
     return max(1, round(dilation_ratio * math.hypot(height, width)))
 
 
-def _check(pred: Any, truth: Any) -> tuple[Tensor, Tensor]:
+def _check(pred: Any, ground_truth: Any) -> tuple[Tensor, Tensor]:
     tensors = []
-    for name, mask in (("pred", pred), ("truth", truth)):
+    for name, mask in (("pred", pred), ("ground_truth", ground_truth)):
         tensor = torch.from_numpy(mask) if isinstance(mask, np.ndarray) else mask
         if not isinstance(tensor, Tensor) or tensor.dtype != torch.bool or tensor.ndim < 2:
             got = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else f"a {type(mask).__name__}"
@@ -57,7 +59,7 @@ def _check(pred: Any, truth: Any) -> tuple[Tensor, Tensor]:
         tensors.append(tensor)
     if tensors[0].shape[-2:] != tensors[1].shape[-2:]:
         raise ValueError(
-            "`pred` and `truth` must have the same height and width, got "
+            "`pred` and `ground_truth` must have the same height and width, got "
             f"{tuple(tensors[0].shape)} and {tuple(tensors[1].shape)}. Resize the logits, not the mask."
         )
     return tensors[0], tensors[1]
@@ -69,19 +71,19 @@ def _iou(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _count(mask: Tensor) -> Tensor:
-    # A row at a time in 32 bits: on a CPU many times faster than one sum over both dimensions.
+    # First each row, in 32 bits: on a CPU this is many times faster than one sum over both dimensions.
     return mask.sum(dim=-1, dtype=torch.int32).sum(dim=-1)
 
 
 def _boundary(mask: Tensor, width: int) -> Tensor:
     padded = F.pad(mask, (width, width, width, width), value=False)
-    eroded = _shrink(_shrink(padded, width, -1), width, -2)
+    eroded = _erode(_erode(padded, width, -1), width, -2)
     return mask & ~eroded
 
 
-def _shrink(mask: Tensor, width: int, dim: int) -> Tensor:
-    """True where all of the 2 * width + 1 pixels around are, along one dimension, which gets 2 * width shorter."""
-    # Windows of twice the length are made of two windows; the last step overlaps.
+def _erode(mask: Tensor, width: int, dim: int) -> Tensor:
+    """Erode along one dimension: True where 2 * width + 1 pixels are True. The result is 2 * width shorter."""
+    # Each step combines two windows into one of twice the length; in the last step they overlap.
     window, length = 2 * width + 1, 1
     while length < window:
         step = min(length, window - length)
@@ -91,7 +93,8 @@ def _shrink(mask: Tensor, width: int, dim: int) -> Tensor:
     return mask
 
 
-def _as_given(result: Tensor, given: Any) -> Any:
+def _like(given: Any, result: Tensor) -> Any:
+    """The result as an array if the given mask is one."""
     return result.numpy()[()] if isinstance(given, np.ndarray) else result
 
 

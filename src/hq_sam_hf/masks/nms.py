@@ -4,10 +4,12 @@ import numpy as np
 
 
 def box_nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Indices of the boxes to keep, best score first; equal scores in the order they came.
+    """Indices of the boxes to keep, from the highest score to the lowest. Equal scores keep their order.
 
-    boxes (N, 4) as (x1, y1, x2, y2), scores (N,). A box goes if its IoU with a better kept one is over the threshold.
-    Areas are (x2 - x1) (y2 - y1) and arithmetic is in float32, as in `torchvision.ops.nms`.
+    A box is removed if its IoU with a kept box of a higher score is above the threshold. Areas are
+    (x2 - x1) * (y2 - y1) and arithmetic is in float32, as in `torchvision.ops.nms`.
+
+    boxes: (N, 4) as (x1, y1, x2, y2). scores: (N,). Returns int64 (kept boxes,).
     """
     boxes = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
     order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
@@ -21,9 +23,9 @@ def box_nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarr
         upper_left = np.maximum(boxes[i, :2], boxes[rest, :2])
         lower_right = np.minimum(boxes[i, 2:], boxes[rest, 2:])
         width, height = (lower_right - upper_left).clip(min=0).T
-        overlap = width * height
-        with np.errstate(invalid="ignore"):  # boxes without area: 0 / 0 is over no threshold
-            iou = overlap / (areas[i] + areas[rest] - overlap)
+        intersection = width * height
+        with np.errstate(invalid="ignore"):  # for boxes without area, 0 / 0 is NaN, which is above no threshold
+            iou = intersection / (areas[i] + areas[rest] - intersection)
         keep[rest[iou.astype(np.float64) > threshold]] = False
     return order[keep]
 

@@ -32,7 +32,7 @@ def uncertain_points(
 
     generator: one for all masks, or one per mask, so that the points of a mask do not depend on its batch.
 
-    Returns (N, num_points, 2) as (x, y) in [0, 1]. Raises ValueError if a list of generators is not as long as the masks.
+    Returns (N, num_points, 2) as (x, y) in [0, 1]. Raises ValueError unless a list of generators has N entries.
     """
     num_uncertain = int(IMPORTANCE_RATIO * num_points)
     candidates = _uniform_points(logits, int(OVERSAMPLE_RATIO * num_points), generator)
