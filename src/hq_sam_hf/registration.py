@@ -1,141 +1,175 @@
-"""Make transformers' auto classes know "hq_sam" without importing transformers, which takes seconds, too early.
+"""Register HQ-SAM with transformers, so that `AutoModel`, `AutoProcessor` and `pipeline("mask-generation")` know it.
 
-The configuration, the processors and the pipeline are registered as soon as transformers' own registries are there.
-The model follows when the first configuration is made or one of our classes is used, before `AutoModel` needs it.
+transformers has public methods for this (`AutoConfig.register` and so on). They need transformers and torch, whose
+import takes seconds, but `import hq_sam_hf` and `hq-sam --help` should take a moment. So each method is called as soon
+as the program itself has imported the module of transformers that holds the registry. An import hook (an entry of
+`sys.meta_path`) notices that:
+
+    after the import of                                 is registered
+    transformers.models.auto.configuration_auto         the configuration
+    transformers.models.auto.image_processing_auto      the image processor
+    transformers.models.auto.processing_auto            the processor
+    transformers.pipelines                              the pipeline (the one registry without a public method, see there)
+    hq_sam_hf.model.configuration_hq_sam                the model, when the first configuration is created
+
+A registration imports modules of this package. While one of them is being imported it waits, because that module is
+incomplete until its import ends.
 """
 
 import functools
 import importlib.abc
 import importlib.machinery
-import importlib.util
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import Any
 
 
-def register_with_transformers() -> None:
-    """Register now what transformers has already imported a registry for, and the rest when it does."""
-    pending = {}
-    for module, register in _REGISTRIES.items():
-        if module in sys.modules:
-            register()
-        else:
-            pending[module] = register
-    if pending:
-        sys.meta_path.insert(0, _AfterImport(pending))
-
-
-_started: set[str] = set()
-
-
-def _once(register: Callable[[], None]) -> Callable[[], None]:
-    """Run a function at most once, also when its own imports call it again while it runs."""
-
-    @functools.wraps(register)
-    def guarded() -> None:
-        if register.__name__ not in _started:
-            _started.add(register.__name__)
-            register()
-
-    return guarded
-
-
-@_once
+@functools.cache
 def register_config() -> None:
     from transformers.models.auto.configuration_auto import AutoConfig
 
     from .model.configuration_hq_sam import HQSamConfig
 
-    AutoConfig.register("hq_sam", HQSamConfig)
-    HQSamConfig.before_first_use = staticmethod(register_classes)
+    AutoConfig.register("hq_sam", HQSamConfig, exist_ok=True)
 
 
-@_once
-def register_model() -> None:
-    from transformers.models.auto.modeling_auto import AutoModel, AutoModelForMaskGeneration
-
-    from .model.modeling_hq_sam import HQSamConfig, HQSamModel
-
-    AutoModel.register(HQSamConfig, HQSamModel)
-    AutoModelForMaskGeneration.register(HQSamConfig, HQSamModel)
-
-
-@_once
+@functools.cache
 def register_image_processor() -> None:
     from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
     from .model.configuration_hq_sam import HQSamConfig
     from .model.image_processing_hq_sam import HQSamImageProcessor
 
-    AutoImageProcessor.register(HQSamConfig, slow_image_processor_class=HQSamImageProcessor)
+    AutoImageProcessor.register(HQSamConfig, image_processor_classes={"pil": HQSamImageProcessor}, exist_ok=True)
 
 
-@_once
+@functools.cache
 def register_processor() -> None:
     from transformers.models.auto.processing_auto import AutoProcessor
 
-    from .model.processing_hq_sam import HQSamConfig, HQSamProcessor
+    from .model.configuration_hq_sam import HQSamConfig
+    from .model.processing_hq_sam import HQSamProcessor
 
-    AutoProcessor.register(HQSamConfig, HQSamProcessor)
+    AutoProcessor.register(HQSamConfig, HQSamProcessor, exist_ok=True)
 
 
-@_once
+@functools.cache
 def register_pipeline() -> None:
+    """Make `HQSamMaskGenerationPipeline` the class of the task. For other models it creates the stock pipeline.
+
+    The public `PIPELINE_REGISTRY.register_pipeline` is for new tasks: for an existing one it logs a warning, and it
+    makes `save_pretrained` of every pipeline of the task write our code. So only the entry for the class is replaced.
+    """
     from transformers.pipelines import PIPELINE_REGISTRY
 
     from .inference.pipeline import HQSamMaskGenerationPipeline
 
-    # Not `register_pipeline`, which would forget the default model and warn. Other models get the stock pipeline.
     PIPELINE_REGISTRY.supported_tasks["mask-generation"]["impl"] = HQSamMaskGenerationPipeline
 
 
-def register_classes() -> None:
-    for register in (register_config, register_model, register_image_processor, register_processor):
-        register()
+@functools.cache
+def register_model() -> None:
+    from transformers.models.auto.modeling_auto import AutoModel, AutoModelForMaskGeneration
+
+    from .model.configuration_hq_sam import HQSamConfig
+    from .model.modeling_hq_sam import HQSamModel
+
+    register_config()
+    AutoModel.register(HQSamConfig, HQSamModel, exist_ok=True)
+    AutoModelForMaskGeneration.register(HQSamConfig, HQSamModel, exist_ok=True)
 
 
-_REGISTRIES: dict[str, Callable[[], None]] = {
+def register_model_with_first_config() -> None:
+    """Register the model when a configuration is created: no auto class can need the model before.
+
+    Right after the import of AutoModel would be too early: transformers imports that module in the middle of others
+    that our model imports too.
+    """
+    from .model.configuration_hq_sam import HQSamConfig
+
+    HQSamConfig.before_first_use = staticmethod(register_model)
+
+
+_AFTER_IMPORT_OF: dict[str, Callable[[], None]] = {
     "transformers.models.auto.configuration_auto": register_config,
     "transformers.models.auto.image_processing_auto": register_image_processor,
     "transformers.models.auto.processing_auto": register_processor,
     "transformers.pipelines": register_pipeline,
+    f"{__package__}.model.configuration_hq_sam": register_model_with_first_config,
 }
 
 
-class _AfterImport(importlib.abc.MetaPathFinder):
-    """Calls a function right after a module of a given name has been imported for the first time."""
+def register_with_transformers() -> None:
+    """Register with the registries that are imported already, and with the others when they are."""
+    imported = [name for name in _AFTER_IMPORT_OF if name in sys.modules]
+    sys.meta_path.insert(0, _ImportHook({name: _AFTER_IMPORT_OF[name] for name in _AFTER_IMPORT_OF.keys() - imported}))
+    for name in imported:
+        _AFTER_IMPORT_OF[name]()
 
-    def __init__(self, pending: dict[str, Callable[[], None]]) -> None:
-        self.pending = pending
+
+class _ImportHook(importlib.abc.MetaPathFinder):
+    """Calls functions after the import of given modules, but never while a module of this package is incomplete."""
+
+    def __init__(self, after_import_of: dict[str, Callable[[], None]]) -> None:
+        self.after_import_of = after_import_of
+        self.state = _ThreadState()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        callback = self.pending.pop(fullname, None)
-        if callback is None:
+        """Let the other finders find a module, and give it a loader that reports to this hook."""
+        if fullname not in self.after_import_of and not fullname.startswith(f"{__package__}."):
             return None
-        if not self.pending:
-            sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)  # this finder now passes it on to the others
-        if spec is not None and spec.loader is not None:
-            spec.loader = _CallingLoader(spec.loader, callback)
-        return spec
+        for finder in [finder for finder in sys.meta_path if finder is not self]:
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _ReportingLoader(spec.loader, self)
+                return spec
+        return None
+
+    def run(self, name: str, execute: Callable[[], None]) -> None:
+        """Execute the code of a module, then call what waits for it unless an import of this package goes on."""
+        own = name.startswith(f"{__package__}.")
+        self.state.own_imports += own
+        try:
+            execute()
+            if name in self.after_import_of:
+                self.state.waiting.append(self.after_import_of.pop(name))
+        finally:
+            self.state.own_imports -= own
+            while self.state.waiting and not self.state.own_imports:
+                self.state.waiting.pop(0)()
 
 
-class _CallingLoader(importlib.abc.Loader):
-    def __init__(self, loader: importlib.abc.Loader, callback: Callable[[], None]) -> None:
+class _ThreadState(threading.local):
+    """Of one thread: how many modules of this package are being imported, and the functions that wait for their end."""
+
+    def __init__(self) -> None:
+        self.own_imports = 0
+        self.waiting: list[Callable[[], None]] = []
+
+
+class _ReportingLoader(importlib.abc.Loader):
+    """A module's own loader, but the execution of the module goes through the hook."""
+
+    def __init__(self, loader: Any, hook: _ImportHook) -> None:
         self.loader = loader
-        self.callback = callback
+        self.hook = hook
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)  # such as `get_code` for `python -m`
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        self.loader.exec_module(module)
         module.__loader__ = self.loader
         if module.__spec__ is not None:
             module.__spec__.loader = self.loader
-        self.callback()
+        self.hook.run(module.__name__, lambda: self.loader.exec_module(module))
 
 
-__all__ = ["register_classes", "register_config", "register_with_transformers"]
+__all__ = ["register_with_transformers"]
