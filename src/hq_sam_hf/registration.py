@@ -9,7 +9,7 @@ as the program itself has imported the module of transformers that holds the reg
     transformers.models.auto.configuration_auto         the configuration
     transformers.models.auto.image_processing_auto      the image processor
     transformers.models.auto.processing_auto            the processor
-    transformers.pipelines                              the pipeline (the one registry without a public method, see there)
+    transformers.pipelines                              the pipeline, where no public method fits (see there)
     hq_sam_hf.model.configuration_hq_sam                the model, when the first configuration is created
 
 A registration imports modules of this package. While one of them is being imported it waits, because that module is
@@ -145,7 +145,7 @@ class _ImportHook(importlib.abc.MetaPathFinder):
 
 
 class _ThreadState(threading.local):
-    """Of one thread: how many modules of this package are being imported, and the functions that wait for their end."""
+    """For one thread: the number of own modules that are being imported, and the functions that wait for their end."""
 
     def __init__(self) -> None:
         self.own_imports = 0
