@@ -1,4 +1,8 @@
-"""Generated images with exact masks, reproducible by their seed, for training and tests where no data can be had.
+"""Generated images with exact masks, reproducible from a seed, for training and tests without any data set.
+
+A scene shows one to four objects. Each object belongs to a family, such as "apple" or "ladder". Each family belongs to
+one of two groups: "solid" (objects with a body) or "thin" (objects made of thin parts). Some families are held out of
+training.
 
 NumPy and Pillow are enough; `scene_dataset` also needs datasets.
 

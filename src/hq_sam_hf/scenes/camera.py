@@ -1,4 +1,4 @@
-"""What happens between the scene and the file: light, colour cast, blur, noise, JPEG. Geometry never changes."""
+"""Effects on the whole image: lighting, colour cast, blur, sensor noise, JPEG. They change colours, never masks."""
 
 import io
 
@@ -8,36 +8,36 @@ from PIL import Image, ImageFilter
 from .textures import coordinates, noise, tilt
 
 
-def light(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """The float32 image (H, W, 3) under uneven light, with a vignette and a colour cast, each at times."""
+def add_lighting(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """Apply uneven light, a vignette and a colour cast, each at random, to a float32 image (H, W, 3)."""
     h, w = image.shape[:2]
     if rng.random() < 0.5:
         slope = tilt(rng, h, w)
         image = image * (1 + np.float32(rng.uniform(0.1, 0.4)) * slope)[..., None]
-    elif rng.random() < 0.4:  # patches of sun
+    elif rng.random() < 0.4:  # patches of sunlight
         image = image * (0.7 + 0.5 * noise(rng, h, w, max(h, w) / 3))[..., None]
-    if rng.random() < 0.3:
+    if rng.random() < 0.3:  # a vignette
         y, x = coordinates(h, w)
         distance = (x / w - 0.5) ** 2 + (y / h - 0.5) ** 2
         image = image * (1 - np.float32(rng.uniform(0.3, 0.9)) * distance)[..., None]
-    if rng.random() < 0.4:
+    if rng.random() < 0.4:  # a colour cast
         image = image * rng.uniform(0.82, 1.15, 3).astype(np.float32)
     return image.clip(0, 255)
 
 
 def blur(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """The image (H, W, 3) as uint8, at times a little out of focus."""
-    picture = Image.fromarray(np.rint(image).astype(np.uint8))
+    """Convert a float image (H, W, 3) to uint8, in some images slightly out of focus."""
+    blurred = Image.fromarray(np.rint(image).astype(np.uint8))
     if rng.random() < 0.35:
-        picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.8)))
-    return np.asarray(picture)
+        blurred = blurred.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.8)))
+    return np.asarray(blurred)
 
 
-def develop(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """The uint8 image (H, W, 3) with sensor noise and the marks of JPEG, each at times."""
+def add_noise(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """Add sensor noise and JPEG artefacts, each at random, to a uint8 image (H, W, 3)."""
     if rng.random() < 0.5:
         spread = np.float32(rng.uniform(1, 9))
-        # Every second time the noise is grey, as in old films; that is also three times as fast.
+        # Half of the noise is grey, as of old films; that also takes a third of the time.
         shape = image.shape if rng.random() < 0.5 else (*image.shape[:2], 1)
         noisy = image + spread * rng.standard_normal(shape, dtype=np.float32)
         image = np.rint(noisy).clip(0, 255).astype(np.uint8)
@@ -48,4 +48,4 @@ def develop(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     return image
 
 
-__all__ = ["blur", "develop", "light"]
+__all__ = ["add_lighting", "add_noise", "blur"]

@@ -1,21 +1,21 @@
-"""Coarse labels: what the masks that SAM was trained on look like, made from exact ones."""
+"""Coarse labels made from exact masks, similar to the masks that SAM was trained on."""
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 
 def coarse_mask(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A smoothed label of an exact mask, as SA-1B's are: plausible, but blind to fine parts.
+    """Smooth an exact mask into a label like those of SA-1B, which miss fine parts.
 
-    The mask is blurred by 1 to 2.5 per cent of the object's diagonal, then cut where that keeps the body: corners
-    become round, holes and gaps up to about the width of the blur close, and lone thin parts fall away, while an
-    object that is thin everywhere stays as a thicker, simpler shape with gaps.
+    The mask is blurred by 1 to 2.5 per cent of the object's diagonal and thresholded. Corners become round, holes and
+    gaps up to about the width of the blur close, and thin parts of a larger body disappear. An object that is thin
+    everywhere becomes a thicker, simpler shape with gaps.
 
     Args:
         mask: (H, W) in [0, 1].
-        rng: decides how strong the blur is and where it cuts.
+        rng: draws the strength of the blur and the threshold.
 
-    Returns float32 (H, W) of 0 and 1; not empty unless the mask has no pixel of at least half coverage.
+    Returns float32 (H, W) of 0 and 1. It is empty only if no pixel of the mask reaches 0.5.
     """
     inside = mask >= 0.5
     coarse = np.zeros(mask.shape, dtype=np.float32)
@@ -30,16 +30,16 @@ def coarse_mask(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     exact = mask[window]
     closed = _blurred(_blurred(exact, 0.6 * sigma) > 0.3, 0.6 * sigma) > 0.6  # fills holes and narrow gaps
     density = _blurred(np.maximum(closed, exact), sigma)
-    # A body keeps the usual half. Where all is thin nothing reaches a half, so the cut follows what the object has.
-    cut = min(0.5, level * float(density[exact >= 0.5].mean()))
-    coarse[window] = density >= cut
+    # A body is thresholded at one half. Thin objects never reach one half, so their threshold is relative.
+    threshold = min(0.5, level * float(density[exact >= 0.5].mean()))
+    coarse[window] = density >= threshold
     return coarse
 
 
 def _blurred(mask: np.ndarray, sigma: float) -> np.ndarray:
-    # The frame is no edge of the object: what it cuts off goes on beyond it, as Pillow's filters take it to.
-    picture = Image.fromarray(np.rint(mask * np.float32(255)).astype(np.uint8))
-    return np.asarray(picture.filter(ImageFilter.GaussianBlur(sigma)), dtype=np.float32) / 255
+    # The image border is not an edge of the object: Pillow's filter repeats the border pixels beyond it.
+    image = Image.fromarray(np.rint(mask * np.float32(255)).astype(np.uint8))
+    return np.asarray(image.filter(ImageFilter.GaussianBlur(sigma)), dtype=np.float32) / 255
 
 
 __all__ = ["coarse_mask"]

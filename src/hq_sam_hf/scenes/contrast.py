@@ -1,27 +1,27 @@
-"""How well a person can see an object: the colour step across its edge."""
+"""Visibility of an object: the colour difference across its boundary."""
 
 import numpy as np
 
-# How much red, green and blue add to what an eye sees as light (ITU-R BT.601).
-EYE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+# Weights of red, green and blue in perceived brightness (luma of ITU-R BT.601).
+LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 def colour_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The distance of RGB colours (..., 3) of 0 to 255, weighted as the eye does: 255 from black to white."""
+    """The distance of RGB colours (..., 3) in 0..255, weighted by `LUMA_WEIGHTS`: 255 between black and white."""
     difference = a.astype(np.float32) - b.astype(np.float32)
-    return np.sqrt(difference**2 @ EYE)
+    return np.sqrt(difference**2 @ LUMA_WEIGHTS)
 
 
 def boundary_contrast(image: np.ndarray, mask: np.ndarray) -> float:
-    """The colour step across the edge of an object, as a quarter of the edge has at most.
+    """The lower quartile of the colour differences across the boundary of an object.
 
-    Compares pixels two apart, in rows and columns, of which one lies inside and one outside the mask.
+    Compares all pairs of pixels that are two apart in a row or column and lie on different sides of the boundary.
 
     Args:
-        image: RGB (H, W, 3) of 0 to 255.
+        image: RGB (H, W, 3) in 0..255.
         mask: (H, W) in [0, 1].
 
-    Returns 0 to 255; infinity if no edge of the object lies in the picture.
+    Returns 0 to 255, or infinity if the image shows no boundary of the object.
     """
     inside = mask > 0.5
     rows, columns = np.nonzero(inside[:-2] != inside[2:])
@@ -32,4 +32,4 @@ def boundary_contrast(image: np.ndarray, mask: np.ndarray) -> float:
     return float(np.quantile(steps, 0.25)) if len(steps) else float("inf")
 
 
-__all__ = ["boundary_contrast", "colour_distance"]
+__all__ = ["LUMA_WEIGHTS", "boundary_contrast", "colour_distance"]

@@ -1,4 +1,4 @@
-"""Scenes as data: drawn on demand for training, or written once as a dataset for evaluation."""
+"""Scenes as data sets: generated on demand for training, or stored once for evaluation."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -18,19 +18,20 @@ if TYPE_CHECKING:
 Split = Literal["train", "validation", "held_out"]
 Labels = Literal["exact", "coarse"]
 
-# The first step of every scene's key, so no two splits share a scene. A number once given stays.
+# The first part of every scene's random key, so that no two splits share a scene. Changing a number changes all scenes
+# of the split.
 SPLITS: dict[str, int] = {"train": 0, "validation": 1, "held_out": 2}
-COARSE = 3  # the step below a scene's key at which its coarse labels draw their randomness
+COARSE_KEY = 3  # appended to a scene's key for the random numbers of its coarse labels
 
 
 class SceneRow(TypedDict):
-    """One scene.
+    """A scene as a row of a data set, which `data.reading.read_sample` reads.
 
     image: RGB.
-    masks: the labels of the objects, mode L of the image's size, 0 to 255; `samples.read_sample` reads them.
+    masks: one per object, mode L, 0 to 255, of the size of the image.
     set: the group of the first object, "solid" or "thin".
     families: the family of each object.
-    name: "train_0_000042": split, seed and index.
+    name: split, seed and index, such as "train_0_000042".
     """
 
     image: Image.Image
@@ -41,19 +42,19 @@ class SceneRow(TypedDict):
 
 
 class SceneGenerator:
-    """A sequence of scenes that exist only while they are looked at: `len(scenes)`, `scenes[i]`, a loop over them.
+    """A sequence of scenes that are generated on access: `len(scenes)`, `scenes[i]`, iteration.
 
-    Row i depends on (split, seed, i, size, labels, materials) alone, so any number of workers may share it, in any
-    order. It can stand wherever PyTorch wants a map-style dataset.
+    It works as a map-style data set of PyTorch. Row i depends only on (split, seed, i, size, labels, families,
+    materials), so any number of workers can read it in any order.
 
     Args:
         count: number of scenes.
-        seed: one seed gives one set of scenes; the same seed in another split gives others.
+        seed: the same seed in another split gives other scenes.
         size: height and width in pixels.
         split: "train", "validation" (the same families, other scenes) or "held_out" (only families of `HELD_OUT`).
-        labels: "exact", or "coarse" as from `coarse_mask`; the pictures are the same.
-        families: only these, say for a first lesson; default all families of the split.
-        materials: "one", "several" or "mixed", see `generate_scene`.
+        labels: "exact", or "coarse" for masks from `coarse_mask` with the same images.
+        families: the families to choose from, by default all of the split.
+        materials: see `generate_scene`.
     """
 
     def __init__(
@@ -72,16 +73,16 @@ class SceneGenerator:
         if labels not in ("exact", "coarse"):
             raise ValueError(f'`labels` must be "exact" or "coarse", got {labels!r}.')
         if count < 0:
-            raise ValueError(f"`count` must be 0 or more scenes, got {count}.")
+            raise ValueError(f"`count` must be a number of scenes, 0 or more, got {count}.")
         self.count, self.seed, self.size, self.split, self.labels = count, seed, size, split, labels
         self.materials: Materials = materials
         allowed = HELD_OUT if split == "held_out" else trained_families()
         self.families = allowed if families is None else tuple(families)
-        foreign = sorted(set(self.families) - set(allowed))
-        if foreign:
+        not_allowed = sorted(set(self.families) - set(allowed))
+        if not_allowed:
             raise ValueError(
-                f"`families` of split {split!r} must be among {', '.join(allowed)}; got {', '.join(foreign)}. "
-                "`generate_scene` draws any families together."
+                f"`families` of split {split!r} must be among {', '.join(allowed)}; got {', '.join(not_allowed)}. "
+                "To mix trained and held-out families, call `generate_scene`."
             )
 
     def __len__(self) -> int:
@@ -89,18 +90,17 @@ class SceneGenerator:
 
     def __getitem__(self, index: int) -> SceneRow:
         if not -self.count <= index < self.count:
-            raise IndexError(f"scene {index} of {self.count}")
+            raise IndexError(f"There is no scene {index} of {self.count}.")
         index = int(index) % self.count
         key = (SPLITS[self.split], index)
         scene = generate_scene(self.seed, self.size, self.families, key, self.materials)
         masks = scene.masks
         if self.labels == "coarse":
-            rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(*key, COARSE)))
+            rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(*key, COARSE_KEY)))
             masks = np.stack([coarse_mask(mask, rng) for mask in masks])
-        pictures = [Image.fromarray(mask) for mask in np.rint(masks * 255).astype(np.uint8)]
         return {
             "image": Image.fromarray(scene.image),
-            "masks": pictures,
+            "masks": [Image.fromarray(mask) for mask in np.rint(masks * 255).astype(np.uint8)],
             "set": scene.groups[0],
             "families": list(scene.families),
             "name": f"{self.split}_{self.seed}_{index:06d}",
@@ -120,16 +120,16 @@ def scene_dataset(
     materials: Materials = "one",
     **from_generator: Any,
 ) -> "datasets.Dataset":
-    """The scenes of a `SceneGenerator` as a `datasets.Dataset`, drawn once and read from disk afterwards.
+    """The scenes of a `SceneGenerator` as a `datasets.Dataset`, generated once and then read from disk.
 
-    Columns: those of `SceneRow`, pictures as `datasets.Image`. The next call with equal arguments finds the files in
-    the cache of datasets, unless the code of the scenes has changed.
+    The columns are those of `SceneRow`, with images as `datasets.Image`. A later call with equal arguments finds the
+    files in the cache of datasets, unless a source file of this package has changed.
 
     Args:
-        from_generator: passed to `datasets.Dataset.from_generator`, such as `cache_dir`, or `num_proc` to draw in
+        from_generator: passed to `datasets.Dataset.from_generator`, such as `cache_dir`, or `num_proc` to generate in
             several processes, which gives the same rows.
     """
-    import datasets  # slow to import, and needed here alone
+    import datasets  # slow to import, and needed only here
 
     scenes = SceneGenerator(count, seed, size, split, labels, families, materials)
     features = datasets.Features(
@@ -150,12 +150,12 @@ def scene_dataset(
 
 
 def _rows(indices: list[int], scenes: SceneGenerator, version: str) -> Iterator[SceneRow]:
-    # `indices` is a list because datasets splits lists among processes; `version` only tells caches apart.
+    # `indices` is a list because datasets splits lists among processes. `version` only makes the cache key differ.
     return (scenes[index] for index in indices)
 
 
 def _code_version() -> str:
-    """A digest of this package's code: other code draws other scenes, which must not come from an old cache."""
+    """A digest of the source files of this package, so that changed code does not read scenes from an old cache."""
     files = sorted(Path(__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 

@@ -1,4 +1,9 @@
-"""The families of objects: how each is registered, and which are kept from training."""
+"""The registry of object families, their two groups, and the families held out of training.
+
+A family is a function that draws random instances of one kind of object, such as an apple or a ladder; the family has
+the name of the function. The group "solid" holds families with a body, "thin" those made of thin parts such as wires,
+bars and twigs. The modules solid_* and thin_* register their functions with the decorators `solid` and `thin`.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -8,39 +13,40 @@ import numpy as np
 from .sketch import Sketch
 
 Group = Literal["solid", "thin"]
-Draw = Callable[[Sketch, np.random.Generator], None]
+DrawFamily = Callable[[Sketch, np.random.Generator], None]
 
-FAMILIES: dict[str, Draw] = {}
+FAMILIES: dict[str, DrawFamily] = {}
 GROUPS: dict[str, Group] = {}
 
+# Families that no training or validation scene shows, to measure how well a model generalises.
 HELD_OUT = ("bicycle", "chair", "fern", "fish", "glasses", "insect", "key", "mug", "shoe")
 
 
-def solid(draw: Draw) -> Draw:
-    """Register a family of objects with a body, named as the function that draws one."""
-    return _register(draw, "solid")
+def solid(draw_family: DrawFamily) -> DrawFamily:
+    """Register a function as a solid family."""
+    return _register(draw_family, "solid")
 
 
-def thin(draw: Draw) -> Draw:
-    """Register a family made of thin parts, named as the function that draws one."""
-    return _register(draw, "thin")
+def thin(draw_family: DrawFamily) -> DrawFamily:
+    """Register a function as a thin family."""
+    return _register(draw_family, "thin")
 
 
-def _register(draw: Draw, group: Group) -> Draw:
-    FAMILIES[draw.__name__] = draw
-    GROUPS[draw.__name__] = group
-    return draw
+def _register(draw_family: DrawFamily, group: Group) -> DrawFamily:
+    FAMILIES[draw_family.__name__] = draw_family
+    GROUPS[draw_family.__name__] = group
+    return draw_family
 
 
 def sketch_of(family: str, rng: np.random.Generator) -> Sketch:
-    """An instance of the family with random parameters, in coordinates of its own."""
+    """Sketch a random instance of the family, in the family's own coordinates."""
     sketch = Sketch()
     FAMILIES[family](sketch, rng)
     return sketch
 
 
 def choose_family(rng: np.random.Generator, families: Sequence[str], group: Group) -> str:
-    """One of the families that are of the group; of all, where none is."""
+    """Choose one of the families of the group, or one of all families if the group has none."""
     pool = [family for family in families if GROUPS[family] == group] or list(families)
     return pool[rng.integers(len(pool))]
 
@@ -54,7 +60,7 @@ __all__ = [
     "FAMILIES",
     "GROUPS",
     "HELD_OUT",
-    "Draw",
+    "DrawFamily",
     "Group",
     "choose_family",
     "sketch_of",

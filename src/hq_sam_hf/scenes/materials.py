@@ -1,7 +1,7 @@
-"""Objects of several materials: parts, rims, bands and prints in colours of their own, and highlights.
+"""Colours of objects: colours that contrast with the background, regions in other materials, highlights.
 
-A mask follows an object's outline, not its colours. A model that sees one-coloured objects alone learns to follow
-colours, and takes of a cup the white rim.
+A mask follows an object's outline, not its colours. A model trained only on objects of one colour learns to follow
+colours and segments, for example, only the white rim of a cup.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,45 +13,50 @@ from .contrast import colour_distance
 from .sketch import Drawing
 from .textures import coordinates, patches, random_colour, random_pattern, stripes
 
+# Where a drawing has another material: (h, w) in [0, 1].
 Region = Callable[[np.random.Generator, Drawing], np.ndarray]
 
-FAINTEST = 36.0  # the least colour step that colours are chosen for; light, blur and file may take a part of it
-COLOUR_TRIES = 8
+# The colour difference along the boundary that colours are chosen for. Lighting, blur and JPEG may reduce it.
+MIN_COLOUR_STEP = 36.0
+COLOUR_ATTEMPTS = 8
 
 
-def standing_out(rng: np.random.Generator, relief: np.ndarray, ground: np.ndarray, faint: bool = False) -> np.ndarray:
-    """A colour (3,) that can be told from the ground along an edge.
+def contrasting_colour(
+    rng: np.random.Generator, texture: np.ndarray, background: np.ndarray, faint: bool = False
+) -> np.ndarray:
+    """A random colour (3,) that differs from the background along an edge.
 
-    relief, ground: RGB (n, 3) at the edge's pixels: what is added to the colour, and what lies behind. faint: as near
-    to the ground as a person can still see.
+    texture: RGB (n, 3) at the pixels of the edge, which will be added to the colour. background: RGB (n, 3) there.
+    faint: choose a colour close to the background, only just visible.
     """
-    best, seen = random_colour(rng), -1.0
-    for _ in range(COLOUR_TRIES):
+    best, best_step = random_colour(rng), -1.0
+    for _ in range(COLOUR_ATTEMPTS):
         colour = random_colour(rng)
         if faint:
-            away = colour - ground.mean(axis=0)
-            colour = ground.mean(axis=0) + away * (1.6 * FAINTEST / max(float(colour_distance(away, 0 * away)), 1))
-        steps = colour_distance((colour + relief).clip(0, 255), ground)
-        step = float(np.quantile(steps, 0.1)) if len(ground) else 255.0
-        if step > seen:
-            best, seen = colour, step
-        if seen >= FAINTEST:
+            mean = background.mean(axis=0)
+            away = colour - mean
+            colour = mean + away * (1.6 * MIN_COLOUR_STEP / max(float(colour_distance(away, 0 * away)), 1))
+        steps = colour_distance((colour + texture).clip(0, 255), background)
+        step = float(np.quantile(steps, 0.1)) if len(background) else 255.0
+        if step > best_step:
+            best, best_step = colour, step
+        if best_step >= MIN_COLOUR_STEP:
             break
     return best
 
 
 def blurred(coverage: np.ndarray, radius: float) -> np.ndarray:
-    """The mean of coverage (h, w) in [0, 1] over a square that reaches `radius` pixels to each side."""
-    picture = Image.fromarray((coverage * 255).astype(np.uint8))
-    return np.asarray(picture.filter(ImageFilter.BoxBlur(radius)), dtype=np.float32) / 255
+    """Box-blur coverage (h, w) in [0, 1] with the given radius in pixels."""
+    image = Image.fromarray((coverage * 255).astype(np.uint8))
+    return np.asarray(image.filter(ImageFilter.BoxBlur(radius)), dtype=np.float32) / 255
 
 
-def several_materials(
-    rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, ground: np.ndarray, solid: bool
+def add_materials(
+    rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, background: np.ndarray, solid: bool
 ) -> np.ndarray:
-    """The colours (h, w, 3) of a drawn object with up to three of its regions in another material.
+    """Recolour one to three regions of an object. Takes and returns its colours, RGB (h, w, 3).
 
-    ground: RGB (h, w, 3) behind it, that regions at the outline stand out from.
+    background: RGB (h, w, 3) behind the object, which regions at the outline contrast with.
     """
     coverage = drawing.coverage
     regions = SOLID_REGIONS if solid else THIN_REGIONS
@@ -65,15 +70,15 @@ def several_materials(
         if rng.random() < 0.5:
             pattern = random_pattern(rng, h, w, max(h, w) / 8)
             texture = (pattern[..., None] - np.float32(0.5)) * np.float32(rng.uniform(10, 60))
-        seen = edge & (share > 0.5)
-        colour = standing_out(rng, texture[seen], ground[seen])
+        visible_edge = edge & (share > 0.5)
+        colour = contrasting_colour(rng, texture[visible_edge], background[visible_edge])
         colours = colours + share[..., None] * ((colour + texture).clip(0, 255) - colours)
-    if solid and rng.random() < 0.35:  # what a lamp or a window leaves on a smooth thing
-        colours = with_glint(rng, drawing, colours, (0.03, 0.12), 0.015, weakest=0.4)
+    if solid and rng.random() < 0.35:  # the reflection of a lamp or window
+        colours = add_highlight(rng, drawing, colours, (0.03, 0.12), 0.015, weakest=0.4)
     return colours
 
 
-def with_glint(
+def add_highlight(
     rng: np.random.Generator,
     drawing: Drawing,
     colours: np.ndarray,
@@ -81,20 +86,25 @@ def with_glint(
     softness: float,
     weakest: float,
 ) -> np.ndarray:
-    """The colours (h, w, 3) with a light spot; its half-axes and its edge's width as shares of the longer side."""
-    glint = blurred(ellipse(rng, drawing, *extent), softness * max(drawing.coverage.shape))
-    return colours + glint[..., None] * np.float32(rng.uniform(weakest, 1)) * (250 - colours)
+    """Add an elliptic bright spot to the colours, RGB (h, w, 3).
+
+    extent: range of its half-axes, softness: width of its edge; both as shares of the drawing's longer side.
+    weakest: the least opacity, in [0, 1].
+    """
+    highlight = blurred(ellipse(rng, drawing, *extent), softness * max(drawing.coverage.shape))
+    return colours + highlight[..., None] * np.float32(rng.uniform(weakest, 1)) * (250 - colours)
 
 
 def core(rng: np.random.Generator, drawing: Drawing) -> np.ndarray:
-    """What lies deep inside, so that a rim is left."""
+    """The inner part of the object, which leaves a rim."""
     depth = blurred(drawing.coverage, rng.uniform(0.03, 0.14) * max(drawing.coverage.shape))
     inside = depth[drawing.coverage > 0.5]
     level = np.quantile(inside, rng.uniform(0.15, 0.7)) if len(inside) else 1.0
     return ((depth - np.float32(level)) * 40 + np.float32(0.5)).clip(0, 1)
 
 
-def beyond_a_line(rng: np.random.Generator, drawing: Drawing) -> np.ndarray:
+def half_plane(rng: np.random.Generator, drawing: Drawing) -> np.ndarray:
+    """One side of a random line."""
     h, w = drawing.coverage.shape
     y, x = coordinates(h, w)
     angle = rng.uniform(0, 2 * np.pi)
@@ -103,17 +113,22 @@ def beyond_a_line(rng: np.random.Generator, drawing: Drawing) -> np.ndarray:
 
 
 def bands(rng: np.random.Generator, drawing: Drawing) -> np.ndarray:
+    """Parallel bands."""
     h, w = drawing.coverage.shape
     return ((stripes(rng, h, w, max(h, w) / rng.uniform(2, 6)) - np.float32(0.5)) * 8 + np.float32(0.5)).clip(0, 1)
 
 
 def spots(rng: np.random.Generator, drawing: Drawing) -> np.ndarray:
+    """Irregular spots."""
     h, w = drawing.coverage.shape
     return ((patches(rng, h, w, max(h, w) / rng.uniform(3, 8)) - np.float32(0.5)) * 8 + np.float32(0.5)).clip(0, 1)
 
 
 def ellipse(rng: np.random.Generator, drawing: Drawing, least: float = 0.08, most: float = 0.35) -> np.ndarray:
-    """Around a point of the object, with half-axes of `least` to `most` of the object's longer side."""
+    """An ellipse around a random point of the object.
+
+    least, most: range of its half-axes, as shares of the longer side.
+    """
     h, w = drawing.coverage.shape
     inside = np.flatnonzero(drawing.coverage > 0.5)
     at = int(inside[rng.integers(len(inside))]) if len(inside) else 0
@@ -123,29 +138,31 @@ def ellipse(rng: np.random.Generator, drawing: Drawing, least: float = 0.08, mos
 
 
 def elliptic_distance(h: int, w: int, centre: Sequence[float] | np.ndarray, ry: float, rx: float) -> np.ndarray:
-    """The distance (h, w) from a centre (y, x), 1 on the ellipse around it with these half-axes."""
+    """The distance (h, w) from a centre (y, x) in units of the half-axes: 1 on the ellipse."""
     y, x = coordinates(h, w)
     return np.sqrt(((y - np.float32(centre[0])) / ry) ** 2 + ((x - np.float32(centre[1])) / rx) ** 2)
 
 
 def lighter_parts(rng: np.random.Generator, drawing: Drawing) -> np.ndarray:
+    """The parts that the family draws lighter than the rest."""
     return (drawing.tone > 0.04).astype(np.float32)
 
 
 def darker_parts(rng: np.random.Generator, drawing: Drawing) -> np.ndarray:
+    """The parts that the family draws darker than the rest."""
     return (drawing.tone < -0.04).astype(np.float32)
 
 
-SOLID_REGIONS: tuple[Region, ...] = (core, core, beyond_a_line, bands, spots, ellipse)
-THIN_REGIONS: tuple[Region, ...] = (beyond_a_line, ellipse)  # finer ones would cut a thin object into dashes
+SOLID_REGIONS: tuple[Region, ...] = (core, core, half_plane, bands, spots, ellipse)
+THIN_REGIONS: tuple[Region, ...] = (half_plane, ellipse)  # smaller regions would cut a thin object into dashes
 
 
 __all__ = [
     "Region",
+    "add_highlight",
+    "add_materials",
     "blurred",
+    "contrasting_colour",
     "core",
     "elliptic_distance",
-    "several_materials",
-    "standing_out",
-    "with_glint",
 ]

@@ -1,6 +1,7 @@
-"""Solid objects whose inside is as busy as a photo's: figures, rings, fields and reliefs, deep shade and glints.
+"""Prints: detailed patterns inside solid objects, like the head on a coin or the letters on a badge.
 
-A model that has seen calm insides alone leaves holes where a coin has a head or a badge has letters.
+The kinds of prints are small drawings, concentric rings, colour fields, reliefs and textures; printed objects may also
+have a shaded side and highlights. A model trained only on plain objects leaves holes in its masks at such details.
 """
 
 from collections.abc import Callable
@@ -8,34 +9,35 @@ from collections.abc import Callable
 import numpy as np
 
 from .families import sketch_of, trained_families
-from .materials import core, elliptic_distance, with_glint
+from .materials import add_highlight, core, elliptic_distance
 from .sketch import Drawing, draw, rotation, warp
 from .textures import coordinates, noise, random_colour, random_pattern, tilt
 
-# (rng, drawing, colours, ground) to colours; colours and ground are RGB float32 (h, w, 3) of 0 to 255.
+# (rng, drawing, colours, background) -> colours; RGB float32 (h, w, 3) in 0..255.
 Print = Callable[[np.random.Generator, Drawing, np.ndarray, np.ndarray], np.ndarray]
 
 
-def printed(rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    """The colours (h, w, 3) of a solid object with one to three prints on it, and at times shade and glints.
+def add_prints(rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Add one to three prints to a solid object, and in some objects shade and highlights.
 
-    ground: RGB (h, w, 3) behind it, whose colours may come back inside.
+    Takes and returns the object's colours, RGB (h, w, 3). background: RGB (h, w, 3) behind the object; prints may
+    repeat its colours.
     """
     for _ in range(rng.integers(1, 4)):
-        changed = PRINTS[rng.integers(len(PRINTS))](rng, drawing, colours, ground)
-        # Most keep clear of the outline, where an object must stand out from what lies behind it.
+        changed = PRINTS[rng.integers(len(PRINTS))](rng, drawing, colours, background)
+        # Most prints do not reach the outline, so that the object still contrasts with its background.
         share = core(rng, drawing)[..., None] if rng.random() < 0.7 else np.float32(1)
         colours = colours + share * (changed - colours)
-    if rng.random() < 0.3:  # the side away from the light
-        colours = colours * (1 - _beyond_a_curve(rng, drawing)[..., None] * np.float32(rng.uniform(0.3, 0.75)))
+    if rng.random() < 0.3:  # shade on one side
+        colours = colours * (1 - _soft_border(rng, drawing)[..., None] * np.float32(rng.uniform(0.3, 0.75)))
     if rng.random() < 0.4:
         for _ in range(rng.integers(0, 4)):
-            colours = with_glint(rng, drawing, colours, (0.01, 0.1), 0.01, weakest=0.5)
+            colours = add_highlight(rng, drawing, colours, (0.01, 0.1), 0.01, weakest=0.5)
     return colours.clip(0, 255)
 
 
-def figures(rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    """Small drawings of any family, each in a colour of its own."""
+def drawings(rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Small drawings of random families, each in one colour."""
     h, w = drawing.coverage.shape
     inside = np.argwhere(drawing.coverage > 0.5)
     names = trained_families()
@@ -45,15 +47,15 @@ def figures(rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, gro
         angle = rng.uniform(-np.pi, np.pi)
         centre = inside[rng.integers(len(inside))][::-1] if len(inside) else np.array([w, h]) / 2
         parts = warp(sketch, rotation(angle), np.zeros(2), rng.uniform(0.08, 0.4) * max(h, w), centre)
-        figure = draw(parts, h, w)
-        if figure is not None:
-            under = colours[figure.window]
-            under += figure.coverage[..., None] * (_some_colour(rng, ground) - under)
+        small = draw(parts, h, w)
+        if small is not None:
+            under = colours[small.window]
+            under += small.coverage[..., None] * (_print_colour(rng, background) - under)
     return colours
 
 
-def rings(rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    """Ellipses within ellipses, as an eye, a wheel or a plate has."""
+def rings(rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Concentric ellipses, like those of an eye, a wheel or a plate."""
     h, w = drawing.coverage.shape
     inside = np.argwhere(drawing.coverage > 0.5)
     at = inside.mean(axis=0) + rng.normal(0, 0.06 * max(h, w), 2) if len(inside) else np.array([h, w]) / 2
@@ -61,12 +63,12 @@ def rings(rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, groun
     distance = elliptic_distance(h, w, at, ry, rx)
     for radius in np.sort(rng.uniform(0.1, 0.95, rng.integers(1, 5)))[::-1]:
         share = ((radius - distance) * min(ry, rx) + 0.5).clip(0, 1).astype(np.float32)[..., None]
-        colours = colours + share * (_some_colour(rng, ground) - colours)
+        colours = colours + share * (_print_colour(rng, background) - colours)
     return colours
 
 
-def fields(rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    """Stripes or a grid of cells, each in one of a few colours, as flags, ribbons and book covers have."""
+def fields(rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Stripes or a grid of cells in a few colours, like those of flags, ribbons and book covers."""
     h, w = drawing.coverage.shape
     y, x = coordinates(h, w)
     angle = rng.uniform(0, 2 * np.pi)
@@ -75,13 +77,13 @@ def fields(rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, grou
     cell = np.floor((x * c + y * s) / step).astype(int)
     if rng.random() < 0.5:
         cell = cell + 101 * np.floor((y * c - x * s) / (step * rng.uniform(0.6, 3))).astype(int)
-    palette = np.stack([_some_colour(rng, ground) for _ in range(rng.integers(2, 7))])
+    palette = np.stack([_print_colour(rng, background) for _ in range(rng.integers(2, 7))])
     chosen = palette[rng.integers(len(palette), size=997)][cell % 997]
-    return chosen * np.float32(0.8) + colours * np.float32(0.2)  # the shading beneath shows through
+    return chosen * np.float32(0.8) + colours * np.float32(0.2)  # keeps some of the shading
 
 
-def relief(rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    """Bumps lit from one side, as a coin, a face of stone or crumpled cloth has."""
+def relief(rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Bumps lit from one side, like those of a coin, a stone face or crumpled cloth."""
     h, w = drawing.coverage.shape
     longer = max(h, w)
     height = noise(rng, h, w, longer / rng.uniform(4, 9))
@@ -92,34 +94,34 @@ def relief(rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, grou
     return colours + slope[..., None].astype(np.float32) * np.float32(rng.uniform(50, 160))
 
 
-def pattern(rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    """A strong pattern between the object's colour and another."""
+def pattern(rng: np.random.Generator, drawing: Drawing, colours: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """A strong texture between the object's colour and another colour."""
     h, w = drawing.coverage.shape
     share = random_pattern(rng, h, w, max(h, w) / rng.uniform(4, 12)) * np.float32(rng.uniform(0.5, 1))
-    return colours + share[..., None] * (_some_colour(rng, ground) - colours)
+    return colours + share[..., None] * (_print_colour(rng, background) - colours)
 
 
-def _some_colour(rng: np.random.Generator, ground: np.ndarray) -> np.ndarray:
-    """A colour (3,): white, black, of the ground, or any."""
+def _print_colour(rng: np.random.Generator, background: np.ndarray) -> np.ndarray:
+    """A colour (3,): white, black, a colour of the background, or a random one."""
     kind = rng.random()
     if kind < 0.15:
         return np.full(3, rng.uniform(220, 255), np.float32)
     if kind < 0.35:
         return np.full(3, rng.uniform(0, 30), np.float32)
     if kind < 0.55:
-        return ground[rng.integers(ground.shape[0]), rng.integers(ground.shape[1])].copy()
+        return background[rng.integers(background.shape[0]), rng.integers(background.shape[1])].copy()
     return random_colour(rng)
 
 
-def _beyond_a_curve(rng: np.random.Generator, drawing: Drawing) -> np.ndarray:
-    """A soft or sharp border (h, w) from 0 to 1 across the object."""
+def _soft_border(rng: np.random.Generator, drawing: Drawing) -> np.ndarray:
+    """A transition (h, w) from 0 to 1 along a curve across the object, soft or sharp."""
     h, w = drawing.coverage.shape
     across = tilt(rng, h, w)
     bend = (noise(rng, h, w, max(h, w) / 2) - 0.5) * np.float32(rng.uniform(0, 0.6))
     return ((across + bend - np.float32(rng.uniform(-0.2, 0.2))) * np.float32(rng.uniform(3, 30)) + 0.5).clip(0, 1)
 
 
-PRINTS: tuple[Print, ...] = (figures, figures, rings, fields, relief, relief, pattern)
+PRINTS: tuple[Print, ...] = (drawings, drawings, rings, fields, relief, relief, pattern)
 
 
-__all__ = ["printed"]
+__all__ = ["add_prints"]

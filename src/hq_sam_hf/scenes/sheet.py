@@ -1,4 +1,4 @@
-"""The picture of docs/scenes.md: `python -m hq_sam_hf.scenes.sheet docs/scenes.png`."""
+"""Draw the sheet of example scenes in docs/scenes.md: `python -m hq_sam_hf.scenes.sheet docs/scenes.png`."""
 
 import sys
 
@@ -9,24 +9,24 @@ from .families import FAMILIES, GROUPS, HELD_OUT, sketch_of
 from .scene import Materials, Scene, generate_scene
 from .sketch import draw, warp
 
-CELL, CAPTION, COLUMNS = 128, 12, 8
-OUTLINES = ((255, 230, 0), (255, 0, 60), (0, 230, 255), (255, 0, 255))
+CELL, CAPTION, COLUMNS = 128, 12, 8  # side of a cell and height of a caption in pixels, cells per row
+OUTLINE_COLOURS = ((255, 230, 0), (255, 0, 60), (0, 230, 255), (255, 0, 255))
 
 
 def outlined(scene: Scene) -> np.ndarray:
     """The image (H, W, 3) with a line of one pixel around each mask, just outside it."""
-    picture = scene.image.copy()
+    image = scene.image.copy()
     for i, mask in enumerate(scene.masks):
         inside = np.pad(mask >= 0.5, 1)
         grown = inside[:-2, 1:-1] | inside[2:, 1:-1] | inside[1:-1, :-2] | inside[1:-1, 2:]
-        picture[grown & ~inside[1:-1, 1:-1]] = OUTLINES[i % len(OUTLINES)]
-    return picture
+        image[grown & ~inside[1:-1, 1:-1]] = OUTLINE_COLOURS[i % len(OUTLINE_COLOURS)]
+    return image
 
 
 def scene_grid(
     rows: int, seed: int, families: tuple[str, ...] | None = None, materials: Materials = "one"
 ) -> Image.Image:
-    """Scenes side by side, each in two cells: as it is, and with its masks outlined."""
+    """A grid of scenes. Each takes two cells: the image, and the image with outlined masks."""
     grid = Image.new("RGB", (COLUMNS * CELL, rows * CELL), "white")
     for i in range(rows * COLUMNS // 2):
         scene = generate_scene(seed, CELL, families, (i,), materials)
@@ -37,7 +37,7 @@ def scene_grid(
 
 
 def family_grid(cell: int = 85) -> Image.Image:
-    """One instance of every family with its name, solid ones first; held-out families are marked by a star."""
+    """A grid with one instance of every family and its name, solid families first. A star marks held-out families."""
     columns = COLUMNS * CELL // cell
     names = sorted(FAMILIES, key=lambda name: (GROUPS[name], name))
     rows = -(-len(names) // columns)
@@ -57,7 +57,7 @@ def family_grid(cell: int = 85) -> Image.Image:
 
 
 def scene_sheet() -> Image.Image:
-    """Scenes of training of one, several and printed materials, scenes of held-out families, and all families."""
+    """Training scenes with the materials one, several and printed, scenes of held-out families, and all families."""
     parts = [
         scene_grid(4, seed=11),
         scene_grid(4, seed=11, materials="several"),
@@ -76,5 +76,5 @@ def scene_sheet() -> Image.Image:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python -m hq_sam_hf.scenes.sheet FILE.png")
-    # 255 colours keep the file small; dithering would look like noise of the scenes.
+    # 255 colours keep the file small. Dithering would look like noise in the scenes.
     scene_sheet().quantize(255, kmeans=3, dither=Image.Dither.NONE).save(sys.argv[1], optimize=True)

@@ -1,6 +1,6 @@
-"""Objects as drawings in their own coordinates: filled outlines and strokes, warped as points, then drawn once.
+"""Vector sketches of objects: filled outlines and strokes, warped as points and then rasterised once.
 
-Only points are warped, never pixels, so an object is exact at every size.
+Only points are warped, never pixels, so masks are exact at every size.
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,17 @@ from PIL import Image, ImageDraw
 
 Points = np.ndarray | Sequence[Any]  # (n, 2): an array, or pairs and arrays (2,)
 
-SUPERSAMPLING = 4  # sub-pixels per pixel and axis of the coverage
-THINNEST = 1.3  # pixels; a thinner stroke could fall under half coverage everywhere and leave no mask
+SUPERSAMPLING = 4  # sub-pixels per pixel and axis
+MIN_STROKE_WIDTH = 1.3  # pixels; a thinner stroke may cover less than half of every pixel and would have no mask
 
 
 @dataclass
 class Part:
-    """One outline (width None: filled) or stroke, points (n, 2) as x, y; y points down.
+    """A filled outline or a stroke.
 
-    width: of the stroke, in the units of the points; one number, or one per point for a stroke that tapers.
-    tone: how much lighter (to 1) or darker (to -1) than the object's colour.
+    points: (n, 2) as (x, y); y points down.
+    width: None for a filled outline; for a stroke its width in the units of the points, one number or one per point.
+    tone: lighter (up to 1) or darker (down to -1) than the object's colour.
     erase: cut a hole instead of drawing.
     """
 
@@ -32,7 +33,7 @@ class Part:
 
 
 class Sketch:
-    """Collects the parts of an object, drawn in this order, in coordinates of any scale."""
+    """The parts of an object in drawing order, in coordinates of any scale."""
 
     def __init__(self) -> None:
         self.parts: list[Part] = []
@@ -77,7 +78,7 @@ def arc(
     stop: float = 2 * np.pi,
     turn: float = 0.0,
 ) -> np.ndarray:
-    """Points (n, 2) on an ellipse around (x, y) from angle `start` to `stop`, the ellipse turned by `turn` radians."""
+    """Points (n, 2) on an ellipse around (x, y) from angle `start` to `stop`; `turn` rotates the ellipse. Radians."""
     ry = rx if ry is None else ry
     angles = np.linspace(start, stop, max(4, round(abs(stop - start) * 6)))
     u, v = rx * np.cos(angles), ry * np.sin(angles)
@@ -86,7 +87,7 @@ def arc(
 
 
 def smooth(points: Points, closed: bool = False, steps: int = 6) -> np.ndarray:
-    """A Catmull-Rom curve through the points, with `steps` points for each stretch."""
+    """A Catmull-Rom curve through the points, with `steps` points for each segment."""
     p = np.asarray(points, dtype=np.float64)
     if closed:
         p = np.concatenate([p[-1:], p, p[:2]])
@@ -100,21 +101,21 @@ def smooth(points: Points, closed: bool = False, steps: int = 6) -> np.ndarray:
 
 
 def mirror(right: Points) -> np.ndarray:
-    """The outline whose right half, from top to bottom, is given; the axis is x = 0."""
+    """Complete an outline symmetric about x = 0 from its right half, given from top to bottom."""
     right = np.asarray(right, dtype=np.float64)
     return np.concatenate([right, right[::-1] * [-1, 1]])
 
 
 def rotation(angle: float) -> np.ndarray:
-    """The matrix (2, 2) that turns by an angle in radians, from x towards y."""
+    """The rotation matrix (2, 2) for an angle in radians, from x towards y."""
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, -s], [s, c]])
 
 
 def warp(sketch: Sketch, matrix: np.ndarray, perspective: np.ndarray, radius: float, centre: np.ndarray) -> list[Part]:
-    """The parts in pixels: turned and sheared by `matrix` (2, 2), tilted by `perspective` (2,), fitted to the picture.
+    """Transform the parts of a sketch to pixels: linear map `matrix` (2, 2), then `perspective` (2,), then scaling.
 
-    The longer side of the warped object's box is 2 `radius` pixels and its middle lies at `centre` (x, y).
+    The longer side of the object's box becomes 2 `radius` pixels, and its centre moves to `centre` (x, y).
     """
     points = np.concatenate([part.points for part in sketch.parts])  # all at once: an object has dozens of parts
     drawn = np.repeat([not part.erase for part in sketch.parts], [len(part.points) for part in sketch.parts])
@@ -125,12 +126,12 @@ def warp(sketch: Sketch, matrix: np.ndarray, perspective: np.ndarray, radius: fl
     low, high = points[drawn].min(axis=0), points[drawn].max(axis=0)
     scale = 2 * radius / max(float((high - low).max()), 1e-6)
     points = (points - (low + high) / 2) * scale + centre
-    # The perspective is mild, so one factor serves for the width of all strokes.
-    widen = scale / unit * float(np.sqrt(abs(np.linalg.det(matrix))))
+    # The perspective is weak, so one factor is accurate enough for the width of all strokes.
+    width_factor = scale / unit * float(np.sqrt(abs(np.linalg.det(matrix))))
     warped, start = [], 0
     for part in sketch.parts:
         stop = start + len(part.points)
-        width = None if part.width is None else np.maximum(part.width * widen, THINNEST)
+        width = None if part.width is None else np.maximum(part.width * width_factor, MIN_STROKE_WIDTH)
         warped.append(Part(points[start:stop], width, part.tone, part.erase))
         start = stop
     return warped
@@ -138,12 +139,12 @@ def warp(sketch: Sketch, matrix: np.ndarray, perspective: np.ndarray, radius: fl
 
 @dataclass
 class Drawing:
-    """A drawn object in its window of the picture.
+    """A rasterised object in its window of the image.
 
-    window: (rows, columns) slices of the picture.
-    coverage: float32 (h, w) in [0, 1], the part of each pixel that the object covers.
+    window: slices (rows, columns) of the image.
+    coverage: float32 (h, w) in [0, 1], the share of each pixel that the object covers.
     tone: float32 (h, w) in [-1, 1], see `Part`.
-    inside: the part of the object's area that lies in the frame, 0 to 1.
+    inside: the share of the object's box that lies in the image, 0 to 1.
     """
 
     window: tuple[slice, slice]
@@ -153,7 +154,7 @@ class Drawing:
 
 
 def draw(parts: list[Part], height: int, width: int) -> Drawing | None:
-    """Draw parts given in pixels, at most one window of the picture (height, width); None if they lie outside."""
+    """Rasterise parts given in pixels of an image (height, width). Returns None if they lie outside."""
     margin = max(float(np.max(part.width)) / 2 if part.width is not None else 0.0 for part in parts) + 1
     points = np.concatenate([part.points for part in parts if not part.erase])
     low, high = np.floor(points.min(axis=0) - margin), np.ceil(points.max(axis=0) + margin)
@@ -188,7 +189,7 @@ def _paint(parts: list[Part], origin: tuple[int, int], size: tuple[int, int], sc
 
 def _stroke(pen: ImageDraw.ImageDraw, points: np.ndarray, width: float, value: int) -> None:
     pen.line(points.ravel().tolist(), fill=value, width=max(1, round(width)))
-    # Pillow leaves a notch at every bend; a disc fills it, and rounds the ends.
+    # Pillow leaves a notch at every bend. A disc fills it, and also rounds the ends.
     step = np.diff(points, axis=0)
     turn = np.abs(step[1:, 0] * step[:-1, 1] - step[1:, 1] * step[:-1, 0])
     straight = (step[1:] * step[:-1]).sum(axis=1)
@@ -199,7 +200,7 @@ def _stroke(pen: ImageDraw.ImageDraw, points: np.ndarray, width: float, value: i
 
 
 def _ribbon(points: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """The outline (2 n, 2) of a stroke of n points whose width changes from point to point."""
+    """The outline (2 n, 2) of a stroke through n points with a width for each point."""
     along = np.gradient(points, axis=0)
     along /= np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)[:, None]
     side = np.stack([-along[:, 1], along[:, 0]], axis=1) * widths[:, None] / 2

@@ -1,4 +1,4 @@
-"""Solid families: plants, animals and what else grows."""
+"""Solid families: plants, animals and other things in nature."""
 
 import numpy as np
 

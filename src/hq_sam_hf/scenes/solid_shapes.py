@@ -1,4 +1,4 @@
-"""Solid families without a name in the world: outlines that teach a model edges rather than things."""
+"""Solid families: abstract shapes, from which a model learns to follow edges rather than known objects."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from .sketch import Sketch, arc, smooth
 
 
 def _star_shaped(radii: np.ndarray, turn: float = 0.0) -> np.ndarray:
-    """Points (n, 2) at even angles and the given distances from the origin."""
+    """Points (n, 2) at evenly spaced angles and the given distances from the origin."""
     angles = np.linspace(0, 2 * np.pi, len(radii), endpoint=False) + turn
     return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
 
@@ -82,7 +82,7 @@ def arrow(pen: Sketch, rng: np.random.Generator) -> None:
 
 @solid
 def cutout(pen: Sketch, rng: np.random.Generator) -> None:
-    """A collage: pieces pasted over one another, with holes and loose ends, as a silhouette nobody has seen."""
+    """A collage of overlapping pieces with holes and loose ends, which gives unfamiliar silhouettes."""
     for _ in range(rng.integers(2, 5)):
         x, y = rng.uniform(-0.5, 0.5, 2)
         tone = rng.uniform(-0.3, 0.3)

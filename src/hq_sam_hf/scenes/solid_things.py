@@ -1,4 +1,4 @@
-"""Solid families: things people make."""
+"""Solid families: man-made objects."""
 
 import numpy as np
 

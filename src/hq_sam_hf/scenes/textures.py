@@ -1,7 +1,7 @@
-"""Grey patterns and colours: what backgrounds and objects are made of.
+"""Grey patterns and random colours for backgrounds and objects.
 
-A pattern is float32 (h, w), about 0 to 1. `unit` is the length in pixels that its features are measured in, so that a
-picture of twice the size shows the same pattern.
+A pattern is float32 (h, w), about 0 to 1. `unit` is the length in pixels that the size of its features is measured in,
+so an image of twice the size can show the same pattern.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,13 @@ def coordinates(h: int, w: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def noise(rng: np.random.Generator, h: int, w: int, cell: float) -> np.ndarray:
-    """Smooth noise (h, w) in [0, 1] whose features are about `cell` pixels wide."""
+    """Smooth noise (h, w) in [0, 1] with features about `cell` pixels wide."""
     grid = rng.random((max(2, round(h / cell) + 1), max(2, round(w / cell) + 1)), dtype=np.float32)
     return np.asarray(Image.fromarray(grid).resize((w, h), Image.Resampling.BICUBIC)).clip(0, 1)
 
 
 def tilt(rng: np.random.Generator, h: int, w: int) -> np.ndarray:
-    """A ramp (h, w) in a random direction: 0 in the middle, from -0.5 to 0.5 along an axis."""
+    """A linear ramp (h, w) in a random direction: 0 in the middle, from -0.5 to 0.5 along an axis."""
     y, x = coordinates(h, w)
     angle = rng.uniform(0, 2 * np.pi)
     return (x / w - 0.5) * np.float32(np.cos(angle)) + (y / h - 0.5) * np.float32(np.sin(angle))
@@ -123,19 +123,19 @@ PATTERNS: tuple[Pattern, ...] = (
 
 
 def random_pattern(rng: np.random.Generator, h: int, w: int, unit: float) -> np.ndarray:
-    """One of `PATTERNS`, drawn."""
+    """Draw a random one of `PATTERNS`."""
     return PATTERNS[rng.integers(len(PATTERNS))](rng, h, w, unit)
 
 
 def random_colour(rng: np.random.Generator) -> np.ndarray:
-    """RGB float32 (3,) from 0 to 255, any hue, more often muted than vivid."""
+    """A random colour, RGB float32 (3,) in 0..255: any hue, more often muted than vivid."""
     hue, saturation, value = rng.uniform(0, 6), rng.beta(1.2, 2.2), rng.uniform(35, 250)
     ramp = np.abs((hue + np.array([0, 4, 2])) % 6 - 3) - 1
     return (value * (1 - saturation * (1 - ramp.clip(0, 1)))).astype(np.float32)
 
 
 def paint(pattern: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Colour a pattern (h, w): RGB float32 (h, w, 3) from `low` (3,) where it is 0 to `high` (3,) where it is 1."""
+    """Colour a pattern (h, w): RGB float32 (h, w, 3), from `low` (3,) at 0 to `high` (3,) at 1."""
     return low + pattern[..., None].astype(np.float32) * (high - low)
 
 

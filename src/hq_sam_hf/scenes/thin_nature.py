@@ -1,4 +1,4 @@
-"""Thin families: plants, animals and what else grows."""
+"""Thin families: plants, animals and other things in nature."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from .sketch import Sketch, arc, smooth
 
 
 def _wander(rng: np.random.Generator, start: np.ndarray, heading: float, length: float, n: int = 5) -> np.ndarray:
-    """Points (n, 2) of a path of the given length that sways around its heading (radians)."""
+    """Points (n, 2) of a random path of the given length, roughly in the direction `heading` (radians)."""
     angles = heading + np.cumsum(rng.normal(0, 0.18, n - 1))
     steps = np.stack([np.cos(angles), np.sin(angles)], axis=1) * length / (n - 1)
     return np.concatenate([[start], start + np.cumsum(steps, axis=0)])
@@ -16,7 +16,7 @@ def _wander(rng: np.random.Generator, start: np.ndarray, heading: float, length:
 def _fork(
     pen: Sketch, rng: np.random.Generator, start: np.ndarray, heading: float, length: float, width: float
 ) -> None:
-    """A stem that ends in two or three thinner stems, until they are twigs."""
+    """Draw a stem that ends in two or three thinner stems, recursively down to twigs."""
     path = _wander(rng, start, heading, length)
     pen.stroke(path, np.linspace(width, width * 0.65, len(path)))
     if length < 0.22:

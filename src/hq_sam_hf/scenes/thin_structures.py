@@ -114,7 +114,7 @@ def antenna(pen: Sketch, rng: np.random.Generator) -> None:
 
 @thin
 def umbrella(pen: Sketch, rng: np.random.Generator) -> None:
-    """The frame without its cloth."""
+    """The frame of an umbrella without its cloth."""
     bone, ribs, deep = rng.uniform(0.035, 0.05), rng.integers(5, 8), rng.uniform(0.6, 0.9)
     for x in np.linspace(-1, 1, ribs):
         t = np.linspace(0, 1, 7)
@@ -156,7 +156,7 @@ def bicycle(pen: Sketch, rng: np.random.Generator) -> None:
 
 @thin
 def helix(pen: Sketch, rng: np.random.Generator) -> None:
-    """Two strands and their rungs, as DNA is drawn."""
+    """A double helix: two strands and the rungs between them."""
     turns, wide, strand = rng.uniform(1, 2), rng.uniform(0.25, 0.4), rng.uniform(0.04, 0.06)
     y = np.linspace(-1.1, 1.1, 40)
     x = wide * np.sin(np.pi * turns * y)

@@ -131,7 +131,7 @@ def necklace(pen: Sketch, rng: np.random.Generator) -> None:
     pen.ellipse(0, 1.12, 0.1, 0.15, tone=0.5)
 
 
-# The strokes of each letter on a grid 2 wide and 3 high: strokes parted by |, points by blanks.
+# The strokes of each letter on a grid 2 wide and 3 high: "|" separates strokes, blanks separate points.
 ALPHABET = {
     "A": "0,3 1,0 2,3|.4,2 1.6,2",
     "E": "2,0 0,0 0,3 2,3|0,1.5 1.5,1.5",
@@ -160,13 +160,13 @@ def letters(pen: Sketch, rng: np.random.Generator) -> None:
             points = np.array([[float(v) for v in point.split(",")] for point in line.split()])
             points[:, 0] += 2.9 * i - slant * points[:, 1]
             pen.stroke(points, width)
-    # Joined by a line, so that the word is one object.
+    # A line below joins the letters, so that the word is one object.
     pen.stroke([(-0.2 - 3.6 * slant, 3.6), (2.9 * len(word) - 0.7 - 3.6 * slant, 3.6)], width * 0.8)
 
 
 @thin
 def figure(pen: Sketch, rng: np.random.Generator) -> None:
-    """A stick man."""
+    """A stick figure."""
     limb = rng.uniform(0.07, 0.11)
     pen.ring(0, -1, 0.22, width=limb * 0.8)
     pen.stroke([(0, -0.78), (0, 0.1)], limb)
