@@ -65,11 +65,13 @@ def save_grounding_dino(folder: str | Path) -> None:
         max_text_len=16,
     )
     model = GroundingDinoForObjectDetection(config).eval()
-    with torch.no_grad():  # boxes of different sizes that overlap, not all of a twentieth of the picture
+    with (
+        torch.no_grad()
+    ):  # overlapping boxes of different sizes; untrained ones would all have a twentieth of the image's side
         for head in model.bbox_embed:
             head.layers[-1].weight.normal_(std=0.3)
             head.layers[-1].bias[2:] += 2
-    # The model knows these numbers as those that separate labels.
+    # The model separates labels at the token ids of these special tokens.
     special = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, ".": 1012, "?": 1029}
     words = tokenizer(special, 2000, "[CLS]", "[SEP]", "[PAD]")
     images = GroundingDinoImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96})
@@ -88,7 +90,7 @@ def save_owlvit(folder: str | Path) -> None:
         projection_dim=16,
     )
     model = OwlViTForObjectDetection(config).eval()
-    with torch.no_grad():  # boxes around their own cells of the grid, with scores around one half
+    with torch.no_grad():  # each box lies around its cell of the grid, with a score of about 0.5
         for parameter in [*model.box_head.parameters(), *model.class_head.parameters()]:
             parameter.normal_(std=0.1)
         model.box_head.dense2.bias[2:] += 1

@@ -52,7 +52,7 @@ class _PromptedMasks(ImageTask):
     ) -> None:
         self.prompts_by_name = prompts_by_name
         self.model = model
-        self.mask_options = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
+        self.mask_options: dict[str, Any] = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
 
     def options(self) -> dict[str, Any]:
         return {**self.model.as_options(), **self.mask_options}

@@ -48,7 +48,7 @@ class _MasksByText(ImageTask):
         self.labels = labels
         self.detector = detector
         self.model = model
-        self.mask_options = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
+        self.mask_options: dict[str, Any] = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
 
     def options(self) -> dict[str, Any]:
         specs = {**self.model.as_options(), **self.detector.as_options()}

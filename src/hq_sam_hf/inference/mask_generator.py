@@ -112,15 +112,9 @@ class HQSamMaskGenerator:
             raise ValueError(f"`output_mode` must be one of {', '.join(OUTPUT_MODES)}, got {output_mode!r}.")
         if candidates not in (1, 3):
             raise ValueError(f"`candidates` must be 1 (the best, as the original) or 3 (as SAM), got {candidates!r}.")
-        if (points_per_side is None) == (point_grids is None):
-            raise ValueError(
-                "Exactly one of `points_per_side` and `point_grids` must be given. Pass None for the other."
-            )
-        if points_per_side is not None:
-            _check_at_least("points_per_side", points_per_side, 1)
-            self.point_grids = layer_grids(points_per_side, crop_n_layers, crop_n_points_downscale_factor)
-        else:
-            self.point_grids = _checked_grids(point_grids or [], crop_n_layers)
+        self.point_grids = _grids_of_layers(
+            points_per_side, point_grids, crop_n_layers, crop_n_points_downscale_factor
+        )
         self.model = model.eval()
         self.processor = processor
         self.points_per_batch = points_per_batch
@@ -313,6 +307,18 @@ def _check_number(name: str, value: Any, least: float = -math.inf, most: float =
             "" if least == -math.inf else f" of at least {least}" if most == math.inf else f" from {least} to {most}"
         )
         raise ValueError(f"`{name}` must be a finite number{bounds}, got {value!r}.")
+
+
+def _grids_of_layers(
+    points_per_side: int | None, point_grids: Sequence[np.ndarray] | None, n_layers: int, downscale_factor: int
+) -> list[np.ndarray]:
+    """The grid of the whole image and those of the layers of crops."""
+    if (points_per_side is None) == (point_grids is None):
+        raise ValueError("Exactly one of `points_per_side` and `point_grids` must be given. Pass None for the other.")
+    if points_per_side is None:
+        return _checked_grids(point_grids or [], n_layers)
+    _check_at_least("points_per_side", points_per_side, 1)
+    return layer_grids(points_per_side, n_layers, downscale_factor)
 
 
 def _checked_grids(point_grids: Sequence[np.ndarray], n_layers: int) -> list[np.ndarray]:
