@@ -1,4 +1,4 @@
-"""`hq-sam evaluate` as a user runs it."""
+"""The command `hq-sam evaluate`."""
 
 import json
 
@@ -27,7 +27,7 @@ def scenes(tmp_path_factory):
 
 @pytest.fixture
 def run(model_folder, tmp_path, monkeypatch, capsys):
-    """Run the command in an empty folder; gives the exit code and what was printed."""
+    """Run the command in an empty folder. Returns the exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
 
     def command(*arguments: object) -> tuple[int, str, str]:
@@ -51,7 +51,7 @@ def test_the_four_sets_are_evaluated_and_reported(run, tmp_path):
         "average",
     ]
     report = json.loads((tmp_path / "report" / "evaluation.json").read_text())
-    assert report["settings"]["pictures"] == 8
+    assert report["settings"]["images"] == 8
     assert report["settings"]["data"] == "data (validation: dis, coift, hrsod, thin)"
     assert len(report["summary"]) == 5 * 3
     assert (tmp_path / "report" / "evaluation.md").read_text().endswith(out.rstrip("\n") + "\n")
@@ -75,7 +75,7 @@ def test_options_reach_the_evaluation(run, tmp_path):
     assert not (tmp_path / "report" / "worst").exists()
 
 
-def test_own_pictures_are_evaluated(run, tmp_path):
+def test_custom_images_are_evaluated(run, tmp_path):
     for folder in ("photos", "masks"):
         (tmp_path / folder).mkdir()
     mask = np.zeros((40, 50), dtype=np.uint8)
@@ -88,7 +88,7 @@ def test_own_pictures_are_evaluated(run, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"photos", "masks"}
 
 
-def test_a_broken_picture_is_named_and_the_rest_is_reported(run, tmp_path):
+def test_a_broken_image_is_named_and_the_others_are_reported(run, tmp_path):
     files = small_files()
     image_folder = FOLDERS["validation"]["dis"][0][0]
     files[f"{image_folder}/a.jpg"] = jpeg()[:200]
@@ -111,7 +111,7 @@ def test_a_broken_picture_is_named_and_the_rest_is_reported(run, tmp_path):
         (("--scenes", "1", "--outputs", "best"), "`outputs` must be among sam, hq, sum"),
     ],
 )
-def test_failures_are_one_line_and_exit_code_1(run, arguments, message):
+def test_errors_are_one_line_with_exit_code_1(run, arguments, message):
     code, _, err = run(*arguments)
     assert code == 1
     assert message in err.splitlines()[-1]

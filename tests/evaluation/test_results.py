@@ -2,18 +2,18 @@ import json
 
 import pytest
 
-from hq_sam_hf.evaluation.paper_results import FOUR_SETS, SET_SIZES, published
+from hq_sam_hf.evaluation.paper_results import FOUR_SETS, SET_SIZES, paper_result
 from hq_sam_hf.evaluation.results import Evaluation, set_label
 
 
 def record(set_name: str, index: int, output: str, iou: float, of_boundary: float, **fields: object) -> dict:
-    about = {"dataset": "", "set": set_name, "name": f"n{index}", "index": index, "mask": 0}
-    figures = {"prompt": "box", "trial": 0, "output": output, "iou": iou, "boundary_iou": of_boundary, "score": 0.5}
-    return {**about, **figures, **fields}
+    origin = {"dataset": "", "set": set_name, "name": f"n{index}", "index": index, "mask": 0}
+    metrics = {"prompt": "box", "trial": 0, "output": output, "iou": iou, "boundary_iou": of_boundary, "score": 0.5}
+    return {**origin, **metrics, **fields}
 
 
 def small(backbone: str | None = None) -> Evaluation:
-    """Two pictures of dis, one of thin."""
+    """Two images of the set dis and one of thin."""
     settings = {"outputs": ["sam", "hq"], "backbone": backbone, "protocol": "stretch"}
     records = [
         record("dis", 0, "sam", 0.4, 0.2),
@@ -26,7 +26,7 @@ def small(backbone: str | None = None) -> Evaluation:
     return Evaluation(settings, records)
 
 
-def test_average_is_the_mean_of_the_sets_and_not_of_the_masks():
+def test_the_average_is_the_mean_of_the_sets_and_not_of_the_masks():
     rows = {(row["set"], row["output"]): row for row in small().summary()}
     assert rows["dis", "sam"]["miou"] == pytest.approx(60)
     assert rows["dis", "hq"]["mbiou"] == pytest.approx(60)
@@ -36,20 +36,20 @@ def test_average_is_the_mean_of_the_sets_and_not_of_the_masks():
     assert rows["average", "hq"]["masks"] == 3
 
 
-def test_a_single_set_needs_no_average():
+def test_a_single_set_has_no_average():
     evaluation = small()
     evaluation.records = evaluation.records[:4]
     assert {row["set"] for row in evaluation.summary()} == {"dis"}
 
 
-def test_records_may_be_taken_out():
+def test_records_may_be_removed():
     evaluation = small()
     evaluation.records = [one for one in evaluation.records if (one["set"], one["output"]) != ("thin", "sam")]
     assert "| thin | 1 |  | 50.0 / 50.0 |" in evaluation.markdown()
     assert "| average | 3 |  | 65.0 / 55.0 |" in evaluation.markdown()
 
 
-def test_trials_are_averaged_but_count_as_one_mask():
+def test_trials_are_averaged_and_count_as_one_mask():
     evaluation = Evaluation({"outputs": ["hq"]})
     evaluation.records = [record("dis", 0, "hq", iou, iou, trial=trial) for trial, iou in enumerate((0.2, 0.6))]
     (row,) = evaluation.summary()
@@ -57,7 +57,7 @@ def test_trials_are_averaged_but_count_as_one_mask():
     assert row["masks"] == 1
 
 
-def test_records_can_be_grouped_by_anything():
+def test_records_can_be_grouped_by_fields_or_by_a_function():
     evaluation = small()
     assert set(evaluation.means(["output"])) == {("sam",), ("hq",)}
     by_size = evaluation.means(lambda one: (one["index"] > 0,))
@@ -68,12 +68,12 @@ def test_records_can_be_grouped_by_anything():
     ("dataset", "own", "label"),
     [("", "dis", "dis"), ("dis", "dis", "dis"), ("new", "thin", "new/thin"), ("mine", "", "mine"), ("", "", "")],
 )
-def test_sets_of_several_data_sets_stay_apart(dataset, own, label):
+def test_sets_of_several_data_sets_have_different_labels(dataset, own, label):
     assert set_label({"dataset": dataset, "set": own}) == label
 
 
 def whole_sets(backbone: str, **settings: object) -> Evaluation:
-    """The four sets in their published sizes, with equal figures throughout."""
+    """The four sets in their published sizes, with equal metrics throughout."""
     evaluation = Evaluation({"outputs": ["sam", "hq"], "backbone": backbone, **settings})
     for name, size in SET_SIZES.items():
         for i in range(size):
@@ -81,7 +81,7 @@ def whole_sets(backbone: str, **settings: object) -> Evaluation:
     return evaluation
 
 
-def test_tables_hold_published_figures_beside_ours():
+def test_tables_show_published_results_beside_measured_ones():
     table = whole_sets("vit_l").markdown()
     assert "| set | masks | SAM | HQ | published SAM | published HQ-SAM |" in table
     assert "| dis | 470 | 50.0 / 25.0 | 75.0 / 50.0 | 62.0 / 52.8 | 78.6 / 70.4 |" in table
@@ -91,15 +91,15 @@ def test_tables_hold_published_figures_beside_ours():
     assert "| average | 1537 | 50.0 / 25.0 | 75.0 / 50.0 | 69.0 / 58.8 | 81.4 / 71.6 |" in only_averages
 
 
-def test_a_set_that_only_shares_its_name_is_not_compared():
+def test_a_set_that_shares_only_the_name_is_not_compared():
     assert "published" not in small("vit_l").markdown()
     evaluation = whole_sets("vit_l")
-    for one in evaluation.records:  # pictures with several masks, as generated scenes have them
+    for one in evaluation.records:  # images with several masks, as generated scenes have
         one["index"], one["mask"] = one["index"] // 2, one["index"] % 2
     assert "published" not in evaluation.markdown()
 
 
-def test_a_few_unreadable_pictures_do_not_forbid_the_comparison_but_a_missing_part_does():
+def test_a_set_is_compared_without_a_few_unreadable_images_but_not_without_more():
     evaluation = whole_sets("vit_l")
     evaluation.records = [one for one in evaluation.records if one["set"] == "dis" and one["index"] > 2]
     assert "| dis | 467 | 50.0 / 25.0 | 75.0 / 50.0 | 62.0 / 52.8 | 78.6 / 70.4 |" in evaluation.markdown()
@@ -107,7 +107,7 @@ def test_a_few_unreadable_pictures_do_not_forbid_the_comparison_but_a_missing_pa
     assert "published" not in evaluation.markdown()
 
 
-def test_without_all_four_sets_the_average_is_not_compared():
+def test_the_average_is_compared_only_with_all_four_sets():
     evaluation = whole_sets("vit_h")
     evaluation.records = [one for one in evaluation.records if one["set"] in ("dis", "coift")]
     assert "| average | 750 | 50.0 / 25.0 | 75.0 / 50.0 |  |  |" in evaluation.markdown()
@@ -116,31 +116,31 @@ def test_without_all_four_sets_the_average_is_not_compared():
 @pytest.mark.parametrize(
     "other", [{"protocol": "aspect"}, {"dilation_ratio": 0.01}, {"multimask_output": True}, {"image_size": 512}]
 )
-def test_figures_measured_another_way_are_not_compared(other):
+def test_results_with_other_settings_are_not_compared(other):
     assert "published" not in whole_sets("vit_l", **other).markdown()
 
 
-def test_published_figures_agree_with_their_averages():
+def test_published_results_agree_with_their_averages():
     for backbone, model in (("vit_l", "sam"), ("vit_l", "hq")):
-        figures = [published(backbone, name, "box", model) for name in FOUR_SETS]
-        average = published(backbone, "average", "box", model)
+        results = [paper_result(backbone, name, "box", model) for name in FOUR_SETS]
+        average = paper_result(backbone, "average", "box", model)
         for name in ("miou", "mbiou"):
-            mean = sum(getattr(figure, name) for figure in figures) / 4
+            mean = sum(getattr(result, name) for result in results) / 4
             assert mean == pytest.approx(getattr(average, name), abs=0.1)
 
 
-def test_published_figures_are_looked_up_by_backbone_prompt_and_output():
-    assert published("vit_b", "thin", "box", "sum").miou == 84.5
-    assert published("vit_tiny", "average", "box", "sam").mbiou == 58.8
-    assert published("vit_l", "average", "box-noise-0.4", "hq").mbiou == 60.3
-    points = published("vit_l", "coift", "points-5+5", "sam")
+def test_published_results_are_looked_up_by_backbone_set_prompt_and_output():
+    assert paper_result("vit_b", "thin", "box", "sum").miou == 84.5
+    assert paper_result("vit_tiny", "average", "box", "sam").mbiou == 58.8
+    assert paper_result("vit_l", "average", "box-noise-0.4", "hq").mbiou == 60.3
+    points = paper_result("vit_l", "coift", "points-5+5", "sam")
     assert (points.miou, points.mbiou) == (None, 83.6)
-    for absent in ((None, "dis", "box", "hq"), ("vit_tiny", "dis", "box", "hq"), ("vit_b", "dis", "centre", "hq")):
-        assert published(*absent) is None
-    assert published("vit_l", "dis", "points-7", "hq") is None
+    for missing in ((None, "dis", "box", "hq"), ("vit_tiny", "dis", "box", "hq"), ("vit_b", "dis", "centre", "hq")):
+        assert paper_result(*missing) is None
+    assert paper_result("vit_l", "dis", "points-7", "hq") is None
 
 
-def test_reports_are_written_whole(tmp_path):
+def test_a_report_has_tables_settings_and_records(tmp_path):
     import pyarrow.parquet
 
     evaluation = whole_sets("vit_l")

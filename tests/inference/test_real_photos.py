@@ -1,4 +1,4 @@
-"""The real photos are what their README says: free, small, and with a proper mask for every object."""
+"""The photos of tests/photos: free licences, small files, and a valid mask for every object."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ FREE = {"CC0", "public domain", "no known copyright restrictions"}
 def readme_rows() -> list[list[str]]:
     lines = (PHOTOS / "README.md").read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    return rows[2:]  # after the head
+    return rows[2:]  # the first two are the header and its rule
 
 
 def test_every_photo_has_an_author_a_source_and_a_free_licence():
@@ -35,7 +35,7 @@ def test_photos_are_small(path):
     assert path.stat().st_size < 60_000
 
 
-def test_photos_and_masks_are_a_data_set():
+def test_photos_and_masks_load_as_a_data_set():
     dataset = load_real_photos()
     assert dataset["name"] == [path.stem for path in IMAGES]
     assert {name: mask_names(name) for name in MASKS} == {name: sorted(objects) for name, objects in MASKS.items()}
@@ -44,18 +44,18 @@ def test_photos_and_masks_are_a_data_set():
 
 
 @pytest.mark.parametrize("path", MASK_FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_a_mask_is_black_and_white_of_its_photos_size_and_as_drawn(path):
+def test_a_mask_is_binary_has_the_size_of_its_photo_and_matches_its_outlines(path):
     photo = PHOTOS / "images" / f"{path.parent.name}.jpg"
-    with Image.open(path) as picture, Image.open(photo) as image:
-        assert (picture.format, picture.mode, picture.size) == ("PNG", "L", image.size)
-        mask = np.asarray(picture)
+    with Image.open(path) as mask_image, Image.open(photo) as image:
+        assert (mask_image.format, mask_image.mode, mask_image.size) == ("PNG", "L", image.size)
+        mask = np.asarray(mask_image)
     assert set(np.unique(mask)) == {0, 255}
     drawn = draw(MASKS[path.parent.name][path.stem], (mask.shape[1], mask.shape[0]))
-    # Another version of Pillow may round corners otherwise.
+    # Other versions of Pillow may round corners differently.
     assert np.count_nonzero(drawn != (mask == 255)) <= 0.005 * np.count_nonzero(drawn)
 
 
-def test_objects_fill_their_boxes_from_edge_to_edge():
+def test_boxes_are_tight():
     for one in real_objects():
         x1, y1, x2, y2 = map(int, one.box)
         inside = one.mask[y1 : y2 + 1, x1 : x2 + 1]
@@ -64,7 +64,7 @@ def test_objects_fill_their_boxes_from_edge_to_edge():
         assert one.image.shape == (*one.mask.shape, 3)
 
 
-def test_objects_in_front_of_each_other_share_no_pixel():
+def test_overlapping_objects_share_no_pixel():
     masks = {(one.photo, one.name): one.mask for one in real_objects()}
     for photo, front, back in (
         ("astronaut", "helmet", "person"),
@@ -77,7 +77,7 @@ def test_objects_in_front_of_each_other_share_no_pixel():
         assert not (masks[photo, front] & masks[photo, back]).any(), f"{photo}: {front} and {back}"
 
 
-def test_a_part_lies_within_its_whole():
+def test_a_part_lies_inside_its_whole():
     masks = {(one.photo, one.name): one.mask for one in real_objects()}
     for photo, part, whole in (
         ("coffee", "cup", "saucer"),

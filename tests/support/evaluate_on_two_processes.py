@@ -1,4 +1,4 @@
-"""Evaluate the rows of test_evaluation on as many processes as are launched; each writes FOLDER/RANK."""
+"""Evaluate small rows on all launched processes; each process writes its records to FOLDER/RANK."""
 
 import sys
 
@@ -11,7 +11,7 @@ from support.oracle import SMALL, pair
 
 
 class CountedRows(list):
-    """Rows that know how many of them were read."""
+    """Rows that count how often one is read."""
 
     read = 0
 

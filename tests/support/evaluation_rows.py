@@ -1,11 +1,11 @@
-"""Five images with discs on noise, of different sizes and numbers of masks."""
+"""Rows of five images of different sizes, with discs on noise as their masks."""
 
 import numpy as np
 from PIL import Image
 
 
-def picture(seed: int, height: int, width: int, masks: int = 1) -> dict:
-    """A row with discs on noise; the discs are the masks."""
+def disc_row(seed: int, height: int, width: int, masks: int = 1) -> dict:
+    """A row of a data set: an image with random discs on noise, and a mask of each disc."""
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     y, x = np.mgrid[:height, :width]
@@ -15,7 +15,13 @@ def picture(seed: int, height: int, width: int, masks: int = 1) -> dict:
         disc = np.hypot(y - centre[0], x - centre[1]) < rng.uniform(8, 20)
         image[disc] //= 3
         discs.append(Image.fromarray(disc.astype(np.uint8) * 255))
-    return {"image": Image.fromarray(image), "masks": discs, "set": "discs", "name": f"picture {seed}"}
+    return {"image": Image.fromarray(image), "masks": discs, "set": "discs", "name": f"image {seed}"}
 
 
-ROWS = [picture(0, 70, 100, 2), picture(1, 90, 50), picture(2, 64, 64, 3), picture(3, 60, 61), picture(4, 50, 120)]
+ROWS = [
+    disc_row(0, 70, 100, 2),
+    disc_row(1, 90, 50),
+    disc_row(2, 64, 64, 3),
+    disc_row(3, 60, 61),
+    disc_row(4, 50, 120),
+]

@@ -1,4 +1,4 @@
-"""The real photos of tests/photos with their masks, for tests of quality."""
+"""Photos of tests/photos with their masks, for tests of mask quality."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ PHOTOS = TESTS / "photos"
 
 @dataclass(frozen=True)
 class RealObject:
-    """An object of a photo. image: RGB, uint8 (H, W, 3). mask: bool (H, W). box: (x1, y1, x2, y2) of its pixels."""
+    """An object in a photo. image: RGB, uint8 (H, W, 3). mask: bool (H, W). box: (x1, y1, x2, y2) of the mask."""
 
     photo: str
     name: str
@@ -25,7 +25,7 @@ class RealObject:
 
 
 def load_real_photos() -> Dataset:
-    """One row per photo with the columns image, masks, set ("photos") and name; masks in the order of `mask_names`."""
+    """One row per photo, with the columns image, masks, set ("photos") and name. The masks follow `mask_names`."""
     return load_paired_folders(PHOTOS / "images", PHOTOS / "masks")
 
 

@@ -13,10 +13,10 @@ from hq_sam_hf.data.prompt_simulation import mask_to_box
 from hq_sam_hf.data.reading import read_sample
 from hq_sam_hf.masks.metrics import boundary_iou, mask_iou
 from hq_sam_hf.utils.embedded import EMBEDDED
-from support.quality_gates import BOX, CLICKS, ONE_POINT, failures, measure, pictures
+from support.quality_gates import BOX, CLICKS, ONE_POINT, failures, measure, scene_generators
 from support.real_photos import real_objects
 
-FEW = 20  # pictures of each split
+FEW = 20  # scenes of each split
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,8 @@ def box_figures(nano):
 
 
 def objects(count: int):
-    """Picture, true mask and box of every object of some pictures."""
-    for scenes in pictures(count).values():
+    """Picture, true mask and box of every object of some scenes."""
+    for scenes in scene_generators(count).values():
         for row in scenes:
             sample = read_sample(row)
             for mask in sample.masks:

@@ -107,7 +107,7 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     if arguments.output is not None:
         progress(f"wrote {arguments.output}")
     if result.failures:
-        count = f"{len(result.failures)} of {result.settings['pictures']}"
+        count = f"{len(result.failures)} of {result.settings['images']}"
         raise ValueError(f"{count} images could not be read and are not in the results. They are listed above.")
 
 

@@ -1,4 +1,4 @@
-"""The work behind `hq-sam evaluate`: choose the data, load the model, evaluate, write the report."""
+"""The work of `hq-sam evaluate`: load the data and the model, evaluate, write the report."""
 
 import os
 from collections.abc import Sequence
@@ -18,11 +18,13 @@ from .worst_cases import save_worst_cases
 
 @dataclass
 class EvaluationData:
-    """Exactly one of three kinds of data.
+    """The data of an evaluation. Exactly one of `root`, `images` with `masks`, and `scenes` is given.
 
-    root: folder of HQSeg-44K, of which `split` and `sets` are taken, or own data as `data_sources` describes them.
-    images, masks: folders with files of equal names.
-    scenes: number of generated pictures, of `split` "validation" or "held_out", with the model's side.
+    root: folder of HQSeg-44K, or a description of custom data as in `data.factory`.
+    split: of HQSeg-44K, of custom data or of generated scenes ("validation" or "held_out").
+    sets: sets of HQSeg-44K, by default all.
+    images, masks: two folders whose files have equal names.
+    scenes: number of generated images, which have the model input size.
     """
 
     root: Path | str | dict[str, Any] | None = None
@@ -33,8 +35,8 @@ class EvaluationData:
     scenes: int | None = None
 
     def __post_init__(self) -> None:
-        kinds = [self.root is not None, self.images is not None, self.scenes is not None]
-        if sum(kinds) != 1 or (self.images is None) != (self.masks is None):
+        given = [self.root is not None, self.images is not None, self.scenes is not None]
+        if sum(given) != 1 or (self.images is None) != (self.masks is None):
             raise ValueError("Name the data by exactly one of --data ROOT, --images and --masks, or --scenes COUNT.")
         if isinstance(self.root, dict):
             refuse_sets(self.sets)
@@ -47,6 +49,7 @@ class EvaluationData:
         return f"{self.scenes} scenes ({self.split})" if self.images is None else f"{self.images} and {self.masks}"
 
     def load(self, image_size: int) -> Any:
+        """Load the data set. image_size: side of generated scenes, in pixels."""
         if isinstance(self.root, dict):
             return load_rows(self.root, self.split)
         if self.root is not None:
@@ -66,25 +69,26 @@ def evaluate_and_report(
     image_size: int | None = None,
     **options: Any,
 ) -> Evaluation | None:
-    """Evaluate a model as `evaluation.evaluate` does with `options`, and write the report and `worst` pictures.
+    """Load a model, evaluate it with the `options` of `evaluate`, and write a report.
 
-    folder: gets evaluation.md, evaluation.json, records.parquet and worst/*.png. None writes nothing.
-    Of several launched processes one writes and returns the result; the others return None.
+    folder: receives evaluation.md, evaluation.json, records.parquet and worst/*.png; None writes nothing.
+    worst: number of masks to draw into worst/. device, dtype, image_size: as for `load_model`.
+    If several processes were launched, the main process writes and returns the results. The others return None.
     """
     accelerator = launched_accelerator()
     if accelerator is not None and device is None:
         device = str(accelerator.device)
     model, processor = load_model(model_name, device, dtype, image_size)
     datasets = data.load(model.config.vision_config.image_size)
-    result = evaluate(model, processor, datasets, accelerator=accelerator, progress=True, **options)
+    evaluation = evaluate(model, processor, datasets, accelerator=accelerator, progress=True, **options)
     if accelerator is not None and not accelerator.is_main_process:
         return None
-    result.settings = {"model": model_name, "data": str(data), **result.settings}
+    evaluation.settings = {"model": model_name, "data": str(data), **evaluation.settings}
     if folder is not None:
-        result.save(folder, title=f"Evaluation of {model_name}")
-        if worst and result.records:
-            save_worst_cases(result, model, processor, datasets, folder / "worst", worst)
-    return result
+        evaluation.save(folder, title=f"Evaluation of {model_name}")
+        if worst and evaluation.records:
+            save_worst_cases(evaluation, model, processor, datasets, folder / "worst", worst)
+    return evaluation
 
 
 __all__ = ["EvaluationData", "evaluate_and_report"]

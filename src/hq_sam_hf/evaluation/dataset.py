@@ -1,4 +1,4 @@
-"""Rows of data sets made ready for an evaluation, in worker processes: frames, true masks and prompts."""
+"""Dataset of an evaluation: reads rows and makes their model input, ground truth and prompts in worker processes."""
 
 import zlib
 from collections.abc import Mapping, Sequence
@@ -12,54 +12,60 @@ from ..data.image_bytes import undecoded
 from ..data.reading import MASK_COLUMNS, Sample, read_sample
 from ..masks.rle import foreground
 from .prompts import Prompt, PromptPlan, make_prompt
-from .protocols import EvaluationProtocol, Framed
+from .protocols import EvaluationProtocol, PreparedImage
 
-# How a prompt is made, and the number of the trial where it is random.
-Question = tuple[PromptPlan, int]
+# A prompt and the number of its trial, which is 0 unless random prompts are drawn several times.
+PromptTrial = tuple[PromptPlan, int]
 
 
 @dataclass
-class Picture:
-    """A picture with those of its masks that can be asked for.
+class EvaluationImage:
+    """An image with those of its masks that can be prompted for.
 
-    truths: bool (N, H, W). prompts: per question, one per mask. about: per mask, what its records say beside figures.
+    ground_truth: bool (N, H, W). prompts: for each prompt trial, one prompt per mask.
+    mask_fields: for each mask, the record fields that do not depend on the prediction.
     """
 
-    framed: Framed
-    truths: np.ndarray
-    prompts: dict[Question, list[Prompt]]
-    about: list[dict[str, Any]]
+    prepared: PreparedImage
+    ground_truth: np.ndarray
+    prompts: dict[PromptTrial, list[Prompt]]
+    mask_fields: list[dict[str, Any]]
 
 
 @dataclass
 class LoadedRow:
-    """A row of a data set: its picture, if it has a mask to ask for; masks that are left out, or why it failed."""
+    """A row of a data set.
+
+    image: None if the row could not be read or has no usable mask. skipped: why masks were left out, one reason each.
+    failure: why the row could not be read, or None.
+    """
 
     dataset: str
     index: int
     name: str
-    picture: Picture | None = None
+    image: EvaluationImage | None = None
     skipped: list[str] = field(default_factory=list)
     failure: str | None = None
 
 
-class EvaluationSamples(Dataset):
-    """The first rows of a data set, or of several by their names, one after the other, as `LoadedRow`.
+class EvaluationDataset(Dataset):
+    """The rows of one or several data sets as `LoadedRow`.
 
-    What is drawn depends on the seed, the name of the data set, the row, the mask and the question alone.
+    datasets: a data set, or several by name; their rows follow each other. limit: only the first rows of each.
+    Random prompts depend only on the seed, the name of the data set, the row, the mask and the prompt trial.
     """
 
     def __init__(
         self,
         datasets: Any,
         protocol: EvaluationProtocol,
-        questions: Sequence[Question],
+        prompt_trials: Sequence[PromptTrial],
         seed: int = 0,
         limit: int | None = None,
     ) -> None:
-        named = datasets if isinstance(datasets, Mapping) else {"": datasets}
-        self.datasets = {str(name): _rows(dataset) for name, dataset in named.items()}
-        self.protocol, self.questions, self.seed = protocol, list(questions), seed
+        by_name = datasets if isinstance(datasets, Mapping) else {"": datasets}
+        self.datasets = {str(name): _indexable(dataset) for name, dataset in by_name.items()}
+        self.protocol, self.prompt_trials, self.seed = protocol, list(prompt_trials), seed
         self.rows = [
             (name, index)
             for name, dataset in self.datasets.items()
@@ -75,45 +81,49 @@ class EvaluationSamples(Dataset):
             row = self.datasets[dataset][index]
             sample = read_sample(row)
         except (ValueError, TypeError, OSError) as error:
-            # As an answer, since an error in a worker loses its words, and one process would leave the others waiting.
+            # Return failures; raising would leave other ranks waiting.
             return LoadedRow(dataset, index, name=f"row {index}", failure=str(error))
         return self._load(dataset, index, row, sample)
 
     def _load(self, dataset: str, index: int, row: Mapping[str, Any], sample: Sample) -> LoadedRow:
-        truths = foreground(sample.masks)
-        framed = self.protocol.frame(sample.image, sample.masks)
+        ground_truth = foreground(sample.masks)
+        prepared = self.protocol.prepare(sample.image, sample.masks)
         kept, skipped = [], []
-        for i, (truth, prompt_mask) in enumerate(zip(truths, framed.prompt_masks)):
-            if not truth.any():
+        for i, (mask, prompt_mask) in enumerate(zip(ground_truth, prepared.prompt_masks)):
+            if not mask.any():
                 skipped.append(f"mask {i} is empty")
             elif not prompt_mask.any():
-                skipped.append(f"mask {i} is too thin for the model's frame")
+                skipped.append(f"mask {i} is too thin for the model input size")
             else:
                 kept.append(i)
-        framed.prompt_masks, truths = framed.prompt_masks[kept], truths[kept]
+        if not kept:
+            return LoadedRow(dataset, index, sample.name, None, skipped)
+        prepared.prompt_masks, ground_truth = prepared.prompt_masks[kept], ground_truth[kept]
         prompts = {
-            question: [self._prompt(dataset, index, i, question, mask) for i, mask in zip(kept, framed.prompt_masks)]
-            for question in self.questions
+            trial: [self._prompt(dataset, index, i, trial, mask) for i, mask in zip(kept, prepared.prompt_masks)]
+            for trial in self.prompt_trials
         }
-        about = [
+        mask_fields = [
             {
-                **_extras(row, i, len(sample.masks)),
+                **_extra_columns(row, i, len(sample.masks)),
                 "dataset": dataset,
                 "set": sample.set,
                 "name": sample.name,
                 "index": index,
                 "mask": i,
-                "height": framed.size[0],
-                "width": framed.size[1],
-                "area": int(truth.sum()),
+                "height": prepared.size[0],
+                "width": prepared.size[1],
+                "area": int(mask.sum()),
             }
-            for i, truth in zip(kept, truths)
+            for i, mask in zip(kept, ground_truth)
         ]
-        picture = Picture(framed, truths, prompts, about) if kept else None
-        return LoadedRow(dataset, index, sample.name, picture, skipped)
+        image = EvaluationImage(prepared, ground_truth, prompts, mask_fields)
+        return LoadedRow(dataset, index, sample.name, image, skipped)
 
-    def _prompt(self, dataset: str, index: int, mask: int, question: Question, prompt_mask: np.ndarray) -> Prompt:
-        plan, trial = question
+    def _prompt(
+        self, dataset: str, index: int, mask: int, prompt_trial: PromptTrial, prompt_mask: np.ndarray
+    ) -> Prompt:
+        plan, trial = prompt_trial
         key = (zlib.crc32(dataset.encode()), index, mask, zlib.crc32(plan.name.encode()), trial)
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
         prompt = make_prompt(plan, prompt_mask, rng)
@@ -121,19 +131,19 @@ class EvaluationSamples(Dataset):
         return prompt
 
 
-def _rows(dataset: Any) -> Any:
+def _indexable(dataset: Any) -> Any:
     import datasets
 
     if isinstance(dataset, datasets.IterableDataset) or not hasattr(dataset, "__len__"):
         raise ValueError(
-            f"`datasets` must have a length and rows by their index, got a {type(dataset).__name__}. Load the data "
-            "set without streaming."
+            f"`datasets` must have a length and rows that can be indexed, got a {type(dataset).__name__}. Load the "
+            "data set without streaming."
         )
     return undecoded(dataset) if isinstance(dataset, datasets.Dataset) else dataset
 
 
-def _extras(row: Mapping[str, Any], mask: int, num_masks: int) -> dict[str, Any]:
-    """Other columns of a row: plain values, and of lists with a plain value per mask that of this mask."""
+def _extra_columns(row: Mapping[str, Any], mask: int, num_masks: int) -> dict[str, Any]:
+    """The other columns of a row: plain values, and the value of this mask from lists with one value per mask."""
     extras = {}
     for name, value in row.items():
         if name in ("image", "set", "name", *MASK_COLUMNS):
@@ -145,4 +155,4 @@ def _extras(row: Mapping[str, Any], mask: int, num_masks: int) -> dict[str, Any]
     return extras
 
 
-__all__ = ["EvaluationSamples", "LoadedRow", "Picture", "Question"]
+__all__ = ["EvaluationDataset", "EvaluationImage", "LoadedRow", "PromptTrial"]

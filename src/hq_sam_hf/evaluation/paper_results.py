@@ -1,8 +1,8 @@
-"""What has been published of HQ-SAM on the four validation sets, to stand beside what is measured."""
+"""Published results of SAM and HQ-SAM on the four validation sets of HQSeg-44K, to compare with measured ones."""
 
 from dataclasses import dataclass
 
-# The sets, and how many pictures they have, with one mask each.
+# The sets with their numbers of images. Every image has one mask.
 SET_SIZES = {"dis": 470, "coift": 280, "hrsod": 287, "thin": 500}
 FOUR_SETS = tuple(SET_SIZES)
 AVERAGE = "average"
@@ -10,7 +10,7 @@ AVERAGE = "average"
 PAPER = "HQ-SAM paper (arXiv 2306.01567)"
 FSANET = "FSANet paper, Table II; averages: HQ-SAM paper, Table 10"
 
-# mIoU/mBIoU in per cent for a ground-truth box, in the order of FOUR_SETS and then their average.
+# mIoU/mBIoU in per cent for ground-truth boxes, in the order of FOUR_SETS and then their average.
 _BOX = {
     ("vit_b", "sam"): ("53.6/45.1 87.9/81.3 86.1/76.9 54.1/44.8 70.6/62.3", FSANET),
     ("vit_b", "hq"): ("76.3/68.3 93.1/88.0 91.2/84.1 84.5/73.4 86.3/78.1", FSANET),
@@ -22,7 +22,7 @@ _BOX = {
     ("vit_tiny", "hq"): ("- - - - 81.4/71.6", f"{PAPER}, Table 10 (Light HQ-SAM)"),
 }
 
-# ViT-L with a box moved and stretched at random: the average of the four sets.
+# ViT-L with noisy boxes: the average of the four sets.
 _NOISY_BOX = {
     ("box-noise-0.2", "sam"): "65.7/57.1",
     ("box-noise-0.2", "hq"): "82.8/73.4",
@@ -30,7 +30,7 @@ _NOISY_BOX = {
     ("box-noise-0.4", "hq"): "69.9/60.3",
 }
 
-# ViT-L with points; the paper plots mBIoU alone.
+# ViT-L with points. The paper plots only mBIoU.
 _POINT_PROMPTS = ("centre", "points-3", "points-5", "points-5+5", "points-10", "points-10+5")
 _POINTS = {
     ("coift", "sam"): "61.8 81.3 83.9 83.6 86.3 86.4",
@@ -41,45 +41,49 @@ _POINTS = {
 
 
 @dataclass(frozen=True)
-class Figure:
-    """mIoU and mBIoU in per cent, None where it was not published, and where they stand."""
+class PaperResult:
+    """mIoU and mBIoU in per cent, None if not published. source: paper and table."""
 
     miou: float | None
     mbiou: float | None
     source: str
 
 
-def is_whole_set(set_name: str, pictures: float, masks: float) -> bool:
-    """Whether what was evaluated can be the published set: by its name and size; up to 1 in 100 may be unreadable."""
+def is_whole_set(set_name: str, images: float, masks: float) -> bool:
+    """Whether the evaluated images can be the whole published set, by its name and size.
+
+    At most 1 % of the images may be missing, because some files may be unreadable.
+    """
     size = SET_SIZES.get(set_name)
-    return size is not None and pictures == masks and 0.99 * size <= pictures <= size
+    return size is not None and images == masks and 0.99 * size <= images <= size
 
 
-def published(backbone: str | None, set_name: str, prompt: str, output: str) -> Figure | None:
-    """The published figure, or None where there is none.
+def paper_result(backbone: str | None, set_name: str, prompt: str, output: str) -> PaperResult | None:
+    """The published result, or None if there is none.
 
     backbone: "vit_b", "vit_l", "vit_h" or "vit_tiny". set_name: one of `FOUR_SETS`, or "average" of all four.
-    prompt: as `evaluation_prompts` names it. output: "sam" is compared with SAM; "hq" and "sum" with HQ-SAM, of which
-    the paper says that it sums and its code that it does not.
+    prompt: a name as in `evaluation.prompts`.
+    output: "sam" is compared with SAM, and both "hq" and "sum" with HQ-SAM: the paper says that it adds the logits of
+        SAM and HQ, while its evaluation code uses the HQ mask alone.
     """
     model = "sam" if output == "sam" else "hq"
     if prompt == "box" and (backbone, model) in _BOX:
         text, source = _BOX[backbone, model]  # type: ignore[index]  # a missing backbone is not in the table
-        figures = dict(zip((*FOUR_SETS, AVERAGE), text.split()))
-        return _figure(figures.get(set_name, "-"), source)
+        by_set = dict(zip((*FOUR_SETS, AVERAGE), text.split()))
+        return _parse(by_set.get(set_name, "-"), source)
     if backbone == "vit_l" and set_name == AVERAGE:
-        return _figure(_NOISY_BOX.get((prompt, model), "-"), f"{PAPER}, box noise")
+        return _parse(_NOISY_BOX.get((prompt, model), "-"), f"{PAPER}, box noise")
     if backbone == "vit_l" and prompt in _POINT_PROMPTS and (set_name, model) in _POINTS:
         mbiou = _POINTS[set_name, model].split()[_POINT_PROMPTS.index(prompt)]
-        return Figure(None, float(mbiou), f"{PAPER}, figure of point prompts")
+        return PaperResult(None, float(mbiou), f"{PAPER}, figure of point prompts")
     return None
 
 
-def _figure(text: str, source: str) -> Figure | None:
+def _parse(text: str, source: str) -> PaperResult | None:
     if text == "-":
         return None
     miou, mbiou = text.split("/")
-    return Figure(float(miou), float(mbiou), source)
+    return PaperResult(float(miou), float(mbiou), source)
 
 
-__all__ = ["AVERAGE", "FOUR_SETS", "SET_SIZES", "Figure", "is_whole_set", "published"]
+__all__ = ["AVERAGE", "FOUR_SETS", "SET_SIZES", "PaperResult", "is_whole_set", "paper_result"]

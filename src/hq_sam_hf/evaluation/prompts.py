@@ -1,12 +1,13 @@
-"""The prompts that an evaluation can ask with, by name:
+"""Prompts that an evaluation derives from ground-truth masks, chosen by name.
 
-box             the box of the true mask
-box-noise-0.2   the box moved and stretched by up to 20 per cent, see `prompts.shift_box`
+box             the bounding box of the ground-truth mask
+box-noise-0.2   that box with noise of scale 0.2, see `data.prompt_simulation.box_noise`
 points-5        5 random points on the object
-points-5+3      and 3 random ones on the background
+points-5+3      5 random points on the object and 3 on the background
 centre          the pixel deepest inside the object
-clicks-3        up to 3 clicks, each where the last answer was most wrong, which is fed back; counts as `clicks-1`,
-                `clicks-2` and `clicks-3`
+clicks-3        3 clicks, one after the other: the first at the centre, each later one at the centre of the largest
+                error. Every prediction is fed back as the mask prompt of the next. Results are recorded for
+                `clicks-1`, `clicks-2` and `clicks-3`.
 """
 
 import re
@@ -22,7 +23,11 @@ FORMS = "box, box-noise-SCALE, points-COUNT, points-COUNT+NEGATIVE, centre, clic
 
 @dataclass(frozen=True)
 class PromptPlan:
-    """One of the prompts above. scale: of the box's noise. count, negative: numbers of points or clicks."""
+    """One of the prompts above.
+
+    scale: scale of the box noise, 0 for none. count: number of positive points, or of clicks.
+    negative: number of background points.
+    """
 
     name: str
     kind: Literal["box", "points", "centre", "clicks"]
@@ -37,7 +42,10 @@ class PromptPlan:
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt for one object: a box (4,), or points (K, 2) with labels (K,), in pixels of the prompt's frame."""
+    """One prompt for one object, in pixels of the mask that it was made from.
+
+    box: (x1, y1, x2, y2) or None. points: (K, 2) as (x, y). labels: (K,), 1 for the object and 0 for the background.
+    """
 
     box: np.ndarray | None = None
     points: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), dtype=np.float32))
@@ -48,7 +56,7 @@ class Prompt:
 
 
 def parse_prompt(name: str) -> PromptPlan:
-    """Read the name of a prompt. Raises ValueError for one that is not of the forms above."""
+    """Parse the name of a prompt. Raises ValueError if it has none of the forms above."""
     if name == "box":
         return PromptPlan(name, "box")
     if name == "centre":
@@ -59,20 +67,23 @@ def parse_prompt(name: str) -> PromptPlan:
         return PromptPlan(name, "points", count=int(match[1]), negative=int(match[2] or 0))
     if match := re.fullmatch(r"clicks-([1-9]\d*)", name):
         return PromptPlan(name, "clicks", count=int(match[1]))
-    raise ValueError(f"A prompt must be one of {FORMS}, with a SCALE in (0, 1]; got {name!r}.")
+    raise ValueError(f"A prompt must be one of {FORMS}, with SCALE in (0, 1]; got {name!r}.")
 
 
 def make_prompt(plan: PromptPlan, mask: np.ndarray, rng: np.random.Generator) -> Prompt | None:
-    """The prompt for a mask (height, width), in its pixels; None for an empty mask. Clicks start at the centre."""
+    """Make the prompt for a mask, bool (H, W), in pixels of that mask.
+
+    Returns None for an empty mask. Of clicks only the first, at the centre, is made.
+    """
     box = mask_to_box(mask)
     if box is None:
         return None
     if plan.kind == "box":
         return Prompt(box=box_noise(box, plan.scale, mask.shape, rng) if plan.scale > 0 else box)
     if plan.kind == "points":
-        inside, outside = random_points(mask, plan.count, rng), random_negative_points(mask, plan.negative, rng)
-        labels = np.repeat(np.array([1, 0]), [len(inside), len(outside)])
-        return Prompt(points=np.vstack([inside, outside]), labels=labels)
+        positive, negative = random_points(mask, plan.count, rng), random_negative_points(mask, plan.negative, rng)
+        labels = np.repeat(np.array([1, 0]), [len(positive), len(negative)])
+        return Prompt(points=np.vstack([positive, negative]), labels=labels)
     centre = centre_point(mask)
     return None if centre is None else Prompt().with_click(centre, 1)
 

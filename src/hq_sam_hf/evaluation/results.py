@@ -1,4 +1,4 @@
-"""The figures of an evaluation: records of single masks, their means, and the files they are written to."""
+"""Results of an evaluation: records of single masks, their means, tables and report files."""
 
 import json
 import os
@@ -9,9 +9,9 @@ from typing import Any, BinaryIO
 
 from ..masks.metrics import DILATION_RATIO
 from ..model.files import write_atomically
-from .paper_results import AVERAGE, FOUR_SETS, is_whole_set, published
+from .paper_results import AVERAGE, FOUR_SETS, is_whole_set, paper_result
 
-# Published figures are shown beside those of an evaluation of this kind alone.
+# Published results are only shown beside results that were measured with these settings.
 PAPER_SETTINGS = {
     "protocol": "stretch",
     "multimask_output": False,
@@ -20,19 +20,23 @@ PAPER_SETTINGS = {
 }
 OUTPUT_TITLES = {"sam": "SAM", "hq": "HQ", "sum": "SAM + HQ"}
 
+LISTED = 20  # images or masks that a report names one by one
+
 
 @dataclass
 class Evaluation:
-    """What `evaluate` found.
+    """The results of `evaluate`.
 
-    records: one per mask, prompt, trial and output:
-        dataset, set, name, index, mask     where the mask comes from: name of the data set, row, mask of the row
-        height, width, area                 of the picture and the true mask, in pixels
-        prompt, trial, output               what was asked: trial counts random prompts, output is sam, hq or sum
-        iou, boundary_iou, score            in [0, 1]; score is the model's own estimate of its IoU
-        any other columns of the data set
-    failures: pictures that could not be read; skipped: masks left out, each with dataset, index, name and reason.
-    settings: how it was made.
+    records: one per mask, prompt, trial and output, with the fields
+        dataset, set, name, index, mask     origin of the mask: data set, its set, name and index of the row, and
+                                            position of the mask in the row
+        height, width, area                 of the image and the ground-truth mask, in pixels
+        prompt, trial, output               trial counts the draws of random prompts; output is sam, hq or sum
+        iou, boundary_iou, score            in [0, 1]; score is the IoU that the model predicts
+        and any other columns of the data set
+    failures: images that could not be read. skipped: masks that were left out. Each entry has dataset, index, name and
+        reason.
+    settings: the arguments of the evaluation, the backbone and the number of images.
     """
 
     settings: dict[str, Any]
@@ -41,9 +45,10 @@ class Evaluation:
     skipped: list[dict[str, Any]] = field(default_factory=list)
 
     def means(self, by: Sequence[str] | Callable[[dict[str, Any]], tuple]) -> dict[tuple, dict[str, float]]:
-        """Means of groups of records: {key: {"pictures", "masks", "miou", "mbiou"}}, in per cent.
+        """Means of groups of records: {key: {"images", "masks", "miou", "mbiou"}}.
 
-        by: names of fields, or a function that gives a record's key. pictures, masks: different ones in the group.
+        by: names of record fields, or a function that returns the key of a record.
+        images, masks: how many different ones the group has. miou, mbiou: in per cent.
         """
         key_of = by if callable(by) else lambda record: tuple(record[name] for name in by)
         groups: dict[tuple, list[dict[str, Any]]] = {}
@@ -51,7 +56,7 @@ class Evaluation:
             groups.setdefault(key_of(record), []).append(record)
         return {
             key: {
-                "pictures": len({(one["dataset"], one["index"]) for one in group}),
+                "images": len({(one["dataset"], one["index"]) for one in group}),
                 "masks": len({(one["dataset"], one["index"], one["mask"]) for one in group}),
                 "miou": 100 * sum(one["iou"] for one in group) / len(group),
                 "mbiou": 100 * sum(one["boundary_iou"] for one in group) / len(group),
@@ -60,35 +65,41 @@ class Evaluation:
         }
 
     def summary(self) -> list[dict[str, Any]]:
-        """Means per set, prompt and output, and of several sets also "average", the plain mean of the sets' means.
+        """Means per prompt, set and output. If there are several sets, "average" is the plain mean of their means.
 
-        Each row has set, prompt, output, masks, miou and mbiou; and, for a whole published set asked for by
-        `PAPER_SETTINGS`, published: the figure that is known for this backbone.
+        Each row has set, prompt, output, masks, miou and mbiou. A whole published set that was measured with
+        `PAPER_SETTINGS` also has "published": the published result of the same backbone, if there is one.
         """
         means = self.means(lambda record: (record["prompt"], set_label(record), record["output"]))
         labels = list(dict.fromkeys(label for _, label, _ in means))
-        as_paper = all(self.settings.get(name, value) == value for name, value in PAPER_SETTINGS.items())
         rows = []
         for prompt in dict.fromkeys(prompt for prompt, _, _ in means):
             for label in [*labels, AVERAGE] if len(labels) > 1 else labels:
+                sets = labels if label == AVERAGE else [label]
                 for output in self.settings["outputs"]:
-                    keys = [(prompt, one, output) for one in ([label] if label != AVERAGE else labels)]
-                    if any(key not in means for key in keys):  # records may have been taken out
+                    of_sets = [means.get((prompt, one, output)) for one in sets]
+                    if any(one is None for one in of_sets):  # the caller may have removed records
                         continue
-                    of_sets = [means[key] for key in keys]
-                    row = {"set": label, "prompt": prompt, "output": output}
-                    row["masks"] = sum(one["masks"] for one in of_sets)
-                    for name in ("miou", "mbiou"):
-                        row[name] = sum(one[name] for one in of_sets) / len(of_sets)
-                    whole = [is_whole_set(key[1], means[key]["pictures"], means[key]["masks"]) for key in keys]
-                    if as_paper and all(whole) and (label != AVERAGE or set(labels) == set(FOUR_SETS)):
-                        figure = published(self.settings.get("backbone"), label, prompt, output)
-                        row |= {} if figure is None else {"published": asdict(figure)}
-                    rows.append(row)
+                    rows.append(self._summary_row(label, prompt, output, dict(zip(sets, of_sets))))
         return rows
 
+    def _summary_row(
+        self, label: str, prompt: str, output: str, by_set: dict[str, dict[str, float] | None]
+    ) -> dict[str, Any]:
+        """by_set: the means of the set, or of all sets for the average."""
+        means = [one for one in by_set.values() if one is not None]
+        row = {"set": label, "prompt": prompt, "output": output, "masks": sum(one["masks"] for one in means)}
+        for name in ("miou", "mbiou"):
+            row[name] = sum(one[name] for one in means) / len(means)
+        as_paper = all(self.settings.get(name, value) == value for name, value in PAPER_SETTINGS.items())
+        whole = all(is_whole_set(name, one["images"], one["masks"]) for name, one in zip(by_set, means))
+        if as_paper and whole and (label != AVERAGE or set(by_set) == set(FOUR_SETS)):
+            published = paper_result(self.settings.get("backbone"), label, prompt, output)
+            row |= {} if published is None else {"published": asdict(published)}
+        return row
+
     def markdown(self) -> str:
-        """The summary as tables of mIoU / mBIoU in per cent, one per prompt."""
+        """The summary as Markdown tables of mIoU / mBIoU in per cent, one table per prompt."""
         lines = []
         rows = self.summary()
         for prompt in dict.fromkeys(row["prompt"] for row in rows):
@@ -96,13 +107,13 @@ class Evaluation:
         for title, entries in (("Could not be read", self.failures), ("Left out", self.skipped)):
             if entries:
                 lines += [f"{title}: {len(entries)}", ""]
-                lines += [f"* {one['dataset']} {one['name']}: {one['reason']}" for one in entries[:20]]
-                lines += ["* ..."] if len(entries) > 20 else []
+                lines += [f"* {one['dataset']} {one['name']}: {one['reason']}" for one in entries[:LISTED]]
+                lines += ["* ..."] if len(entries) > LISTED else []
                 lines += [""]
         return "\n".join(lines)
 
     def save(self, folder: str | os.PathLike, title: str = "Evaluation") -> list[Path]:
-        """Write evaluation.md, evaluation.json (settings, summary, what was left out) and records.parquet."""
+        """Write evaluation.md, evaluation.json (settings, summary, failures, skipped) and records.parquet."""
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         report = {
@@ -132,13 +143,13 @@ class Evaluation:
 
 
 def _column(values: list[Any]) -> list[Any]:
-    """Values of one kind: as text where data sets have words and numbers under the same name."""
+    """Values of one type: all as text if some data sets have text and others numbers under the same name."""
     kinds = {isinstance(value, str) for value in values if value is not None}
     return [None if value is None else str(value) for value in values] if len(kinds) > 1 else values
 
 
 def set_label(record: dict[str, Any]) -> str:
-    """The set a record counts for: its own, after the name of its data set where that says something else."""
+    """The name of a record's set in tables: "dataset/set", or one of the two if the other is empty or equal."""
     return "/".join(dict.fromkeys(name for name in (record["dataset"], record["set"]) if name))
 
 
@@ -146,26 +157,26 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
     outputs = list(dict.fromkeys(row["output"] for row in rows))
     cells = {(row["set"], row["output"]): row for row in rows}
     sets = list(dict.fromkeys(row["set"] for row in rows))
-    # The published HQ-SAM is the same for the HQ mask and the sum, and so stands there once.
-    known = {"published SAM": ["sam"], "published HQ-SAM": [output for output in outputs if output != "sam"][:1]}
+    # "hq" and "sum" have the same published result, so it is shown once.
+    compared = {"published SAM": ["sam"], "published HQ-SAM": [output for output in outputs if output != "sam"][:1]}
     comparisons = {
         title: output[0]
-        for title, output in known.items()
+        for title, output in compared.items()
         if output and any("published" in cells[name, output[0]] for name in sets if (name, output[0]) in cells)
     }
     lines = [_line(["set", "masks", *(OUTPUT_TITLES[output] for output in outputs), *comparisons])]
     lines.append(_line(["---"] + ["---:"] * (1 + len(outputs) + len(comparisons))))
     for name in sets:
         of_set = {output: cells.get((name, output), {}) for output in outputs}
-        figures = [_pair(of_set[output]) for output in outputs]
-        figures += [_pair(of_set[output].get("published", {})) for output in comparisons.values()]
+        metrics = [_pair(of_set[output]) for output in outputs]
+        metrics += [_pair(of_set[output].get("published", {})) for output in comparisons.values()]
         masks = max(one.get("masks", 0) for one in of_set.values())
-        lines.append(_line([name, str(masks), *figures]))
+        lines.append(_line([name, str(masks), *metrics]))
     return lines
 
 
-def _pair(figures: dict[str, Any]) -> str:
-    values = [figures.get(name) for name in ("miou", "mbiou")]
+def _pair(metrics: dict[str, Any]) -> str:
+    values = [metrics.get(name) for name in ("miou", "mbiou")]
     if values == [None, None]:
         return ""
     return " / ".join("-" if value is None else f"{value:.1f}" for value in values)
