@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..inference.loading import EMBEDDED_MODEL, ModelSpec
-from ..inference.predictor import OBJECTS_AT_ONCE, HQSamPredictor
+from ..inference.predictor import OBJECTS_PER_CALL, HQSamPredictor
 from ..masks.rle import mask_to_bbox, mask_to_rle
 from ..model.image_reading import read_binary_mask
 from .image_files import ImageFiles
@@ -71,8 +71,8 @@ class _PromptedMasks(ImageTask):
         """A record per object. Successive objects with the same kinds of prompts are predicted together."""
         for kinds, group in groupby(prompts, key=_kinds):
             objects = list(group)
-            for start in range(0, len(objects), OBJECTS_AT_ONCE):
-                part = objects[start : start + OBJECTS_AT_ONCE]
+            for start in range(0, len(objects), OBJECTS_PER_CALL):
+                part = objects[start : start + OBJECTS_PER_CALL]
                 points = [prompt.points or [] for prompt in part]
                 labels = [prompt.labels or [1] * len(own) for prompt, own in zip(part, points)]
                 masks, scores, _ = self.predictor.predict(

@@ -25,7 +25,7 @@ OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle", "polygons")
 
 
 @dataclass
-class _Found:
+class _FoundMasks:
     """N masks with the columns of their records. Boxes are (x1, y1, x2, y2): first and last column and row."""
 
     masks: list[CroppedMask]
@@ -35,12 +35,12 @@ class _Found:
     boxes: np.ndarray  # (N, 4)
     crops: np.ndarray  # (N, 4)
 
-    def select(self, indices: Sequence[int] | np.ndarray) -> "_Found":
+    def select(self, indices: Sequence[int] | np.ndarray) -> "_FoundMasks":
         arrays = {field.name: getattr(self, field.name)[indices] for field in fields(self) if field.name != "masks"}
-        return _Found(masks=[self.masks[i] for i in indices], **arrays)
+        return _FoundMasks(masks=[self.masks[i] for i in indices], **arrays)
 
     @classmethod
-    def joined(cls, parts: Sequence["_Found"]) -> "_Found":
+    def concatenate(cls, parts: Sequence["_FoundMasks"]) -> "_FoundMasks":
         arrays = {
             field.name: np.concatenate([getattr(part, field.name) for part in parts])
             for field in fields(cls)
@@ -171,7 +171,7 @@ class HQSamMaskGenerator:
         pixels = read_image(image)
         size = (pixels.shape[0], pixels.shape[1])
         crops = crop_boxes(size, self.crop_n_layers, self.crop_overlap_ratio)
-        found = _Found.joined(list(self._masks_of_crops(pixels, crops, multimask_output)))
+        found = _FoundMasks.concatenate(list(self._masks_of_crops(pixels, crops, multimask_output)))
         if len(crops) > 1:
             x1, y1, x2, y2 = found.crops.T
             keep = box_nms(
@@ -184,7 +184,7 @@ class HQSamMaskGenerator:
 
     def _masks_of_crops(
         self, pixels: np.ndarray, crops: list[tuple[Box, int]], multimask_output: bool
-    ) -> Iterator[_Found]:
+    ) -> Iterator[_FoundMasks]:
         from tqdm.auto import tqdm
 
         batches = [-(-len(self.point_grids[layer]) // self.points_per_batch) for _, layer in crops]
@@ -194,7 +194,7 @@ class HQSamMaskGenerator:
 
     def _masks_of_crop(
         self, pixels: np.ndarray, box: Box, grid: np.ndarray, multimask_output: bool, bar: Any
-    ) -> _Found:
+    ) -> _FoundMasks:
         """The masks of a crop, without duplicates, in coordinates of the whole image."""
         x1, y1, x2, y2 = box
         crop = pixels[y1:y2, x1:x2]
@@ -221,16 +221,16 @@ class HQSamMaskGenerator:
             keep = np.flatnonzero(~near_crop_edge(found.boxes, box, pixels.shape[:2]))
             parts.append(found.select(keep))
             bar.update()
-        found = _Found.joined(parts)
+        found = _FoundMasks.concatenate(parts)
         return found.select(box_nms(found.boxes, found.predicted_ious, self.box_nms_thresh))
 
     def _good_masks(
         self, logits: torch.Tensor, scores: torch.Tensor, points: np.ndarray, size: tuple[int, int]
-    ) -> _Found:
+    ) -> _FoundMasks:
         """The full-size masks of a batch of points that pass the thresholds of both scores."""
-        passes = (
-            scores > self.pred_iou_thresh if self.pred_iou_thresh > 0 else torch.ones_like(scores, dtype=torch.bool)
-        )
+        passes = torch.ones_like(scores, dtype=torch.bool)
+        if self.pred_iou_thresh > 0:
+            passes = scores > self.pred_iou_thresh
         kept, stability, masks = stable_masks(
             logits[passes],
             self.processor.image_processor,
@@ -239,7 +239,7 @@ class HQSamMaskGenerator:
             self.stability_score_thresh,
         )
         good = passes.cpu().numpy()
-        return _Found(
+        return _FoundMasks(
             masks=masks,
             predicted_ious=scores.cpu().numpy()[good][kept],
             stability_scores=stability,
@@ -248,7 +248,7 @@ class HQSamMaskGenerator:
             crops=np.zeros((len(masks), 4), dtype=np.int64),
         )
 
-    def _without_small_parts(self, found: _Found, size: tuple[int, int]) -> _Found:
+    def _without_small_parts(self, found: _FoundMasks, size: tuple[int, int]) -> _FoundMasks:
         """Fill small holes, drop small parts, then drop duplicates, preferring masks that did not change."""
         cleaned = [mask.without_small_regions(size, self.min_mask_region_area) for mask in found.masks]
         found.masks = [mask for mask, _ in cleaned]
@@ -256,7 +256,7 @@ class HQSamMaskGenerator:
         unchanged = np.array([not changed for _, changed in cleaned], dtype=np.float64)
         return found.select(box_nms(found.boxes, unchanged, max(self.box_nms_thresh, self.crop_nms_thresh)))
 
-    def _record(self, found: _Found, i: int, size: tuple[int, int]) -> dict[str, Any]:
+    def _record(self, found: _FoundMasks, i: int, size: tuple[int, int]) -> dict[str, Any]:
         mask = found.masks[i]
         return {
             "segmentation": _segmentation(mask, size, self.output_mode),
@@ -269,10 +269,10 @@ class HQSamMaskGenerator:
         }
 
 
-def _moved(found: _Found, crop: Box) -> _Found:
+def _moved(found: _FoundMasks, crop: Box) -> _FoundMasks:
     """Masks of a crop in coordinates of the whole image."""
     x, y = crop[:2]
-    return _Found(
+    return _FoundMasks(
         masks=[mask.moved(x, y) for mask in found.masks],
         predicted_ious=found.predicted_ious,
         stability_scores=found.stability_scores,
@@ -303,9 +303,9 @@ def _check_at_least(name: str, value: Any, least: int) -> None:
 
 def _check_number(name: str, value: Any, least: float = -math.inf, most: float = math.inf) -> None:
     if not isinstance(value, Real) or not math.isfinite(value) or not least <= float(value) <= most:
-        bounds = (
-            "" if least == -math.inf else f" of at least {least}" if most == math.inf else f" from {least} to {most}"
-        )
+        bounds = ""
+        if least > -math.inf:
+            bounds = f" of at least {least}" if most == math.inf else f" from {least} to {most}"
         raise ValueError(f"`{name}` must be a finite number{bounds}, got {value!r}.")
 
 

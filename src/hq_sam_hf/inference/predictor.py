@@ -21,8 +21,8 @@ from .loading import load_model, split_options
 
 Array = np.ndarray | Tensor
 
-# Callers that predict many objects of one image pass this many at a time, which bounds the memory of full-size masks.
-OBJECTS_AT_ONCE = 16
+# Many objects of one image are predicted in calls of this many, which bounds the memory of full-size masks.
+OBJECTS_PER_CALL = 16
 
 
 @dataclass
@@ -326,4 +326,4 @@ def _without_mask_axis(mask: Any) -> Any:
     return mask
 
 
-__all__ = ["OBJECTS_AT_ONCE", "EncodedImage", "HQSamPredictor"]
+__all__ = ["OBJECTS_PER_CALL", "EncodedImage", "HQSamPredictor"]

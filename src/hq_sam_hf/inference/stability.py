@@ -30,11 +30,11 @@ def stable_masks(
     """
     reshaped_size = image_processor.reshaped_size(original_size)
     resizer = MaskResizer(logits.shape[-1], image_processor.image_size, reshaped_size, original_size)
-    thresholds = (MASK_THRESHOLD, MASK_THRESHOLD + offset, MASK_THRESHOLD - offset)
+    mask_inner_outer = (MASK_THRESHOLD, MASK_THRESHOLD + offset, MASK_THRESHOLD - offset)
     kept, scores, masks = [], [], []
     for i, low_resolution in enumerate(logits.detach().float().cpu().numpy()):
-        blocks = list(resizer.row_blocks(low_resolution, thresholds))
-        inner, outer = (sum(np.count_nonzero(block.exceeds[sign]) for block in blocks) for sign in (1, 2))
+        blocks = list(resizer.row_blocks(low_resolution, mask_inner_outer))
+        inner, outer = (sum(np.count_nonzero(block.exceeds[k]) for block in blocks) for k in (1, 2))
         score = np.float32(inner) / np.float32(outer) if outer else np.float32("nan")
         if min_stability > 0 and not score >= np.float32(min_stability):
             continue

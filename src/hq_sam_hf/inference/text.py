@@ -17,7 +17,7 @@ from ..model.image_reading import ImageLike, read_image
 from ..model.modeling_hq_sam import HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
 from .loading import HUB_OPTIONS, check_source, load_model, split_options, usable_device
-from .predictor import OBJECTS_AT_ONCE, HQSamPredictor
+from .predictor import OBJECTS_PER_CALL, HQSamPredictor
 
 
 @dataclass(frozen=True)
@@ -211,8 +211,8 @@ class HQSamTextPredictor:
             return []
         self.predictor.set_image(pixels)
         records = []
-        for start in range(0, len(detections), OBJECTS_AT_ONCE):
-            part = detections[start : start + OBJECTS_AT_ONCE]
+        for start in range(0, len(detections), OBJECTS_PER_CALL):
+            part = detections[start : start + OBJECTS_PER_CALL]
             masks, ious, _ = self.predictor.predict(
                 boxes=[detection.box for detection in part],
                 multimask_output=multimask_output,
@@ -239,10 +239,10 @@ def split_labels(text: str | Sequence[str]) -> list[str]:
 
 
 def _nearest_label(phrase: str, labels: Sequence[str]) -> str:
-    """The label that shares the most words with a detector's phrase, or else contains its parts of words.
+    """The label that shares the most words with a phrase; if none does, the label that contains most parts of words.
 
-    Grounding DINO returns the words and parts of words with a high score, possibly of several labels and with
-    punctuation. A phrase without any of them gets the label "object".
+    A phrase of Grounding DINO holds the words and parts of words with a high score, possibly of several labels and
+    with punctuation. A phrase that matches no label gets the label "object".
     """
     words = re.findall(r"[\w-]+", re.sub(r"\[\w+\]", " ", phrase.lower()))
     for match in (lambda word, label: word in label.lower().split(), lambda word, label: word in label.lower()):
