@@ -11,9 +11,8 @@ from unittest.mock import MagicMock
 import torch
 from torch import Tensor
 
-from hq_sam_hf.training.config import TrainingConfig
-from hq_sam_hf.training.dataset import Batch
-from hq_sam_hf.training.objectives import MaskLearner
+from hq_sam_hf.training.batch import Batch
+from hq_sam_hf.training.objectives import HQHeadObjective, ModelWithLoss
 
 from .contenders import Contenders, Options, build, named, worst_gradient
 from .measuring import alternate, peaks
@@ -51,21 +50,21 @@ def measure(options: Options) -> list[Row]:
 
 class OurStep:
     def __init__(self, contenders: Contenders, images: Tensor, masks: Tensor, box: Tensor) -> None:
-        config = TrainingConfig(data={"kind": "scenes"}, output_dir="unused", model="unused")
-        self.learner = MaskLearner(contenders.ours, config, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-        self.learner.train()
+        mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+        self.module = ModelWithLoss(contenders.ours, HQHeadObjective(), mean, std)
+        self.module.train()
         boxes, seeds = box.expand(BATCH, 1, 4), torch.arange(BATCH)[:, None]
         self.batch = Batch(images, masks, boxes, None, None, None, seeds, [""] * BATCH, [])
-        self.optimizer = torch.optim.Adam([weight for _, weight in self.learner.learned_parameters()], lr=1e-3)
+        self.optimizer = torch.optim.Adam([weight for _, weight in self.module.trained_parameters()], lr=1e-3)
 
     def __call__(self) -> None:
         self.optimizer.zero_grad()
-        (self.learner(self.batch)["loss"] / BATCH).backward()
+        (self.module(self.batch)["loss"] / BATCH).backward()
         self.optimizer.step()
 
     def keep_encoded(self) -> None:
-        encoded = self.learner.encode(self.batch.images)
-        self.learner.encode = lambda images: encoded  # type: ignore[method-assign]
+        encoded = self.module.encode(self.batch.images)
+        self.module.encode = lambda images: encoded  # type: ignore[method-assign]
 
 
 class OriginalStep:
@@ -117,7 +116,7 @@ class OriginalStep:
 def _difference(ours: OurStep, original: OriginalStep, contenders: Contenders) -> float:
     """The worst relative difference of a weight's gradient, for the same pull on every logit."""
     batch = ours.batch
-    embeddings, early = ours.learner.encode(batch.images)
+    embeddings, early = ours.module.encode(batch.images)
     mine = contenders.ours(
         image_embeddings=embeddings, intermediate_embeddings=early, input_boxes=batch.boxes, hq_token_only=True
     ).pred_masks[:, 0]

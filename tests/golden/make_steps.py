@@ -1,10 +1,10 @@
-"""Write steps.npz: where five optimizer steps of the original's training take its HQ weights.
+"""Write steps.npz: the HQ weights after five optimizer steps of the original's training code.
 
     git clone https://github.com/SysCV/sam-hq
     python tests/golden/make_steps.py sam-hq/train
 
-The original's own training decoder, loss and optimizer run on weights, features and prompts that `fill` and
-`step_data` make from names and numbers, so the tests make them again; nothing of the original is kept but the result.
+The original's training decoder, loss and optimizer run on the weights of `fill` and the inputs of `step_data`. Both
+are made from names and seeds, so that tests can make them again. Of the original, only its results are stored.
 """
 
 import importlib
@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 HERE = Path(__file__).parent
-GRID, SIDE = 16, 256  # of the embedding, and of the picture in pixels
+GRID, SIDE = 16, 256  # side of the embedding grid, and of the image in pixels
 IMAGES, STEPS = 4, 5
-KEPT = 16  # values of every weight that are stored, evenly spaced
+KEPT = 16  # values that are stored of every weight
 
 
 def fill(name: str, shape: tuple[int, ...]) -> Tensor:
-    """Weights by an original name: as large as those of a trained model, none of them zero or one."""
+    """Random weights by their original name. They have the size of trained weights, and none is zero or one."""
     values = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape).astype(np.float32)
     if len(shape) == 1:
         is_norm_weight = name.endswith("weight")
@@ -37,7 +37,7 @@ def fill(name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def step_data(step: int) -> dict[str, Tensor]:
-    """Embeddings, early features, boxes and masks of a step, of four images."""
+    """The inputs of a step: embeddings, first intermediate embeddings, boxes and masks of four images."""
     rng = np.random.default_rng(step)
     corners = rng.uniform(20, 230, (IMAGES, 2, 2)).astype(np.float32)
     boxes = np.concatenate([corners.min(1), corners.max(1) + 8], axis=1)
@@ -52,13 +52,14 @@ def step_data(step: int) -> dict[str, Tensor]:
     }
 
 
-def some(values: Tensor) -> np.ndarray:
+def evenly_spaced(values: Tensor) -> np.ndarray:
+    """`KEPT` values of a tensor."""
     flat = values.detach().flatten()
     return flat[torch.linspace(0, len(flat) - 1, KEPT).long()].numpy()
 
 
 def import_original(folder: str) -> tuple[types.ModuleType, types.ModuleType]:
-    """The original's train and loss modules, with stand-ins for what they import and these steps do not use."""
+    """Import the original's training and loss modules, with stand-ins for libraries that the steps do not use."""
     sys.path.insert(0, folder)
 
     class Anything(types.ModuleType):
@@ -108,7 +109,7 @@ def main() -> None:
         os.chdir(home)
     for module, prefix in ((net, "mask_decoder."), (prompt_encoder, "prompt_encoder.")):
         module.load_state_dict({name: fill(prefix + name, t.shape) for name, t in module.state_dict().items()})
-    learned = {name: weight for name, weight in net.named_parameters() if weight.requires_grad}
+    trained = {name: weight for name, weight in net.named_parameters() if weight.requires_grad}
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, betas=(0.9, 0.999), eps=1e-08, weight_decay=0)
     losses = []
     for step in range(STEPS):
@@ -131,7 +132,7 @@ def main() -> None:
         (bce + dice).backward()
         optimizer.step()
         losses.append([bce.item(), dice.item()])
-    out = {name: some(weight) for name, weight in learned.items()}
+    out = {name: evenly_spaced(weight) for name, weight in trained.items()}
     np.savez_compressed(HERE / "steps.npz", losses=np.array(losses), **out)
 
 

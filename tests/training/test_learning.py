@@ -1,4 +1,4 @@
-"""Training learns: with the commands that a user has, from a plain SAM to an HQ mask with better boundaries."""
+"""The commands of docs/training.md train an HQ head, from a plain SAM to an HQ mask with better boundaries."""
 
 import json
 import re
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.slow  # three minutes on two cores
 DOCS = ROOT / "docs" / "training.md"
 
 
-def trained(**fields) -> str:
-    """Run the training that docs/training.md shows, with other `fields`, and give its result."""
+def train_as_documented(**fields) -> str:
+    """Run the training of docs/training.md, with other values of `fields`, and return the folder of the model."""
     run = yaml.safe_load(
         re.search(r"^```\n(model: plain-sam\n.*?)^```", DOCS.read_text(), re.MULTILINE | re.DOTALL)[1]
     )
@@ -31,7 +31,7 @@ def trained(**fields) -> str:
 
 
 def boundary_ious(model: str) -> dict[str, float]:
-    """mBIoU of SAM and of the HQ mask on pictures of families that training does not draw."""
+    """The mBIoU of SAM's mask and the HQ mask, on images of scene families that training does not use."""
     options = "--scenes 40 --split held_out --outputs sam,hq --batch-size 8 --device cpu -o report --worst 0"
     assert main(["evaluate", "--model", model, *options.split()]) == 0
     rows = json.loads(Path("report/evaluation.json").read_text())["summary"]
@@ -40,20 +40,20 @@ def boundary_ious(model: str) -> dict[str, float]:
 
 @pytest.fixture(autouse=True)
 def plain_sam(tmp_path, monkeypatch):
-    """The folder that the run of the docs starts from."""
+    """Write the folder that the documented run starts from."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     assert main(["convert", str(EMBEDDED), "plain-sam", "--layout", "sam"]) == 0
 
 
-def test_a_fresh_head_learns_better_boundaries_than_the_sam_that_it_is_on():
-    untrained = boundary_ious(trained(output_dir="untrained", max_steps=1, learning_rate=1e-12))
-    assert untrained["hq"] < untrained["sam"] - 10  # so what follows is training's doing
-    learned = boundary_ious(trained())
-    assert learned["sam"] == pytest.approx(untrained["sam"], abs=0.01)  # which stays as it was
+def test_a_fresh_head_learns_better_boundaries_than_its_sam():
+    untrained = boundary_ious(train_as_documented(output_dir="untrained", max_steps=1, learning_rate=1e-12))
+    assert untrained["hq"] < untrained["sam"] - 10  # so the gain comes from training
+    learned = boundary_ious(train_as_documented())
+    assert learned["sam"] == pytest.approx(untrained["sam"], abs=0.01)  # SAM is frozen
     assert learned["hq"] > learned["sam"]
 
 
-def test_a_head_that_begins_as_sams_mask_needs_fewer_steps():
-    learned = boundary_ious(trained(hq_init="sam", max_steps=40))
+def test_a_head_that_starts_as_sams_mask_needs_fewer_steps():
+    learned = boundary_ious(train_as_documented(hq_init="sam", max_steps=40))
     assert learned["hq"] > learned["sam"] + 2

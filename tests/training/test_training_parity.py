@@ -1,21 +1,20 @@
-"""Five steps take the HQ weights where the original's training takes them; see tests/golden/make_steps.py."""
+"""Five training steps give the HQ weights that the original's training gives; see tests/golden/make_steps.py."""
 
 import numpy as np
 import pytest
 import torch
-from golden.make_steps import SIDE, STEPS, fill, some, step_data
+from golden.make_steps import SIDE, STEPS, evenly_spaced, fill, step_data
 
 from hq_sam_hf import HQSamConfig, HQSamModel
 from hq_sam_hf.model.checkpoint_format import is_hq_key
 from hq_sam_hf.model.key_mapping import keys_to_original
 from hq_sam_hf.model.losses import mask_loss
-from hq_sam_hf.training.objectives import MaskLearner
+from hq_sam_hf.training.objectives import HQHeadObjective, ModelWithLoss
 from support.paths import TESTS
-from support.small_runs import small_run
 
 
 def filled_model() -> tuple[HQSamModel, dict[str, str]]:
-    """A full-size prompt encoder and decoder with the weights that the original had, and their original names."""
+    """A full-size prompt encoder and mask decoder with the weights that the original had, and their original names."""
     model = HQSamModel(
         HQSamConfig(
             vision_config={"num_hidden_layers": 1, "global_attn_indexes": [0], "image_size": SIDE},
@@ -30,12 +29,12 @@ def filled_model() -> tuple[HQSamModel, dict[str, str]]:
     return model, names
 
 
-def test_five_steps_of_the_originals_training():
+def test_five_steps_match_the_originals_training():
     model, names = filled_model()
-    learner = MaskLearner(model, small_run("base", "out"), [0.0] * 3, [1.0] * 3)
-    learned = dict(learner.learned_parameters())
-    assert set(learned) == {name for name in names if is_hq_key(name)}
-    optimizer = torch.optim.Adam(learned.values(), lr=1e-3)
+    module = ModelWithLoss(model, HQHeadObjective(), [0.0] * 3, [1.0] * 3)
+    trained = dict(module.trained_parameters())
+    assert set(trained) == {name for name in names if is_hq_key(name)}
+    optimizer = torch.optim.Adam(trained.values(), lr=1e-3)
     losses = []
     for step in range(STEPS):
         data = step_data(step)
@@ -54,8 +53,8 @@ def test_five_steps_of_the_originals_training():
         losses.append([bce.item(), dice.item()])
     with np.load(TESTS / "golden" / "steps.npz") as expected:
         assert np.array(losses) == pytest.approx(expected["losses"], rel=1e-5)
-        for name, weight in learned.items():
+        for name, weight in trained.items():
             key = names[name].removeprefix("mask_decoder.")
-            moved = np.abs(some(weight) - some(fill(names[name], weight.shape))).max()
+            moved = np.abs(evenly_spaced(weight) - evenly_spaced(fill(names[name], weight.shape))).max()
             assert moved > 1e-3, name
-            assert np.abs(some(weight) - expected[key]).max() < 1e-5, name
+            assert np.abs(evenly_spaced(weight) - expected[key]).max() < 1e-5, name

@@ -11,10 +11,15 @@ from ..model.modeling_hq_sam import HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
 from ..model.weights import find_file
 from .config import TrainingConfig
+from .config_values import require
 
 
 def load_base(config: TrainingConfig) -> tuple[HQSamModel, HQSamProcessor]:
-    """A model to train, in float32, and its processor: of random weights, on a plain SAM, or an HQ-SAM."""
+    """Load the model to train, in float32, and its processor.
+
+    The model has random weights (`architecture`), or it is a plain SAM with a fresh HQ head, or an HQ-SAM. Raises
+    ValueError for unknown fields, a model that cannot be found, or fields that do not fit the model.
+    """
     if config.architecture is not None:
         _refuse_unknown_fields(config.architecture)
         try:
@@ -27,18 +32,20 @@ def load_base(config: TrainingConfig) -> tuple[HQSamModel, HQSamProcessor]:
         name = str(config.model)
         options: dict[str, Any] = {"image_size": config.image_size, "dtype": "float32"}
         if _has_hq_head(name):
-            config.refuse_hq_init()
+            require(
+                config.hq_init == "random", "hq_init", f"left out for {name}, which has an HQ head", config.hq_init
+            )
             model = HQSamModel.from_pretrained(name, **options)
         else:
             model = HQSamModel.from_sam_pretrained(name, hq_init=config.hq_init, **options)
-        config.refuse_encoder(model.config.vision_config.model_type)
+        config.objective_class.check_encoder(model.config.vision_config.model_type)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model, HQSamProcessor.from_config(model.config)
 
 
 def _refuse_unknown_fields(architecture: dict[str, Any]) -> None:
-    """transformers' configurations take any field, and a misspelt one would leave a model of the published size."""
+    """Raise ValueError for unknown fields. transformers ignores them, and the model would have its published size."""
     known = HQSamConfig().to_dict()
     for section, fields in architecture.items():
         expected: Any = list(HQSamConfig.sub_configs)
@@ -47,9 +54,10 @@ def _refuse_unknown_fields(architecture: dict[str, Any]) -> None:
             expected = sorted(known[section])
             unknown = [name for name in fields if name not in expected]
         if unknown:
+            place = "" if unknown[0] == section else f" in {section}"
             raise ValueError(
-                f"`architecture` must hold fields of HQSamConfig, got {unknown[0]!r}"
-                f"{'' if unknown[0] == section else f' in {section}'}. Known are {', '.join(expected)}."
+                f"`architecture` must hold fields of HQSamConfig, got {unknown[0]!r}{place}. "
+                f"The fields are {', '.join(expected)}."
             )
 
 

@@ -1,4 +1,4 @@
-"""What a training run tells people: a log of numbers and their curves."""
+"""The log of a training run: losses and metrics by step in log.jsonl, drawn in curves.png."""
 
 import io
 import json
@@ -15,21 +15,40 @@ logger = logging.getLogger(__name__)
 
 LOSSES = ("loss", "bce", "dice", "score")
 
+# Such as val_hq_miou, val_clicks-3_hq_miou and val_hq_mbiou_dis.
+METRIC_NAME = re.compile(r"val_(?:(?P<prompt>.+)_)?(?P<output>sam|hq|sum)_(?P<metric>miou|mbiou)(?:_(?P<set>.+))?")
+METRIC_TITLES = {"miou": "mIoU", "mbiou": "mBIoU"}
+MAX_COLUMNS = 3
+FEW_POINTS = 30  # curves of fewer points get markers
 
-# val_hq_miou, val_clicks-3_hq_miou, val_hq_mbiou_dis
-VALIDATION_NAME = re.compile(r"val_(?:(?P<prompt>.+)_)?(?P<output>sam|hq|sum)_(?P<metric>miou|mbiou)(?:_(?P<set>.+))?")
-METRICS = {"miou": "mIoU", "mbiou": "mBIoU"}
-MOST_COLUMNS = 3
+
+class LossMeans:
+    """Means over masks of the losses between two lines of the log."""
+
+    def __init__(self) -> None:
+        self.masks, self.sums = 0, dict[str, float]()
+
+    def add(self, sums: dict[str, float], masks: int) -> None:
+        """Add the sums of a step over its masks."""
+        self.masks += masks
+        for name, value in sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def take(self) -> dict[str, float]:
+        """The means; the next ones start from zero."""
+        means = {name: value / max(self.masks, 1) for name, value in self.sums.items()}
+        self.masks, self.sums = 0, {}
+        return means
 
 
 class RunLog:
-    """`log.jsonl`: one JSON object per line, each with its `step`. `curves.png` is drawn from it."""
+    """`log.jsonl`, one JSON object with its `step` per line, and `curves.png`, drawn from it."""
 
     def __init__(self, folder: Path) -> None:
         self.path, self.curves = folder / "log.jsonl", folder / "curves.png"
 
-    def forget_after(self, step: int) -> None:
-        """Drop the lines of steps that a resumed run takes again, and a line that a kill cut short."""
+    def drop_after(self, step: int) -> None:
+        """Drop lines after a step, which a resumed run repeats, and an incomplete line of a killed run."""
         if not self.path.is_file():
             return
         kept = [line for line in self._lines() if line["step"] <= step]
@@ -50,9 +69,9 @@ class RunLog:
         return lines
 
     def draw_curves(self) -> None:
-        """Losses and validation figures over steps. Needs matplotlib, from the extra `train`."""
+        """Draw losses and validation metrics over steps. Without matplotlib (extra `train`), log a warning instead."""
         try:
-            from matplotlib.figure import Figure  # without pyplot: no window system, no global state
+            from matplotlib.figure import Figure  # pyplot would need a window system and keep global state
         except ImportError:
             logger.warning('curves.png needs matplotlib: pip install "hq-sam-hf[train]". log.jsonl has the numbers.')
             return
@@ -60,37 +79,38 @@ class RunLog:
         panels = _panels(lines)
         if not panels:
             return
-        columns = min(len(panels), MOST_COLUMNS)
+        columns = min(len(panels), MAX_COLUMNS)
         rows = math.ceil(len(panels) / columns)
         figure = Figure(figsize=(6.0 * columns, 4.2 * rows), layout="constrained")
-        for place, (title, curves) in enumerate(panels.items(), start=1):
-            axis = figure.add_subplot(rows, columns, place)
+        for number, (title, curves) in enumerate(panels.items(), start=1):
+            axis = figure.add_subplot(rows, columns, number)
             for label, name in curves.items():
                 points = [(line["step"], line[name]) for line in lines if name in line]
-                dashes = "--" if label.endswith("mIoU") else "-"
-                axis.plot(*zip(*points), dashes, label=label, marker="." if len(points) < 30 else "")
+                style = "--" if label.endswith("mIoU") else "-"
+                axis.plot(*zip(*points), style, label=label, marker="." if len(points) < FEW_POINTS else "")
             axis.set(title=title, xlabel="step")
             axis.grid(alpha=0.3)
-            axis.legend(fontsize="small").set_in_layout(False)  # or a long one would leave no room for the curves
+            # A long legend in the layout would leave no room for the curves.
+            axis.legend(fontsize="small").set_in_layout(False)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110)
         write_atomically(self.curves, lambda file: file.write(buffer.getvalue()))
 
 
 def _panels(lines: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
-    """Names in the log by panel and label: losses, figures of each prompt, and those of each set."""
+    """Names in the log by panel title and label: the losses, the metrics of each prompt, and those of each set."""
     names = dict.fromkeys(name for line in lines for name in line)
     panels: dict[str, dict[str, str]] = {"training": {name: name for name in LOSSES if name in names}}
-    found = {name: match.groupdict() for name in names if (match := VALIDATION_NAME.fullmatch(name))}
-    chosen = "hq" if any(one["output"] == "hq" for one in found.values()) else "sam"
-    for name, one in found.items():
-        output, metric = OUTPUT_TITLES[one["output"]], METRICS[one["metric"]]
-        if one["set"] is None:
-            title = f"validation, {one['prompt']}" if one["prompt"] else "validation"
+    metrics = {name: match.groupdict() for name in names if (match := METRIC_NAME.fullmatch(name))}
+    output_by_set = "hq" if any(parts["output"] == "hq" for parts in metrics.values()) else "sam"
+    for name, parts in metrics.items():
+        output, metric = OUTPUT_TITLES[parts["output"]], METRIC_TITLES[parts["metric"]]
+        if parts["set"] is None:
+            title = f"validation, {parts['prompt']}" if parts["prompt"] else "validation"
             panels.setdefault(title, {})[f"{output} {metric}"] = name
-        elif one["output"] == chosen:
-            panels.setdefault(f"validation by set, {output} {metric}", {})[one["set"]] = name
+        elif parts["output"] == output_by_set:
+            panels.setdefault(f"validation by set, {output} {metric}", {})[parts["set"]] = name
     return {title: curves for title, curves in panels.items() if curves}
 
 
-__all__ = ["RunLog"]
+__all__ = ["LossMeans", "RunLog"]

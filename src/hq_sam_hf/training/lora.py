@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, arXiv 2106.09685) on the frozen SAM, through peft."""
+"""Low-rank adapters (LoRA, arXiv 2106.09685) on frozen layers, through peft."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,15 +9,16 @@ from torch import nn
 from ..model.modeling_hq_sam import HQSamModel
 
 DEFAULT_RANK = 8
-# Linear layers that get an adapter: of the encoder's attention, and of the decoder's.
+# Names of the linear layers that get an adapter: those of the encoder's and of the decoder's attention.
 ENCODER_LAYERS = r".*\.attn\.(qkv|proj)"
 DECODER_LAYERS = r"transformer\..*attn.*\.(q_proj|k_proj|v_proj|out_proj)"
 
 
 def add_adapters(model: HQSamModel, options: dict[str, Any]) -> None:
-    """Put adapters on a model, in place; only they require gradients there. They start without effect.
+    """Add adapters to a model, in place. They require gradients and do not change its output at first.
 
-    options: rank (8), alpha (the rank), encoder (true), decoder (false).
+    options: rank (8), alpha (the rank), encoder (true), decoder (false). Raises ValueError without peft, or if
+    neither the encoder nor the decoder is adapted.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
@@ -33,20 +34,20 @@ def add_adapters(model: HQSamModel, options: dict[str, Any]) -> None:
     for wanted, part, layers in parts:
         if not wanted:
             continue
-        before = {name for name, weight in part.named_parameters() if weight.requires_grad}
+        trained = {name for name, weight in part.named_parameters() if weight.requires_grad}
         inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=options.get("alpha", rank), target_modules=layers), part)
-        for name, weight in part.named_parameters():  # peft freezes all but its own
-            weight.requires_grad_("lora_" in name or name in before)
+        for name, weight in part.named_parameters():  # peft freezes all weights but its own
+            weight.requires_grad_("lora_" in name or name in trained)
 
 
 @contextmanager
 def merged_adapters(model: nn.Module) -> Iterator[None]:
-    """Within the block, the adapters are part of the weights that they adapt, and the names are those of a SAM."""
+    """Within the block, the adapters are merged into the weights, and the weights have the names of a plain SAM."""
     adapted: list[tuple[nn.Module, str, Any]] = [
         (parent, name, layer)
         for parent in list(model.modules())
         for name, layer in list(parent.named_children())
-        if hasattr(layer, "get_base_layer")  # peft's, without importing it where it is not used
+        if hasattr(layer, "get_base_layer")  # a layer of peft, recognized without importing peft
     ]
     for parent, name, layer in adapted:
         layer.merge()

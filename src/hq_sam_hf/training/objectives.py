@@ -1,101 +1,252 @@
-"""What is learned: a model together with the weights to train and the loss they are trained for."""
+"""Training objectives: which weights are trained, on which prompts, for which loss; one class per value of `train`."""
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..data.prompt_simulation import draw_prompt, paper_kinds
 from ..model.losses import mask_loss
 from ..model.modeling_hq_sam import HQSamModel
 from ..model.modeling_mask_decoder import HQ_HEAD_MODULES
-from .config import FROM_SCRATCH, HQ_TARGETS, TrainingConfig
-from .dataset import Batch
+from .batch import Batch
+from .card import HQ_CARD, SAM_MASK_CARD, CardText
+from .lora import add_adapters
 
 
-class Learner(nn.Module):
-    """`learner(batch)` gives sums over the masks of a batch, by name; "loss" is the one to descend.
+class Objective(ABC):
+    """What a run trains, from the prompts to the exported model. `config.OBJECTIVES` lists the subclasses.
 
-    Sums, not means, so that a step may be divided among processes and passes that hold different numbers of masks.
+    prompts: kinds of prompts to draw from, by default `default_prompts`. paper_exact: whether to draw them with the
+    quirks of the original's data pipeline. seed: of the run. clicks: rounds of corrective clicks after the first
+    prompt. An objective ignores what it does not need.
     """
 
-    def __init__(self, model: HQSamModel, config: TrainingConfig, mean: list[float], std: list[float]) -> None:
-        super().__init__()
-        self.model = model.eval()  # SAM has no dropout, and the batch norms of TinyViT stay as they are
-        self.learns_encoder = _choose_weights(model, config)
-        self.recomputes = config.gradient_checkpointing
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", 255 * torch.tensor(mean)[:, None, None], persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(std)[:, None, None], persistent=False)
+    # The value of the configuration's field `train`.
+    name: ClassVar[str]
+    # The kinds that the field `prompts` may name, and its default.
+    allowed_prompts: ClassVar[tuple[str, ...]]
+    default_prompts: ClassVar[tuple[str, ...]]
+    # Whether the loss is on the HQ mask. If so, it is the mask to validate, and the HQ head is exported by itself too.
+    trains_hq_head: ClassVar[bool] = False
+    # Whether SAM's mask decoder is trained, so that it cannot have adapters as well.
+    trains_decoder: ClassVar[bool] = False
+    # Whether all weights of the model are trained, so that they may start at random, and adapters make no sense.
+    trains_all_weights: ClassVar[bool] = False
+    # Whether a step may leave trained weights without a gradient, for which DistributedDataParallel has to look.
+    find_unused_parameters: ClassVar[bool] = False
+    # What the model card says about the exported model.
+    card: ClassVar[CardText]
 
-    def train(self, mode: bool = True) -> "Learner":
-        super().train(mode)
-        self.model.eval()
-        if self.recomputes:
-            self.model.vision_encoder.train(mode)  # transformers recomputes only while training
-        return self
+    def __init__(
+        self, prompts: Sequence[str] | None = None, paper_exact: bool = False, seed: int = 0, clicks: int = 0
+    ) -> None:
+        self.prompts = tuple(prompts or self.default_prompts)
+        self.paper_exact, self.seed, self.clicks = paper_exact, seed, clicks
 
-    def learned_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        return ((name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad)
+    @property
+    def evaluated_outputs(self) -> tuple[str, ...]:
+        """The outputs that validation measures."""
+        return ("sam", "hq", "sum") if self.trains_hq_head else ("sam",)
 
-    def encode(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Image embeddings and early feature of uint8 images; without gradient where the encoder is frozen."""
-        pixels = (images.float() - self.mean) / self.std
-        with torch.set_grad_enabled(self.learns_encoder and torch.is_grad_enabled()):
-            embeddings, intermediate = self.model.get_image_embeddings(pixels)
-        return embeddings, intermediate[:1]
+    @property
+    def best_metric(self) -> str:
+        """The validation metric that `best` is chosen by: the mBIoU of the trained mask."""
+        return "val_hq_mbiou" if self.trains_hq_head else "val_sam_mbiou"
+
+    @classmethod
+    def check_encoder(cls, model_type: str | None) -> None:
+        """Raise ValueError for an image encoder, given by its `model_type`, that this objective cannot export."""
+        return  # a subclass may refuse some
+
+    @abstractmethod
+    def trains(self, name: str) -> bool:
+        """Whether the weight of this name is trained. Adapters come in addition."""
+
+    def choose_masks(self, usable: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Choose up to `count` of the usable masks of an image, given and returned as indices."""
+        return rng.permutation(usable)[:count]
+
+    @abstractmethod
+    def prompt_kinds(self, step: int, masks: list[np.ndarray]) -> tuple[str, ...]:
+        """The kinds to draw the prompts of a batch from: of step `step`, with these masks."""
+
+    @abstractmethod
+    def draw_prompt(
+        self, mask: np.ndarray, kinds: tuple[str, ...], rng: np.random.Generator, mask_size: int
+    ) -> dict[str, np.ndarray]:
+        """Draw a prompt of one of the kinds for a mask (S, S): "box", or "points" with "labels", or "mask".
+
+        mask_size: side of a mask prompt.
+        """
+
+    @abstractmethod
+    def loss_sums(
+        self, model: HQSamModel, batch: Batch, embeddings: Tensor, intermediate: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        """Run the prompt encoder and the mask decoder and sum losses over the masks of the batch, by name.
+
+        The sum called "loss" is minimized. These are sums and not means, so that a step may be split among processes
+        and forward passes with different numbers of masks.
+        """
+
+    def save(self, model: HQSamModel, folder: Path) -> None:
+        """Write the trained model into a folder."""
+        model.save_pretrained(folder)
+        if self.trains_hq_head:
+            model.save_hq_head(folder)
 
 
-class MaskLearner(Learner):
-    """One prompt per mask and the loss of the paper, on the HQ mask alone or, as a control, on SAM's own."""
+class MaskObjective(Objective):
+    """One prompt per mask and the loss of the paper, on the HQ mask or on SAM's single mask."""
 
-    def __init__(self, model: HQSamModel, config: TrainingConfig, mean: list[float], std: list[float]) -> None:
-        super().__init__(model, config, mean, std)
-        self.learns_hq = config.train in HQ_TARGETS
+    allowed_prompts = ("box", "points", "point", "mask")
+    default_prompts = ("box", "points", "mask")
+    # Prefixes of the trained weights within the mask decoder. Weights that the trained mask does not depend on stay
+    # frozen: those of SAM's score and of its other masks.
+    trained_modules: ClassVar[tuple[str, ...]]
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        embeddings, early = self.encode(batch.images)
-        logits = self.model(
+    def trains(self, name: str) -> bool:
+        part, _, inner = name.partition(".")
+        return part == "mask_decoder" and inner.startswith(self.trained_modules)
+
+    def prompt_kinds(self, step: int, masks: list[np.ndarray]) -> tuple[str, ...]:
+        return paper_kinds(masks, self.prompts) if self.paper_exact else self.prompts
+
+    def draw_prompt(
+        self, mask: np.ndarray, kinds: tuple[str, ...], rng: np.random.Generator, mask_size: int
+    ) -> dict[str, np.ndarray]:
+        prompt = draw_prompt(mask, rng, kinds, mask_side=mask_size, paper_exact=self.paper_exact)
+        assert prompt is not None, "empty masks have been dropped"
+        return prompt
+
+    def loss_sums(
+        self, model: HQSamModel, batch: Batch, embeddings: Tensor, intermediate: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        logits = model(
             image_embeddings=embeddings,
-            intermediate_embeddings=early,
+            intermediate_embeddings=intermediate,
             input_boxes=batch.boxes,
             input_points=batch.points,
             input_labels=batch.labels,
             input_masks=batch.mask_prompts,
             multimask_output=False,
-            hq_token_only=self.learns_hq,
-            sam_only=not self.learns_hq,
+            hq_token_only=self.trains_hq_head,
+            sam_only=not self.trains_hq_head,
         ).pred_masks
-        present = batch.present
-        # One generator per mask, on the CPU: the points do not depend on what else is in the batch.
-        generators = [torch.Generator().manual_seed(int(seed)) for seed in batch.seeds[present.cpu()]]
-        losses = mask_loss(logits[present], batch.masks[present][:, None], generators)
+        valid = batch.valid
+        # One generator per mask, on the CPU, so that its points do not depend on the rest of the batch.
+        generators = [torch.Generator().manual_seed(int(seed)) for seed in batch.seeds[valid.cpu()]]
+        losses = mask_loss(logits[valid], batch.masks[valid][:, None], generators)
         return {name: loss * len(generators) for name, loss in zip(("loss", "bce", "dice"), losses)}
 
 
-def _choose_weights(model: HQSamModel, config: TrainingConfig) -> bool:
-    """Let just the weights that a configuration trains require gradients; tell if any is in the encoder.
+# The parts of SAM's mask decoder that its masks depend on.
+SAM_DECODER_MODULES = ("iou_token", "mask_tokens", "transformer", "upscale_")
+SINGLE_MASK_HEAD = "output_hypernetworks_mlps.0"
 
-    Weights that the chosen mask does not depend on stay frozen: SAM's score and its other masks' networks.
+
+class HQHeadObjective(MaskObjective):
+    """The objective of the paper: the HQ head alone, on a frozen SAM."""
+
+    name = "hq_head"
+    trains_hq_head = True
+    trained_modules = HQ_HEAD_MODULES
+    card = HQ_CARD
+
+
+class HQHeadAndDecoderObjective(MaskObjective):
+    """The HQ head together with SAM's mask decoder."""
+
+    name = "hq_head_and_decoder"
+    trains_hq_head = True
+    trains_decoder = True
+    trained_modules = (*HQ_HEAD_MODULES, *SAM_DECODER_MODULES)
+    card = HQ_CARD
+
+
+class SamMaskTokenObjective(MaskObjective):
+    """A control: the tokens and the hypernetwork of SAM's own single mask, on the same data and prompts."""
+
+    name = "sam_mask_token"
+    trained_modules = ("mask_tokens", SINGLE_MASK_HEAD)
+    card = SAM_MASK_CARD
+
+
+class SamDecoderObjective(MaskObjective):
+    """A control: SAM's whole mask decoder, on the same data and prompts."""
+
+    name = "sam_decoder"
+    trains_decoder = True
+    trained_modules = (*SAM_DECODER_MODULES, SINGLE_MASK_HEAD)
+    card = SAM_MASK_CARD
+
+
+class ModelWithLoss(nn.Module):
+    """A model and its objective in the one module that DistributedDataParallel wraps: `module(batch)` gives losses.
+
+    mean, std: of the image processor, for pixel values in [0, 1]. lora: as the field of `TrainingConfig`.
+    recompute: whether the encoder was told to recompute its activations in the backward pass.
     """
-    decoder_of_sam = ("iou_token", "mask_tokens", "transformer", "upscale_")
-    chosen: dict[str, tuple[str, ...]] = {
-        "hq_head": HQ_HEAD_MODULES,
-        "hq_head_and_decoder": (*HQ_HEAD_MODULES, *decoder_of_sam),
-        "sam_mask_token": ("mask_tokens", "output_hypernetworks_mlps.0"),
-        "sam_decoder": (*decoder_of_sam, "output_hypernetworks_mlps.0"),
-    }
-    for name, weight in model.named_parameters():
-        part, _, inner = name.partition(".")
-        if config.train == FROM_SCRATCH:
-            weight.requires_grad_(not (part == "mask_decoder" and inner.startswith(HQ_HEAD_MODULES)))
-        else:
-            weight.requires_grad_(part == "mask_decoder" and inner.startswith(chosen[config.train]))
-    if config.lora is not None:
-        from .lora import add_adapters
 
-        add_adapters(model, config.lora)
-    return any(weight.requires_grad for weight in model.vision_encoder.parameters())
+    def __init__(
+        self,
+        model: HQSamModel,
+        objective: Objective,
+        mean: list[float],
+        std: list[float],
+        lora: dict[str, Any] | None = None,
+        recompute: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model = model.eval()  # SAM has no dropout, and the batch norms of TinyViT keep their statistics
+        self.objective, self.recompute = objective, recompute
+        for name, weight in model.named_parameters():
+            weight.requires_grad_(objective.trains(name))
+        if lora is not None:
+            add_adapters(model, lora)
+        self.trains_encoder = any(weight.requires_grad for weight in model.vision_encoder.parameters())
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", 255 * torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std)[:, None, None], persistent=False)
+
+    def train(self, mode: bool = True) -> "ModelWithLoss":
+        super().train(mode)
+        self.model.eval()
+        if self.recompute:
+            self.model.vision_encoder.train(mode)  # transformers recomputes activations in training mode only
+        return self
+
+    def trained_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return ((name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad)
+
+    def encode(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Embeddings and first intermediate embeddings of uint8 images (B, 3, S, S).
+
+        No gradients are kept where the encoder is frozen.
+        """
+        pixels = (images.float() - self.mean) / self.std
+        with torch.set_grad_enabled(self.trains_encoder and torch.is_grad_enabled()):
+            embeddings, intermediate = self.model.get_image_embeddings(pixels)
+        return embeddings, intermediate[:1]
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Sums of losses over the masks of a batch, by name; see `Objective.loss_sums`."""
+        embeddings, intermediate = self.encode(batch.images)
+        return self.objective.loss_sums(self.model, batch, embeddings, intermediate)
 
 
-__all__ = ["Learner", "MaskLearner"]
+__all__ = [
+    "HQHeadAndDecoderObjective",
+    "HQHeadObjective",
+    "MaskObjective",
+    "ModelWithLoss",
+    "Objective",
+    "SamDecoderObjective",
+    "SamMaskTokenObjective",
+]

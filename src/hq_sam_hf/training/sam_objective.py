@@ -1,78 +1,143 @@
-"""Training of a plain SAM from scratch: a first prompt, then corrective clicks, as in its paper (arXiv 2304.02643)."""
+"""The objective that trains a whole plain SAM: a first prompt, then corrective clicks, as in SAM's paper.
 
+The paper is arXiv 2304.02643; its section 5 and appendix A describe the training.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..data.prompt_simulation import box_noise, mask_to_box, random_points
+from ..model.checkpoint_format import is_hq_key
 from ..model.configuration_hq_sam import NEGATIVE, PADDING, POSITIVE
 from ..model.losses import dice_losses
 from ..model.modeling_hq_sam import HQSamModel
-from .config import TrainingConfig
-from .dataset import Batch
-from .objectives import Learner
+from ..model.modeling_mask_decoder import HQ_HEAD_MODULES
+from .batch import Batch
+from .card import PLAIN_SAM_CARD
+from .objectives import Objective
+from .random_streams import prompt_kind_generator
 
-# Cross entropy is weighted towards the object's surroundings: a thin one is lost in an even mean over the picture.
+TINY_VIT = "hq_sam_tiny_vit"  # `model_type` of its configuration
+
+# Each corner of a box moves by up to a tenth of the box's side, at most 20 pixels of 1024 (SAM's paper, appendix A).
+BOX_NOISE = 0.1
+
+# Cross entropy counts most in the surroundings of the object. In an even mean over the image, small objects get lost.
 BCE_WEIGHT, DICE_WEIGHT, SCORE_WEIGHT = 2.0, 1.0, 1.0
-SURROUNDINGS = 0.25  # how far they reach beyond the object's box, in its longer side
+SURROUNDINGS = 0.25  # margin around the object's box, in units of its longer side
 WEIGHT_ELSEWHERE = 0.1
 
 
-class SamLearner(Learner):
-    """All weights of a SAM. A box asks for its single mask, a point for three of which the best is trained.
+class SamObjective(Objective):
+    """All weights of a plain SAM. A box prompt trains the single mask; a point trains the best of three masks.
 
-    Then clicks are drawn from where the mask with the best score is wrong, and given together with that mask's
-    logits and all earlier prompts; these rounds train the single mask. Every round counts equally.
+    Then corrective clicks are drawn from where the mask with the best score is wrong. Each is given together with that
+    mask's logits and all earlier prompts, and trains the single mask. All rounds have the same weight in the loss.
     """
 
-    def __init__(self, model: HQSamModel, config: TrainingConfig, mean: list[float], std: list[float]) -> None:
-        super().__init__(model, config, mean, std)
-        self.rounds = 1 + config.clicks
+    name = "sam"
+    allowed_prompts = ("box", "point")
+    default_prompts = ("box", "point")
+    trains_decoder = True
+    trains_all_weights = True
+    find_unused_parameters = True  # a box and a point use the networks of different masks
+    card = PLAIN_SAM_CARD
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        embeddings, _ = self.encode(batch.images)
-        side = self.model.config.mask_size
-        truth = F.interpolate(batch.masks.clamp(min=0), size=(side, side), mode="area")  # (B, P, h, w)
-        weights = surroundings(truth)
-        present = batch.present
+    @classmethod
+    def check_encoder(cls, model_type: str | None) -> None:
+        if model_type == TINY_VIT:
+            raise ValueError(
+                f"`train: {cls.name}` saves a plain SAM in transformers' layout, which has no TinyViT, got "
+                f"vision_config.model_type {model_type!r}. Choose a ViT, or train an HQ head on a TinyViT's SAM."
+            )
+
+    def trains(self, name: str) -> bool:
+        part, _, inner = name.partition(".")
+        return not (part == "mask_decoder" and inner.startswith(HQ_HEAD_MODULES))
+
+    def choose_masks(self, usable: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Choose exactly `count` masks, with repetitions if need be: more prompts train more than padding does."""
+        return np.resize(super().choose_masks(usable, count, rng), count)
+
+    def prompt_kinds(self, step: int, masks: list[np.ndarray]) -> tuple[str, ...]:
+        """One kind for a whole step, since a box asks for one mask and a point for three."""
+        rng = prompt_kind_generator(self.seed, step)
+        return (self.prompts[rng.integers(len(self.prompts))],)
+
+    def draw_prompt(
+        self, mask: np.ndarray, kinds: tuple[str, ...], rng: np.random.Generator, mask_size: int
+    ) -> dict[str, np.ndarray]:
+        if kinds == ("point",):
+            return {"points": random_points(mask, 1, rng), "labels": np.ones(1, dtype=np.int64)}
+        box = mask_to_box(mask)
+        assert box is not None, "empty masks have been dropped"
+        return {"box": box_noise(box, BOX_NOISE, mask.shape[-1], rng)}
+
+    def loss_sums(
+        self, model: HQSamModel, batch: Batch, embeddings: Tensor, intermediate: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        """The losses, the score's loss, and after each round the IoU of the mask with the best score."""
+        side = model.config.mask_size
+        target = F.interpolate(batch.masks.clamp(min=0), size=(side, side), mode="area")  # (B, P, h, w)
+        weights = surroundings(target)
+        valid = batch.valid
         points, labels, logits = batch.points, batch.labels, None
+        rounds = 1 + self.clicks
         sums = {name: embeddings.new_zeros((), dtype=torch.float32) for name in ("loss", "bce", "dice", "score")}
-        for turn in range(self.rounds):
-            output = self.model(
+        for number in range(rounds):
+            output = model(
                 image_embeddings=embeddings,
                 input_boxes=batch.boxes,
                 input_points=points,
                 input_labels=labels,
                 input_masks=logits,
-                multimask_output=turn == 0 and batch.boxes is None,
+                multimask_output=number == 0 and batch.boxes is None,
                 sam_only=True,
             )
-            losses = sam_losses(output.pred_masks, output.iou_scores, truth, weights)
+            losses = sam_losses(output.pred_masks, output.iou_scores, target, weights)
             for name, value in losses.items():
-                sums[name] = sums[name] + value[present].sum() / self.rounds
+                sums[name] = sums[name] + value[valid].sum() / rounds
             logits = output.pred_masks[:, :, 0].detach()
-            sums[f"iou_{turn}"] = mask_ious(logits[:, :, None], truth)[..., 0][present].sum()
-            if turn + 1 < self.rounds:
-                click, label = corrective_clicks(logits, truth, batch.seeds + turn)
-                click = (click + 0.5) * (batch.images.shape[-1] / side) - 0.5
+            sums[f"iou_{number}"] = mask_ious(logits[:, :, None], target)[..., 0][valid].sum()
+            if number + 1 < rounds:
+                click, label = corrective_clicks(logits, target, batch.seeds + number)
+                click = (click + 0.5) * (batch.images.shape[-1] / side) - 0.5  # from mask cells to input pixels
                 points = click if points is None else torch.cat([points, click], dim=2)
                 labels = label if labels is None else torch.cat([labels, label], dim=2)
         return sums
 
+    def save(self, model: HQSamModel, folder: Path) -> None:
+        """Write a plain SAM in transformers' layout, without the HQ head."""
+        from transformers import SamConfig, SamModel
 
-def sam_losses(logits: Tensor, scores: Tensor, truth: Tensor, weights: Tensor) -> dict[str, Tensor]:
-    """Losses (B, P) of M candidate masks: those of the candidate nearest to the truth, and of all scores.
+        with torch.device("meta"):
+            plain = SamModel(SamConfig(**model.config.transformers_sections(plain=True)))
+        weights: dict[str, Tensor] = {name: value for name, value in model.state_dict().items() if not is_hq_key(name)}
+        plain.save_pretrained(folder, state_dict={name: value.contiguous() for name, value in weights.items()})
 
-    logits (B, P, M, h, w); scores (B, P, M); truth (B, P, h, w) in [0, 1]; weights (B, P, h, w).
+
+def sam_losses(logits: Tensor, scores: Tensor, target: Tensor, weights: Tensor) -> dict[str, Tensor]:
+    """Losses (B, P) of M candidate masks per prompt.
+
+    The losses of the mask are those of the candidate with the lowest one. The loss of the score is the mean squared
+    error of all M predicted IoUs.
+
+    logits (B, P, M, h, w); scores (B, P, M); target (B, P, h, w) in [0, 1]; weights (B, P, h, w).
     """
     logits, scores = logits.float(), scores.float()
-    target = truth[:, :, None].expand_as(logits)
+    expanded = target[:, :, None].expand_as(logits)
     share = weights / weights.sum(dim=(-2, -1), keepdim=True)
-    bce = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    bce = F.binary_cross_entropy_with_logits(logits, expanded, reduction="none")
     bce = (bce * share[:, :, None]).sum(dim=(-2, -1))
-    dice = dice_losses(logits, target, dim=(-2, -1))
+    dice = dice_losses(logits, expanded, dim=(-2, -1))
     mask = BCE_WEIGHT * bce + DICE_WEIGHT * dice
     best = mask.argmin(dim=-1, keepdim=True)
-    score = F.mse_loss(scores, mask_ious(logits.detach(), truth), reduction="none").mean(dim=-1)
+    score = F.mse_loss(scores, mask_ious(logits.detach(), target), reduction="none").mean(dim=-1)
     return {
         "loss": mask.gather(-1, best)[..., 0] + SCORE_WEIGHT * score,
         "bce": bce.gather(-1, best)[..., 0],
@@ -81,48 +146,57 @@ def sam_losses(logits: Tensor, scores: Tensor, truth: Tensor, weights: Tensor) -
     }
 
 
-def mask_ious(logits: Tensor, truth: Tensor) -> Tensor:
-    """IoU (B, P, M) of masks (B, P, M, h, w), where logits are positive, with truth (B, P, h, w) above one half."""
-    mask, target = logits > 0, (truth > 0.5)[:, :, None]
-    overlap = (mask & target).sum(dim=(-2, -1))
-    return overlap / (mask | target).sum(dim=(-2, -1)).clamp(min=1)
+def mask_ious(logits: Tensor, target: Tensor) -> Tensor:
+    """IoU (B, P, M) of predicted masks with their targets.
+
+    logits (B, P, M, h, w), positive inside a mask; target (B, P, h, w), above one half inside the object.
+    """
+    mask, inside = logits > 0, (target > 0.5)[:, :, None]
+    overlap = (mask & inside).sum(dim=(-2, -1))
+    return overlap / (mask | inside).sum(dim=(-2, -1)).clamp(min=1)
 
 
-def surroundings(truth: Tensor) -> Tensor:
-    """1 in the boxes of square masks (B, P, h, h) grown by `SURROUNDINGS` on every side, else `WEIGHT_ELSEWHERE`."""
-    inside = truth > 0.5
-    places = torch.arange(truth.shape[-1], device=truth.device)
+def surroundings(target: Tensor) -> Tensor:
+    """Weights (B, P, h, h) of the cross entropy: 1 in and around the boxes of square masks, else `WEIGHT_ELSEWHERE`.
+
+    Boxes are extended on all sides by `SURROUNDINGS` times their longer side.
+    """
+    inside = target > 0.5
+    positions = torch.arange(target.shape[-1], device=target.device)
 
     def span(profile: Tensor) -> tuple[Tensor, Tensor]:
-        low = torch.where(profile, places, len(places)).amin(dim=-1, keepdim=True)
-        return low, torch.where(profile, places, -1).amax(dim=-1, keepdim=True)
+        first = torch.where(profile, positions, len(positions)).amin(dim=-1, keepdim=True)
+        return first, torch.where(profile, positions, -1).amax(dim=-1, keepdim=True)
 
     top, bottom = span(inside.any(dim=-1))
     left, right = span(inside.any(dim=-2))
-    reach = 1 + SURROUNDINGS * torch.maximum(bottom - top, right - left).clamp(min=0)
-    rows = (places >= top - reach) & (places <= bottom + reach)
-    columns = (places >= left - reach) & (places <= right + reach)
+    margin = 1 + SURROUNDINGS * torch.maximum(bottom - top, right - left).clamp(min=0)
+    rows = (positions >= top - margin) & (positions <= bottom + margin)
+    columns = (positions >= left - margin) & (positions <= right + margin)
     return torch.where(rows[..., :, None] & columns[..., None, :], 1.0, WEIGHT_ELSEWHERE)
 
 
-def corrective_clicks(logits: Tensor, truth: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
-    """A click (B, P, 1, 2) as (x, y) in cells, drawn evenly from where each mask (B, P, h, w) is wrong.
+def corrective_clicks(logits: Tensor, target: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
+    """One click per mask, drawn uniformly from the cells where the mask is wrong.
 
-    Its label (B, P, 1) is 1 where the object was missed, 0 where background was taken, -10 where nothing is wrong.
-    seeds (B, P): one number per mask, so that a click does not depend on the rest of the batch.
+    logits (B, P, h, w), positive inside a mask; target (B, P, h, w), above one half inside the object;
+    seeds (B, P): one per mask, so that a click does not depend on the rest of the batch.
+
+    Returns points (B, P, 1, 2) as (x, y) in cells, and labels (B, P, 1): 1 where the object was missed, 0 where
+    background was taken for the object, -10 (padding) for a mask without errors.
     """
-    target = truth > 0.5
-    wrong = (logits > 0) != target
+    inside = target > 0.5
+    wrong = (logits > 0) != inside
     width = wrong.shape[-1]
-    lots = torch.stack(
+    draws = torch.stack(
         [torch.rand(wrong.shape[-2:], generator=torch.Generator().manual_seed(int(seed))) for seed in seeds.flatten()]
     )
-    lots = lots.reshape(wrong.shape).to(wrong.device)
-    drawn = torch.where(wrong, lots, -1.0).flatten(2).argmax(dim=-1)  # (B, P)
-    missed = target.flatten(2).gather(2, drawn[..., None])
+    draws = draws.reshape(wrong.shape).to(wrong.device)
+    drawn = torch.where(wrong, draws, -1.0).flatten(2).argmax(dim=-1)  # (B, P)
+    missed = inside.flatten(2).gather(2, drawn[..., None])
     label = torch.where(missed, POSITIVE, NEGATIVE)
     label = torch.where(wrong.flatten(2).any(dim=-1, keepdim=True), label, PADDING)
     return torch.stack([drawn % width, drawn // width], dim=-1)[:, :, None].float(), label
 
 
-__all__ = ["SamLearner", "corrective_clicks", "mask_ious", "sam_losses", "surroundings"]
+__all__ = ["SamObjective", "corrective_clicks", "mask_ious", "sam_losses", "surroundings"]

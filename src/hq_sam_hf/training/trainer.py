@@ -1,126 +1,114 @@
-"""Training: one configuration, one loop.
+"""The training run: its set-up, the loop, and what it leaves. `TrainingRun.run` is the loop."""
 
-Run as `hq-sam train config.yaml` or `accelerate launch -m hq_sam_hf.training config.yaml`.
-"""
-
-import argparse
 import logging
 import math
-import shutil
-import signal
-import threading
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.state import AcceleratorState
-from accelerate.tracking import get_available_trackers
-from accelerate.utils import LoggerType, parse_flag_from_env, set_seed
+from accelerate.utils import set_seed
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from ..data.factory import load_rows
 from ..evaluation.prompts import parse_prompt
 from ..model.files import write_atomically
-from ..utils.distributed import connect
+from .accelerator import fresh_accelerator_state, make_accelerator
 from .base_model import load_base
-from .checkpoints import Checkpoints, copy_weights, learned_weights
-from .config import FROM_SCRATCH, TrainingConfig
-from .dataset import Batch, Deliveries, StepBatches, TrainingSamples
+from .batch import Batch
+from .card import TrainingFacts
+from .checkpoints import BestWeights, TrainingCheckpoints, copy_weights, trained_weights
+from .config import TrainingConfig
+from .dataset import TrainingDataset
 from .ema import WeightAverage
 from .export import export_run
-from .logs import RunLog
+from .loader import StepSampler, load_batches
+from .logs import LossMeans, RunLog
 from .lora import merged_adapters
-from .objectives import MaskLearner
-from .sam_objective import SamLearner
-from .validation import first_of_each_set, score, validate
+from .objectives import ModelWithLoss
+from .optimizer import learning_rate, make_optimizer
+from .stop_signals import watch_stop_signals
+from .validation import first_of_each_set, validate
 
 logger = logging.getLogger(__name__)
 
-# How `accelerate launch` tells what its configuration asks for. On a CPU, Accelerate itself would pass over them.
-SHARDING = {
-    "ACCELERATE_USE_FSDP": "FSDP",
-    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
-    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
-}
-# Seconds that processes which load data stay after SIGTERM, for the step that the run then finishes and saves.
-GRACE = 60
-PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+def train(config: TrainingConfig) -> Path:
+    """Run a training to its end and return the folder of the trained model, `output_dir/final`.
+
+    On SIGTERM or Ctrl-C the run saves its state and raises SystemExit, with code 0 or 130. With `resume` a run
+    continues from its newest checkpoint, bit for bit on a CPU.
+
+    Raises ValueError for a configuration that does not fit the data, the model or an earlier run; FloatingPointError
+    if the loss is not finite; OSError if a checkpoint cannot be written.
+    """
+    with fresh_accelerator_state():
+        return TrainingRun(config).run()
 
 
 @dataclass
 class Position:
-    """Where a run is: steps done, the best validation score so far, validations since, and figures of the last one."""
+    """How far a run is: what its checkpoints store beside weights and optimizer.
+
+    step: steps done. best: the best validation score so far. waited: validations since then. metrics: of the last
+    validation.
+    """
 
     step: int = 0
     images_per_step: int = 0
     best: float | None = None
     waited: int = 0
-    figures: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
-def train(config: TrainingConfig) -> Path:
-    """Run a training to its end and give the folder of the result, `output_dir/final`.
+class StepResult(NamedTuple):
+    """Sums of the losses over all masks of a step, their number, and whether any process was asked to stop."""
 
-    On SIGTERM or Ctrl-C the state is saved and SystemExit raised, with code 0 or 130; with `resume` a run goes on from
-    its newest checkpoint, bit for bit on a CPU. Raises ValueError for a configuration that does not fit the data, the
-    model or an earlier run, FloatingPointError where the loss is no longer a number, OSError where a checkpoint cannot
-    be written.
-    """
-    try:
-        return TrainingRun(config).run()
-    finally:
-        AcceleratorState._reset_state()  # the next run of this process may want another precision
+    loss_sums: dict[str, float]
+    masks: int
+    stop_requested: bool
 
 
 class TrainingRun:
-    """A run that is set up. `run` is the loop; the other methods are its parts."""
+    """A run that is set up: the constructor checks and loads everything, `run` trains.
+
+    The output folder is made last, so that a configuration that cannot run leaves nothing behind.
+    """
 
     def __init__(self, config: TrainingConfig) -> None:
         self.config, self.output = config, Path(config.output_dir)
-        _refuse_what_cannot_run(config)
-        self.accelerator = connect(
-            Accelerator,
-            mixed_precision=PRECISIONS[config.precision],
-            log_with=config.trackers or None,
-            project_dir=config.output_dir,
-            # A step from scratch may use only some weights: a box asks for one mask, a point for three.
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=config.train == FROM_SCRATCH)],
-        )
-        if config.precision == "fp16" and self.accelerator.device.type == "cpu":  # Accelerate would take fp32
-            raise ValueError("`precision: fp16` needs a GPU. On a CPU choose bf16 or fp32.")
+        for prompt in config.eval_prompts:
+            parse_prompt(prompt)
+        self.accelerator = make_accelerator(config)
         self.is_main = self.accelerator.is_main_process
         if self.is_main:
             _refuse_another_run(self.output, config)
         self.accelerator.wait_for_everyone()
-        set_seed(config.seed)  # for the weights that start at random
+        self._set_up_model()
+        self._set_up_data()
+        self._set_up_output()
+
+    def _set_up_model(self) -> None:
+        config = self.config
+        set_seed(config.seed)  # for weights that start at random
+        self.objective = config.make_objective()
         self.model, self.processor = load_base(config)
-        pictures = self.processor.image_processor
-        kind = SamLearner if config.train == FROM_SCRATCH else MaskLearner
-        learner = kind(self.model, config, pictures.image_mean, pictures.image_std)
-        optimizer = _make_optimizer([weight for _, weight in learner.learned_parameters()], config)
-        self.learner, self.optimizer = self.accelerator.prepare(learner, optimizer)
+        image_processor = self.processor.image_processor
+        mean, std = image_processor.image_mean, image_processor.image_std
+        module = ModelWithLoss(self.model, self.objective, mean, std, config.lora, config.gradient_checkpointing)
+        optimizer = make_optimizer([weight for _, weight in module.trained_parameters()], config)
+        self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
         self.average = WeightAverage(self.model, config.ema_decay)
         self.accelerator.register_for_checkpointing(self.average)
 
+    def _set_up_data(self) -> None:
+        config, model_config = self.config, self.model.config
         rows = load_rows(config.data, "train")
-        self.samples = TrainingSamples(
-            rows, config, self.model.config.vision_config.image_size, self.model.config.mask_size
-        )
-        self.validation = load_rows(config.validation, "validation") if config.validation else None
-        if self.validation is not None:
-            if len(self.validation) == 0:
-                raise ValueError(
-                    f"The validation data {config.validation!r} hold no images. Name others, or null for none."
-                )
-            self.validation = first_of_each_set(self.validation, config.eval_samples)
-        self.batches = StepBatches(
+        self.dataset = TrainingDataset(rows, config, model_config.vision_config.image_size, model_config.mask_size)
+        self.validation_rows = _load_validation_rows(config)
+        self.sampler = StepSampler(
             len(rows),
             config.seed,
             config.batch_size,
@@ -128,297 +116,209 @@ class TrainingRun:
             self.accelerator.num_processes,
             self.accelerator.process_index,
         )
-        steps = self.batches.steps_per_epoch * config.epochs
-        self.last = min(steps, config.max_steps or steps)
-        self.validate_every = config.eval_steps or self.batches.steps_per_epoch
-        self.checkpoints = Checkpoints(self.accelerator, self.output / "checkpoints", config.keep_checkpoints)
+        steps = self.sampler.steps_per_epoch * config.epochs
+        self.last_step = min(steps, config.max_steps or steps)
+        self.eval_steps = config.eval_steps or self.sampler.steps_per_epoch
+
+    def _set_up_output(self) -> None:
+        config = self.config
+        self.checkpoints = TrainingCheckpoints(self.accelerator, self.output / "checkpoints", config.keep_checkpoints)
         self.log = RunLog(self.output)
-        self.position = Position(images_per_step=self.batches.images_per_step)
+        self.position = Position(images_per_step=self.sampler.images_per_step)
         if config.resume:
             self._resume()
         if self.is_main:
-            _claim_folder(self.output, config)
-            self.log.forget_after(self.position.step)
+            _save_config(self.output, config)
+            self.checkpoints.remove_incomplete()
+            self.log.drop_after(self.position.step)
         self.accelerator.wait_for_everyone()
         self.accelerator.init_trackers("hq_sam_hf", config={key: str(value) for key, value in asdict(config).items()})
 
     def _resume(self) -> None:
-        """Put the newest checkpoint in place, if there is any."""
-        found = self.checkpoints.newest_position()
-        if found is None:
+        """Restore the newest checkpoint, if there is any."""
+        saved = self.checkpoints.newest_position()
+        if saved is None:
             if self.is_main:
-                logger.warning("there is no checkpoint in %s to resume, so the run starts", self.checkpoints.folder)
+                logger.warning("no checkpoint to resume from in %s, so the run starts anew", self.checkpoints.folder)
             return
-        images, processes = self.batches.images_per_step, self.accelerator.num_processes
-        if found.get("images_per_step", images) != images:
+        images, processes = self.sampler.images_per_step, self.accelerator.num_processes
+        if saved.get("images_per_step", images) != images:
             raise ValueError(
-                f"The run in {self.output} was started with {found['images_per_step']} images a step, and on "
-                f"{processes} process{'es' if processes > 1 else ''} it would be {images}. Resume it on as many."
+                f"The run in {self.output} was started with {saved['images_per_step']} images per step, got {images} "
+                f"on {processes} process{'es' if processes > 1 else ''}. Resume it with as many processes as before."
             )
         self.checkpoints.load_newest()
-        self.position = Position(**{"images_per_step": images, **found})
+        known = {item.name for item in fields(Position)}
+        self.position = Position(**{name: value for name, value in saved.items() if name in known})
 
     @property
     def is_over(self) -> bool:
-        """After the last step, or where validations have not become better for too long."""
+        """Whether the last step is done, or `patience` validations have passed without a better one."""
         patience = self.config.patience
-        return self.position.step >= self.last or (patience is not None and self.position.waited >= patience)
+        return self.position.step >= self.last_step or (patience is not None and self.position.waited >= patience)
 
     def run(self) -> Path:
-        config, position, batches = self.config, self.position, self.batches
-        batches.first, batches.last = position.step, self.last
-        stream = _batches(self.samples, batches, config.num_workers)
-        sums: dict[str, float] = defaultdict(float)
-        with _progress(batches, position.step, self.last, self.is_main) as progress, _watching_for_stop() as told:
+        """Train to the end and return the folder of the trained model; see `train`."""
+        config, position, sampler = self.config, self.position, self.sampler
+        sampler.first, sampler.last = position.step, self.last_step
+        batches = load_batches(self.dataset, sampler, config.num_workers)
+        means = LossMeans()
+        with self._progress_bar() as progress, watch_stop_signals() as stop:
             while not self.is_over:
-                passes = [next(stream).to(self.accelerator.device) for _ in range(config.accumulation)]
-                rate = learning_rate(config, position.step, self.last, batches.steps_per_epoch)
-                stop = self.take_step(passes, rate, sums, told.is_set)
+                passes = [next(batches).to(self.accelerator.device) for _ in range(config.accumulation)]
+                rate = learning_rate(config, position.step, self.last_step, sampler.steps_per_epoch)
+                result = self.take_step(passes, rate, stop.received)
                 self.average.update(self.model)
                 position.step += 1
-                progress.update(batches.images_per_step)
-                ends = position.step == self.last
-                if position.step % config.log_steps == 0 or ends:
-                    self.report({"learning_rate": rate, **_means(sums)}, progress)
-                if self.validation is not None and (position.step % self.validate_every == 0 or ends):
+                means.add(result.loss_sums, result.masks)
+                progress.update(sampler.images_per_step)
+
+                is_last = position.step == self.last_step
+                if position.step % config.log_steps == 0 or is_last:
+                    self.report({"learning_rate": rate, **means.take()}, progress)
+                if self.validation_rows is not None and (position.step % self.eval_steps == 0 or is_last):
                     self.report(self.validate(), progress)
-                if position.step % config.save_steps == 0 or self.is_over or stop:
+                if position.step % config.save_steps == 0 or self.is_over or result.stop_requested:
                     self.checkpoints.save(asdict(position))
-                if stop and not self.is_over:
-                    logger.warning("told to stop: step %d is saved, go on with --resume", position.step)
-                    raise SystemExit(told.code)
+                if result.stop_requested and not self.is_over:
+                    logger.warning("stopped on request: step %d is saved, continue with --resume", position.step)
+                    raise SystemExit(stop.exit_code)
         self.finish()
         return self.output / "final"
 
-    def take_step(self, passes: list[Batch], rate: float, sums: dict[str, float], told: bool) -> bool:
-        """One update of the weights. Adds to `sums`; tells if any process was asked to stop."""
+    def take_step(self, passes: list[Batch], rate: float, stop_requested: bool) -> StepResult:
+        """Update the weights once, with the gradients of all forward passes and processes.
+
+        Raises FloatingPointError, with unchanged weights, if the loss is not finite.
+        """
         accelerator = self.accelerator
-        masks = sum(int(batch.present.sum()) for batch in passes)
+        masks = sum(int(batch.valid.sum()) for batch in passes)
         total = accelerator.reduce(torch.tensor(float(masks), device=accelerator.device), "sum")
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        parts: dict[str, Tensor] = {}
-        for turn, batch in enumerate(passes):
-            with accelerator.no_sync(self.learner) if turn + 1 < len(passes) else nullcontext():
-                losses = self.learner(batch)
-                # Processes average their gradients, so the mean over all masks needs the number of processes again.
+        sums: dict[str, Tensor] = {}
+        for number, batch in enumerate(passes, start=1):
+            # DDP adds up the gradients of the processes once per step, after the last pass.
+            with accelerator.no_sync(self.module) if number < len(passes) else nullcontext():
+                losses = self.module(batch)
+                # DDP averages over the processes; their number makes it a mean over all masks.
                 accelerator.backward(losses["loss"] * accelerator.num_processes / total)
             for name, value in losses.items():
-                parts[name] = parts.get(name, 0) + value.detach().float()
-        told_and_losses = torch.stack([torch.tensor(float(told), device=accelerator.device), *parts.values()])
-        told_and_losses = accelerator.reduce(told_and_losses, "sum").tolist()
-        values = dict(zip(parts, told_and_losses[1:]))
-        if not math.isfinite(values["loss"]):
-            self._refuse_to_go_on(passes, values["loss"])
+                sums[name] = sums.get(name, 0) + value.detach().float()
+        # One reduction for the losses and the request to stop, since each costs a round trip.
+        stop = torch.tensor(float(stop_requested), device=accelerator.device)
+        stops, *values = accelerator.reduce(torch.stack([stop, *sums.values()]), "sum").tolist()
+        loss_sums = dict(zip(sums, values))
+        if not math.isfinite(loss_sums["loss"]):
+            self._raise_not_finite(loss_sums["loss"], passes)
         if self.config.max_grad_norm is not None:
-            accelerator.clip_grad_norm_(self.learner.parameters(), self.config.max_grad_norm)
+            accelerator.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        for name, value in {**values, "masks": float(total)}.items():
-            sums[name] += value
-        for line in (line for batch in passes for line in batch.skipped):
-            logger.warning("skipped %s", line)
-        return told_and_losses[0] > 0
+        for message in (message for batch in passes for message in batch.skipped):
+            logger.warning("skipped %s", message)
+        return StepResult(loss_sums, int(total), stops > 0)
 
-    def _refuse_to_go_on(self, passes: list[Batch], loss: float) -> None:
+    def _raise_not_finite(self, loss: float, passes: list[Batch]) -> None:
         names = ", ".join(name for batch in passes for name in batch.names)
-        found = self.checkpoints.all()
+        saved = self.checkpoints.all()
+        last = f"The last checkpoint is {saved[-1]}." if saved else "There is no checkpoint yet."
         raise FloatingPointError(
-            f"The loss of step {self.position.step + 1} is {loss}, with the images {names}. The weights of the step "
-            f"before are {'in ' + str(found[-1]) if found else 'not saved yet'}. Lower learning_rate, set "
-            "max_grad_norm, or leave these images out."
+            f"The loss of step {self.position.step + 1} is {loss}, with the images {names}. {last} Lower "
+            "learning_rate, set max_grad_norm, or leave these images out."
         )
 
-    def report(self, line: dict[str, float], progress: tqdm) -> None:
+    def _progress_bar(self) -> tqdm:
+        size = self.sampler.images_per_step
+        total, done = self.last_step * size, self.position.step * size
+        return tqdm(total=total, initial=done, unit="image", disable=not self.is_main, mininterval=1.0)
+
+    def report(self, values: dict[str, float], progress: tqdm) -> None:
+        """Write losses or metrics to the log, the progress bar and the trackers."""
         if self.is_main:
-            self.log.append({"step": self.position.step, **line})
-            progress.set_postfix(
-                {name: f"{value:.4g}" for name, value in line.items() if name in ("loss", "val_hq_mbiou")}
-            )
-        self.accelerator.log(line, step=self.position.step)
+            self.log.append({"step": self.position.step, **values})
+            shown = {name: f"{values[name]:.4g}" for name in ("loss", "val_hq_mbiou") if name in values}
+            progress.set_postfix(shown)
+        self.accelerator.log(values, step=self.position.step)
 
     def validate(self) -> dict[str, float]:
-        """Figures of the validation data, with the averaged weights where there are any; keeps the best weights."""
-        folder = self.output / "overlays" / f"step-{self.position.step:08d}"
-        with self.average.in_place(self.model):
-            figures = validate(self.config, self.model, self.processor, self.accelerator, self.validation, folder)
-            reached = score(figures, self.config)
-            if reached is None:
+        """Return the metrics of the validation data, with averaged weights if there are any; keep the best weights."""
+        position = self.position
+        folder = self.output / "overlays" / f"step-{position.step:08d}"
+        with self.average.applied_to(self.model):
+            metrics = validate(
+                self.config, self.objective, self.model, self.processor, self.accelerator, self.validation_rows, folder
+            )
+            if self.objective.best_metric not in metrics:
                 return {}
-            self.position.figures = figures
-            if self.position.best is None or reached > self.position.best:
-                self.position.best, self.position.waited = reached, 0
+            position.metrics, score = metrics, metrics[self.objective.best_metric]
+            if position.best is None or score > position.best:
+                position.best, position.waited = score, 0
                 if self.is_main:
-                    best = {name: weight.cpu() for name, weight in learned_weights(self.model).items()}
-                    state = {"weights": best, "figures": figures, "step": self.position.step}
-                    write_atomically(self.output / "best.pt", lambda file: torch.save(state, file))
+                    BestWeights(trained_weights(self.model), metrics, position.step).save(self.output / "best.pt")
             else:
-                self.position.waited += 1
+                position.waited += 1
         if self.is_main:
             self.log.draw_curves()
-        return figures
+        return metrics
 
     def finish(self) -> None:
-        """Write `final/`, the last weights, and `best/`, those of the best validation."""
+        """Write `final/` with the last weights and `best/` with those of the best validation; upload `final/`."""
         if self.is_main:
-            with self.average.in_place(self.model):
-                self._export("final", self.position.step, self.position.figures)
-            best = self.output / "best.pt"
-            if best.is_file():
-                state = torch.load(best, map_location="cpu", weights_only=True)
-                copy_weights(state["weights"], learned_weights(self.model))
-                self._export("best", state["step"], state["figures"])
+            with self.average.applied_to(self.model):
+                self._export("final", self.position.step, self.position.metrics)
+            best = BestWeights.load(self.output / "best.pt")
+            if best is not None:
+                copy_weights(best.weights, trained_weights(self.model))
+                self._export("best", best.step, best.metrics)
             self.log.draw_curves()
             if self.config.push_to_hub is not None:
-                from ..export.conversion import push_folder
+                from ..export.hub import push_folder
 
                 push_folder(self.output / "final", self.config.push_to_hub)
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
 
-    def _export(self, name: str, steps: int, figures: dict[str, float]) -> None:
+    def _export(self, name: str, steps: int, metrics: dict[str, float]) -> None:
         weights = list(self.model.parameters())
-        facts = {
-            "trained": sum(weight.numel() for weight in weights if weight.requires_grad),
-            "total": sum(weight.numel() for weight in weights),
-            "steps": steps,
-            "images_per_step": self.batches.images_per_step,
-        }
+        facts = TrainingFacts(
+            trained=sum(weight.numel() for weight in weights if weight.requires_grad),
+            total=sum(weight.numel() for weight in weights),
+            steps=steps,
+            images_per_step=self.sampler.images_per_step,
+        )
         with merged_adapters(self.model):
-            export_run(self.output / name, self.model, self.processor, self.config, facts, figures)
+            export_run(self.output / name, self.model, self.processor, self.objective, self.config, facts, metrics)
 
 
-def learning_rate(config: TrainingConfig, step: int, last: int, steps_per_epoch: int) -> float:
-    """The rate of update `step`, counted from 0."""
-    rate = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))
-    if config.schedule == "step":
-        return rate * (0.1 if step // steps_per_epoch >= config.drop_epoch else 1.0)
-    if config.schedule == "cosine":
-        return rate * 0.5 * (1 + math.cos(math.pi * min(1.0, step / (config.schedule_steps or last))))
-    return rate
-
-
-def _refuse_what_cannot_run(config: TrainingConfig) -> None:
-    for variable, name in SHARDING.items():
-        if parse_flag_from_env(variable):
-            raise ValueError(
-                f"Training runs on one process or with DDP, got {name}. Choose multi-GPU in `accelerate config`: the "
-                "trained part is small, so there is nothing to shard."
-            )
-    for name in config.eval_prompts:
-        parse_prompt(name)
-    absent = set(config.trackers) & set(LoggerType.list()) - {str(one) for one in [*get_available_trackers(), "all"]}
-    if absent:  # Accelerate would go on without
-        raise ValueError(f"`trackers` names {', '.join(sorted(absent))}, which is not installed: pip install it.")
+def _load_validation_rows(config: TrainingConfig) -> Any:
+    if not config.validation:
+        return None
+    rows = load_rows(config.validation, "validation")
+    if len(rows) == 0:
+        raise ValueError(
+            f"The validation data {config.validation!r} hold no images. Give other data, or null for no validation."
+        )
+    return first_of_each_set(rows, config.eval_samples)
 
 
 def _refuse_another_run(output: Path, config: TrainingConfig) -> None:
+    """Raise ValueError if the output folder holds a run that this one does not resume."""
     import yaml
 
     file = output / "config.yaml"
     if file.is_file():
         if not config.resume:
-            raise ValueError(f"{output} holds a run already. Pass --resume to go on with it, or another output_dir.")
+            raise ValueError(f"{output} already holds a run. Pass --resume to continue it, or another output_dir.")
         config.refuse_changes(yaml.safe_load(file.read_text()))
 
 
-def _claim_folder(output: Path, config: TrainingConfig) -> None:
-    """Make the folder and note the configuration in it. Done last, so that what cannot start leaves nothing behind."""
+def _save_config(output: Path, config: TrainingConfig) -> None:
     import yaml
 
     output.mkdir(parents=True, exist_ok=True)
-    for part in (output / "checkpoints").glob(".step-*.part"):  # a kill while saving left it
-        shutil.rmtree(part)
     text = yaml.safe_dump({**config.to_dict(), "resume": False}, sort_keys=False)
-    write_atomically(output / "config.yaml", lambda stream: stream.write(text.encode()))
+    write_atomically(output / "config.yaml", lambda file: file.write(text.encode()))
 
 
-def _make_optimizer(weights: list[torch.nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(weights, lr=config.learning_rate, weight_decay=config.weight_decay)
-
-
-def _batches(samples: TrainingSamples, batches: StepBatches, num_workers: int) -> Iterator[Batch]:
-    loader: Any = DataLoader(
-        Deliveries(samples),
-        sampler=batches,
-        batch_size=None,
-        num_workers=num_workers,
-        pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_outlive_the_step,
-    )
-    for delivered in loader:
-        if isinstance(delivered, Exception):
-            raise delivered
-        yield delivered
-
-
-def _outlive_the_step(_: int) -> None:
-    """Let a process that loads data go on for the step when all processes of a run are told to stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "alarm"):  # which ends the process; there is none on Windows, nor are such signals
-        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
-
-
-def _progress(batches: StepBatches, first: int, last: int, shown: bool) -> tqdm:
-    size = batches.images_per_step
-    return tqdm(total=last * size, initial=first * size, unit="image", disable=not shown, mininterval=1.0)
-
-
-def _means(sums: dict[str, float]) -> dict[str, float]:
-    masks = sums.pop("masks", 0.0)
-    means = {name: value / max(masks, 1.0) for name, value in sums.items()}
-    sums.clear()
-    return means
-
-
-@dataclass
-class _Told:
-    """Whether the run was asked to stop, and the code that it then exits with."""
-
-    is_set: bool = False
-    code: int = 0
-
-
-@contextmanager
-def _watching_for_stop() -> Iterator[_Told]:
-    """Within the block SIGTERM and Ctrl-C set a flag that the loop looks at after each step; a second Ctrl-C stops.
-
-    In a thread, where Python lets nobody watch for signals, they do what they did before.
-    """
-    told = _Told()
-    if threading.current_thread() is not threading.main_thread():
-        yield told
-        return
-
-    def note(number: int, _: object) -> None:
-        told.is_set = True
-        if number == signal.SIGINT:
-            told.code = 128 + signal.SIGINT  # as shells have it, so that `train && evaluate` stops
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            logger.warning("stopping after this step; press Ctrl-C again to stop at once and save nothing")
-
-    earlier = {signal.SIGTERM: signal.signal(signal.SIGTERM, note)}
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is for commands in the background of a script
-        earlier[signal.SIGINT] = signal.signal(signal.SIGINT, note)
-    try:
-        yield told
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
-
-
-def main(argv: list[str] | None = None) -> None:
-    """`CONFIG.yaml [key=value ...] [--resume]`, for `accelerate launch -m hq_sam_hf.training`."""
-    parser = argparse.ArgumentParser(prog="hq_sam_hf.training", description=main.__doc__)
-    parser.add_argument("config", type=Path)
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    parser.add_argument("--resume", action="store_true")
-    arguments = parser.parse_intermixed_args(argv)
-    try:
-        train(TrainingConfig.load(arguments.config, arguments.overrides, arguments.resume))
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
-        raise SystemExit(f"hq_sam_hf.training: {' '.join(str(error).split())}") from None
-
-
-__all__ = ["TrainingRun", "learning_rate", "main", "train"]
+__all__ = ["Position", "StepResult", "TrainingRun", "train"]
