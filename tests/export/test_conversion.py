@@ -1,4 +1,4 @@
-"""Checkpoints there and back, and what stands in the way of it."""
+"""Converting checkpoints between layouts, and the errors of sources and destinations that cannot be converted."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from transformers import SamHQModel, SamModel, SamProcessor
 
 from hq_sam_hf import HQSamConfig, HQSamModel, HQSamProcessor
 from hq_sam_hf.cli import main
-from hq_sam_hf.export import conversion
+from hq_sam_hf.export import sources, verification
 from hq_sam_hf.export.conversion import convert
 from hq_sam_hf.export.reference import build_original as build_from_config
 from hq_sam_hf.export.reference import import_original, run_original
@@ -27,7 +27,7 @@ from support.paths import ROOT
 
 @pytest.fixture
 def work(tmp_path, monkeypatch):
-    """A folder with the checkpoints of a small model, in which relative names lie."""
+    """The working folder of a test, with checkpoints of a small model."""
     monkeypatch.chdir(tmp_path)
     weights = pair(SMALL)[0].state_dict()
     torch.save(weights, "hq.pth")
@@ -44,11 +44,11 @@ def assert_same_file(path, weights):
         assert stored[key].dtype == tensor.dtype
         assert torch.equal(stored[key], tensor), key
     size = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
-    assert path.stat().st_size < 1.1 * size + 200_000  # no tensor drags a larger storage along
+    assert path.stat().st_size < 1.1 * size + 200_000  # no tensor is saved with a larger storage that it shares
 
 
 @pytest.mark.parametrize("arch", [SMALL, FINE, WIDE, TINY], ids=["small", "fine", "wide", "tiny"])
-def test_original_to_ours_to_original(arch, tmp_path, capsys):
+def test_original_to_hq_sam_to_original(arch, tmp_path, capsys):
     sam, model = pair(arch)
     torch.save(sam.state_dict(), tmp_path / "x.pth")
     assert main(["convert", str(tmp_path / "x.pth"), str(tmp_path / "ours")]) == 0
@@ -63,7 +63,7 @@ def test_original_to_ours_to_original(arch, tmp_path, capsys):
 
 
 REAL_DIMENSIONS = {
-    # At 256 pixels: the positions are smaller, everything else has its real width and depth.
+    # At 256 pixels the positional embeddings are smaller; widths and depths are the real ones.
     name: Architecture(**sizes, image=256)
     for name, sizes in {
         "vit_l": {"dim": 1024, "depth": 24, "heads": 16, "global_blocks": (5, 11, 17, 23)},
@@ -87,9 +87,9 @@ def test_real_dimensions_give_the_masks_of_the_original(name, tmp_path):
         torch.testing.assert_close(embeddings, features, atol=2e-5, rtol=0)
         torch.testing.assert_close(early[0], intermediate[0], atol=2e-5, rtol=0)
         expected, scores = run_original(sam, pixels, boxes=box)
-        answer = model(pixels, input_boxes=box[None], multimask_output=False)
-    torch.testing.assert_close(answer.pred_masks[0], expected, atol=5e-6, rtol=0)
-    torch.testing.assert_close(answer.iou_scores[0], scores, atol=1e-6, rtol=0)
+        outputs = model(pixels, input_boxes=box[None], multimask_output=False)
+    torch.testing.assert_close(outputs.pred_masks[0], expected, atol=5e-6, rtol=0)
+    torch.testing.assert_close(outputs.iou_scores[0], scores, atol=1e-6, rtol=0)
 
 
 PEAK = """
@@ -98,11 +98,11 @@ from hq_sam_hf.export.conversion import convert
 from hq_sam_hf.model.checkpoint_format import is_hq_key
 convert(sys.argv[1], sys.argv[2])
 print(1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]))
-"""  # not getrusage: what it gives for a child begins with the parent's memory
+"""  # not getrusage: its peak of a child process includes the memory of the parent at the fork
 
 
 def convert_and_measure(source, destination) -> int:
-    """Peak memory in bytes of a fresh process that converts, libraries and mapped files included."""
+    """Convert in a new process. Returns its peak memory in bytes, with libraries and mapped files."""
     result = subprocess.run(
         [sys.executable, "-c", PEAK, str(source), str(destination)], capture_output=True, text=True, check=True
     )
@@ -111,10 +111,10 @@ def convert_and_measure(source, destination) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["vit_b", "vit_l", "vit_h", "vit_tiny"])
-def test_published_sizes_there_and_back(preset, tmp_path, capsys):
-    """ViT-B, L, H and TinyViT in full: equal tensors and keys, which the original's registry finds complete.
+def test_published_sizes_convert_there_and_back(preset, tmp_path, capsys):
+    """ViT-B, L, H and TinyViT in full size keep every tensor and key; the original's registry loads the result.
 
-    For ViT-H, peak memory stays within 1.3 times the file.
+    The peak memory for ViT-H is at most 1.3 times the file.
     """
     config = HQSamConfig.from_preset(preset)
     with torch.device("cpu" if preset == "vit_tiny" else "meta"):
@@ -156,7 +156,7 @@ def test_to_transformers_and_back(work):
     assert not info["mismatched_keys"]
     assert theirs.config.mask_decoder_config.layer_norm_eps == 1e-5
     assert_same_weights(HQSamModel.from_pretrained("samhq"), pair(SMALL)[1])
-    # Its encoder is right, so its embeddings are the original's.
+    # The decoder of SamHQModel differs from the original's, so only the embeddings are compared.
     pixels = torch.randn(1, 3, SMALL.image, SMALL.image)
     with torch.no_grad():
         expected = pair(SMALL)[0].image_encoder(pixels)[0]
@@ -165,7 +165,7 @@ def test_to_transformers_and_back(work):
     assert_same_file(work / "back.pth", pair(SMALL)[0].state_dict())
 
 
-def test_the_processor_of_transformers_reads_what_we_write(work, photo):
+def test_the_processor_of_transformers_reads_the_written_settings(work, photo):
     from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
 
     convert("hq.pth", "samhq", layout="transformers")
@@ -176,7 +176,7 @@ def test_the_processor_of_transformers_reads_what_we_write(work, photo):
     np.testing.assert_allclose(theirs(photo)["pixel_values"][0], pixels[0], atol=1e-5)
 
 
-def test_tiny_vit_has_no_place_in_transformers(tmp_path):
+def test_tiny_vit_cannot_have_a_layout_of_transformers(tmp_path):
     torch.save(pair(TINY)[0].state_dict(), tmp_path / "x.pth")
     for layout in ("transformers", "sam"):
         with pytest.raises(ValueError, match="no TinyViT encoder. Choose the layout hq_sam or original"):
@@ -187,7 +187,7 @@ def test_tiny_vit_has_no_place_in_transformers(tmp_path):
 # Parts
 
 
-def test_the_plain_sam_inside_is_that_of_transformers(work, photo):
+def test_the_layout_sam_gives_the_masks_of_the_plain_sam_inside(work, photo):
     assert main(["convert", "hq.pth", "plain", "--layout", "sam"]) == 0
     theirs, info = SamModel.from_pretrained("plain", output_loading_info=True)
     assert not info["missing_keys"]
@@ -198,12 +198,12 @@ def test_the_plain_sam_inside_is_that_of_transformers(work, photo):
     ours = pair(SMALL)[1]
     with torch.no_grad():
         expected = ours(pixels, input_boxes=box, sam_only=True, multimask_output=False)
-        answer = theirs(pixels, input_boxes=box, multimask_output=False)
-    torch.testing.assert_close(answer.pred_masks, expected.pred_masks, atol=1e-4, rtol=0)
-    torch.testing.assert_close(answer.iou_scores, expected.iou_scores, atol=1e-5, rtol=0)
+        outputs = theirs(pixels, input_boxes=box, multimask_output=False)
+    torch.testing.assert_close(outputs.pred_masks, expected.pred_masks, atol=1e-4, rtol=0)
+    torch.testing.assert_close(outputs.iou_scores, expected.iou_scores, atol=1e-5, rtol=0)
     card = (work / "plain" / "README.md").read_text()
     assert "The plain SAM inside an HQ-SAM" in card
-    # And a fresh head starts on it.
+    # A fresh head can start on it.
     again, weights = HQSamModel.from_sam_pretrained("plain"), ours.state_dict()
     assert all(
         torch.equal(weight, weights[name]) for name, weight in again.state_dict().items() if not is_hq_key(name)
@@ -212,7 +212,7 @@ def test_the_plain_sam_inside_is_that_of_transformers(work, photo):
 
 
 @pytest.mark.parametrize("part", ["epoch_11.pth", "head/hq_head.safetensors"])
-def test_a_part_becomes_whole_on_its_base(part, work):
+def test_a_part_is_completed_by_its_base(part, work):
     convert(part, "whole", base="sam.pth")
     assert_same_weights(HQSamModel.from_pretrained("whole"), pair(SMALL)[1])
 
@@ -220,7 +220,7 @@ def test_a_part_becomes_whole_on_its_base(part, work):
 def test_a_head_on_a_transformers_folder_keeps_its_configuration(work):
     pair(SMALL)[1].save_pretrained("base")
     config = json.loads((work / "base" / "config.json").read_text())
-    config["mask_decoder_config"]["num_attention_heads"] = 4  # leaves no trace in the weights
+    config["mask_decoder_config"]["num_attention_heads"] = 4  # cannot be derived from the weights
     (work / "base" / "config.json").write_text(json.dumps(config))
     convert("head/hq_head.safetensors", "whole", base="base")
     assert HQSamConfig.from_pretrained("whole").mask_decoder_config.num_attention_heads == 4
@@ -246,7 +246,7 @@ def test_shards_and_dtype(work):
         assert torch.equal(tensor, model.state_dict()[name].float()), name
 
 
-def test_the_card_says_what_it_is_and_names_no_folder_of_ours(work):
+def test_the_model_card_describes_the_source_without_local_paths(work):
     convert(work / "hq.pth", work / "my-model")
     card = (work / "my-model" / "README.md").read_text()
     assert card.startswith("---\nlicense: apache-2.0\n")
@@ -261,16 +261,18 @@ def test_the_card_says_what_it_is_and_names_no_folder_of_ours(work):
     } or (work / "my-model" / "preprocessor_config.json").exists()
 
 
-def test_a_published_file_is_known_by_its_sha256(work, monkeypatch, capsys):
+def test_a_published_file_is_recognised_by_its_sha256(work, monkeypatch, capsys):
     digest = hashlib.sha256((work / "hq.pth").read_bytes()).hexdigest()
-    monkeypatch.setitem(conversion.PUBLISHED, digest, "sam_hq_vit_b.pth")
+    monkeypatch.setitem(sources.PUBLISHED, digest, "sam_hq_vit_b.pth")
     convert("hq.pth", "known")
-    assert "it is the published sam_hq_vit_b.pth (sha256 agrees)" in capsys.readouterr().out
-    assert "sam_hq_vit_b.pth, sha256 agrees" in (work / "known" / "README.md").read_text()
+    assert "it is the published sam_hq_vit_b.pth (same sha256)" in capsys.readouterr().out
+    assert "sam_hq_vit_b.pth, same sha256" in (work / "known" / "README.md").read_text()
     (work / "sam.pth").rename(work / "sam_hq_vit_l.pth")
     with pytest.raises(ValueError, match="plain SAM"):
         convert("sam_hq_vit_l.pth", "other")
-    assert "NOTE: a file named sam_hq_vit_l.pth is published, but this one has another" in capsys.readouterr().out
+    assert (
+        "NOTE: there is a published file named sam_hq_vit_l.pth, but this one has another" in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("source", ["hq.pth", "head/hq_head.safetensors"])
@@ -282,18 +284,18 @@ def test_verify_compares_with_the_original(source, work, capsys):
     assert float(line.split()[-1]) < 5e-6
 
 
-def test_verify_notices_a_wrong_table(work, monkeypatch):
-    """The source is loaded by the original itself, so a mistake of the key table cannot hide."""
-    table = conversion.read_checkpoint
+def test_verify_detects_an_error_in_the_key_table(work, monkeypatch):
+    """The original loads the source itself, so errors of our key table change only the result."""
+    read_checkpoint = sources.read_checkpoint
 
     def swapped(path):
-        checkpoint = table(path)
+        checkpoint = read_checkpoint(path)
         one, two = (f"vision_encoder.layers.{i}.attn.qkv.weight" for i in (0, 1))
         weights = checkpoint.weights
         checkpoint.weights = {**weights, one: weights[two], two: weights[one]}
         return checkpoint
 
-    monkeypatch.setattr(conversion, "read_checkpoint", swapped)
+    monkeypatch.setattr(sources, "read_checkpoint", swapped)
     with pytest.raises(ValueError, match="differ from the original's by .* more than rounding"):
         convert("hq.pth", "ours", verify=True)
 
@@ -308,7 +310,7 @@ def test_the_script_is_the_command(work):
 # Destinations
 
 
-def test_an_existing_destination_is_kept_unless_told(work):
+def test_an_existing_destination_is_only_replaced_with_overwrite(work):
     convert("hq.pth", "ours")
     before = (work / "ours" / "model.safetensors").read_bytes()
     with pytest.raises(ValueError, match="exists already.*--overwrite"):
@@ -339,7 +341,7 @@ DESTINATIONS = {
 
 
 @pytest.mark.parametrize("case", DESTINATIONS)
-def test_an_impossible_destination_is_refused_before_any_work(case, work):
+def test_an_impossible_destination_raises_an_error_before_the_source_is_read(case, work):
     (work / "head" / "hq_head.json").write_text("{}")
     (work / "d.pth").mkdir()
     options, message = DESTINATIONS[case]
@@ -360,12 +362,12 @@ SOURCES = {
     "whole with a base": (["hq.pth", "out", "--base", "sam.pth"], "a whole model that takes no base"),
     "head of another size": (["wide/hq_head.safetensors", "out", "--base", "sam.pth"], "do not fit together"),
     "nothing there": (["nothing.pth", "out"], "There is no file 'nothing.pth'"),
-    "no repository": (["./nothing", "out"], "neither a file, a folder nor a Hub repository"),
+    "no repository": (["./nothing", "out"], "must be a file, a folder or a Hub repository"),
 }
 
 
 @pytest.mark.parametrize("case", SOURCES)
-def test_a_source_that_cannot_be_converted_is_one_line(case, work, capsys):
+def test_a_source_that_cannot_be_converted_gives_a_one_line_error(case, work, capsys):
     HQSamModel(config_of(WIDE)).save_hq_head("wide")
     arguments, message = SOURCES[case]
     assert main(["convert", *arguments]) == 1
@@ -374,11 +376,11 @@ def test_a_source_that_cannot_be_converted_is_one_line(case, work, capsys):
     assert not (work / "out").exists()
 
 
-def test_verifying_without_the_original_says_how_to_install_it(work, monkeypatch):
-    def absent():
+def test_verifying_without_the_original_raises_an_error_that_says_how_to_install_it(work, monkeypatch):
+    def not_installed():
         raise ImportError
 
-    monkeypatch.setattr(conversion, "import_original", absent)
+    monkeypatch.setattr(verification, "import_original", not_installed)
     with pytest.raises(ValueError, match="pip install --no-deps segment-anything-hq==0.3"):
         convert("hq.pth", "ours", verify=True)
     assert not (work / "ours").exists()
@@ -386,21 +388,22 @@ def test_verifying_without_the_original_says_how_to_install_it(work, monkeypatch
 
 KILLED = """
 import sys, time
-from hq_sam_hf.export import conversion
-save_file = conversion.save_file
+from hq_sam_hf.export import layouts
+from hq_sam_hf.export.conversion import convert
+save_file = layouts.save_file
 def slow(*arguments, **options):
     save_file(*arguments, **options)
     print("written", flush=True)
     time.sleep(60)
-conversion.save_file = slow
-conversion.convert(*sys.argv[1:3], max_shard_size="200KB", overwrite=True)
+layouts.save_file = slow
+convert(*sys.argv[1:3], max_shard_size="200KB", overwrite=True)
 """
 
 
 @pytest.mark.slow  # starts processes that import torch and transformers
 @pytest.mark.usefixtures("with_ctrl_c")
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT], ids=["kill", "ctrl-c"])
-def test_a_killed_converter_leaves_the_destination_as_it_was(sent, work):
+def test_a_killed_conversion_leaves_the_destination_unchanged(sent, work):
     convert("hq.pth", "ours")
     before = {path.name: path.read_bytes() for path in (work / "ours").iterdir()}
     for destination in ("new", "ours"):
@@ -421,8 +424,8 @@ def test_a_killed_converter_leaves_the_destination_as_it_was(sent, work):
 
 
 @pytest.mark.slow  # starts processes that import torch and transformers
-def test_a_full_disk_leaves_nothing(work):
-    """The file-size limit of the process stands for a full disk."""
+def test_a_full_disk_leaves_no_files(work):
+    """A limit on the file size of the process simulates a full disk."""
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000));"

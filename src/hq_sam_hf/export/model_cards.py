@@ -1,10 +1,47 @@
-"""The head of a model card, which the Hub reads."""
+"""Model cards: the metadata block that the Hub reads, and the text for converted checkpoints."""
+
+import os
+from pathlib import Path
+
+CARD = """\
+{head}
+# HQ-SAM
+
+{what}. HQ-SAM ("Segment Anything in High Quality", [arXiv 2306.01567](https://arxiv.org/abs/2306.01567)) adds one
+learned output token and a fusion of early and final features to a frozen SAM, for masks with fine boundaries.
+
+```python
+from hq_sam_hf import HQSamModel, HQSamProcessor
+
+model = HQSamModel.from_pretrained("{name}")
+processor = HQSamProcessor.from_pretrained("{name}")
+inputs = processor("photo.jpg", input_boxes=[[[165, 15, 415, 310]]])
+masks = processor.post_process_masks(model(**inputs, multimask_output=False), inputs)
+```
+
+Converted from `{source}`{published}.
+"""
+
+SAM_CARD = """\
+{head}
+# SAM
+
+The plain SAM inside an {what}, without its HQ head, in the layout of transformers' SamModel.
+
+```python
+from hq_sam_hf import HQSamModel
+
+model = HQSamModel.from_sam_pretrained("{name}")  # with a fresh, untrained HQ head
+```
+
+Taken from `{source}`{published}.
+"""
 
 
 def card_head(kind: str = "hq-sam", base_model: str | None = None) -> str:
-    """The block in front of the text of a README.md.
+    """The metadata block at the top of a model card.
 
-    kind: its first tag, "hq-sam" or "sam". base_model: the repository that the weights were trained from.
+    kind: the first tag, "hq-sam" or "sam". base_model: the repository whose weights the training started from.
     """
     base = f"base_model: {base_model}\n" if base_model else ""
     return f"""\
@@ -19,4 +56,20 @@ tags:
 """
 
 
-__all__ = ["card_head"]
+def conversion_card(source: str | os.PathLike, target: Path, what: str, published: str | None, plain_sam: bool) -> str:
+    """The model card of a converted checkpoint.
+
+    what: describes the source, as `ModelWeights.describe` does. published: name of the published file that it equals.
+    """
+    # The path of a local source would reveal the folders of somebody's machine.
+    origin = Path(source).name if os.path.exists(source) else str(source)
+    return (SAM_CARD if plain_sam else CARD).format(
+        head=card_head("sam" if plain_sam else "hq-sam"),
+        what=what,
+        name=target.name,
+        source=origin,
+        published=f" ({published}, same sha256)" if published else "",
+    )
+
+
+__all__ = ["card_head", "conversion_card"]

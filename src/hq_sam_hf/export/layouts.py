@@ -1,0 +1,126 @@
+"""Write a model in one of the layouts of checkpoints: this package's, transformers' or the original's."""
+
+import json
+from pathlib import Path
+
+import torch
+from huggingface_hub import split_torch_state_dict_into_shards
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from ..model.checkpoint_format import is_hq_key
+from ..model.configuration_hq_sam import HQSamConfig, HQSamTinyViTConfig
+from ..model.files import check_parent, whole_folder, write_atomically
+from ..model.image_processing_hq_sam import IMAGE_MEAN, IMAGE_STD
+from ..model.key_mapping import keys_to_original
+from ..model.processing_hq_sam import HQSamProcessor
+from ..model.weights import WEIGHT_SUFFIXES
+
+LAYOUTS = ("hq_sam", "transformers", "sam", "original")
+
+# transformers' configuration, model, image processor and processor of the layouts that it reads.
+TRANSFORMERS_CLASSES = {
+    "transformers": ("SamHQConfig", "SamHQModel", "SamImageProcessor", "SamHQProcessor"),
+    "sam": ("SamConfig", "SamModel", "SamImageProcessor", "SamProcessor"),
+}
+
+
+def default_layout(target: Path) -> str:
+    return "original" if target.suffix in (".pth", ".pt") else "hq_sam"
+
+
+def check_destination(target: Path, layout: str, overwrite: bool) -> None:
+    """Raise ValueError unless `target` can be written in the layout."""
+    if layout not in LAYOUTS:
+        raise ValueError(f"The layout must be one of {', '.join(LAYOUTS)}, got {layout!r}.")
+    if layout == "original" and target.suffix not in (".pth", ".pt"):
+        raise ValueError(f"The original layout is a single file; name it .pth, got {str(target)!r}.")
+    if layout != "original" and target.suffix in WEIGHT_SUFFIXES:
+        raise ValueError(f"The {layout} layout is a folder, got the file name {str(target)!r}. Name a folder.")
+    check_parent(target)
+    if target.is_dir() if layout == "original" else target.is_file():
+        kind = "folder" if target.is_dir() else "file"
+        raise ValueError(f"Cannot write {str(target)!r}: there is a {kind} of that name. Choose another destination.")
+    taken = target.is_file() or (target.is_dir() and any(target.iterdir()))
+    if taken and not overwrite:
+        raise ValueError(f"{str(target)!r} exists already. Choose another destination or pass --overwrite.")
+
+
+def write_folder(
+    target: Path, layout: str, config: HQSamConfig, weights: dict[str, Tensor], max_shard_size: str, card: str
+) -> None:
+    """Write a folder in a layout other than "original": weights, configuration, processor and model card.
+
+    weights: by the keys of `HQSamModel`; those of the HQ head are left out of the layout "sam".
+    """
+    if layout in TRANSFORMERS_CLASSES and isinstance(config.vision_config, HQSamTinyViTConfig):
+        model_class = TRANSFORMERS_CLASSES[layout][1]
+        raise ValueError(f"transformers' {model_class} has no TinyViT encoder. Choose the layout hq_sam or original.")
+    config.dtype = weights["mask_decoder.hq_token.weight"].dtype
+    if layout == "sam":
+        weights = {name: tensor for name, tensor in weights.items() if not is_hq_key(name)}
+    with whole_folder(target) as folder:
+        _write_weights(folder, weights, max_shard_size)
+        if layout in TRANSFORMERS_CLASSES:
+            _write_transformers_config(folder, config, *TRANSFORMERS_CLASSES[layout])
+        else:
+            _write_own_config(folder, config)
+        (folder / "README.md").write_text(card)
+
+
+def _write_weights(folder: Path, weights: dict[str, Tensor], max_shard_size: str) -> None:
+    split = split_torch_state_dict_into_shards(weights, max_shard_size=max_shard_size)
+    for file, names in tqdm(split.filename_to_tensors.items(), desc="writing", unit="file", disable=None):
+        tensors = {name: weights[name].contiguous() for name in names}
+        try:
+            save_file(tensors, folder / file, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise OSError(f"Cannot write {file!r} ({error}).") from error
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
+
+
+def _write_own_config(folder: Path, config: HQSamConfig) -> None:
+    config.architectures = ["HQSamModel"]
+    config.save_pretrained(folder)
+    HQSamProcessor.from_config(config).save_pretrained(folder)
+
+
+def _write_transformers_config(
+    folder: Path, config: HQSamConfig, config_class: str, model_class: str, image_processor: str, processor: str
+) -> None:
+    import transformers
+
+    sections = config.transformers_sections(plain=config_class == "SamConfig")
+    transformers_config = getattr(transformers, config_class)(**sections)
+    transformers_config.architectures = [model_class]
+    transformers_config.dtype = config.dtype
+    transformers_config.save_pretrained(folder)
+    size, mask_size = config.vision_config.image_size, config.mask_size
+    settings = {
+        "image_processor_type": image_processor,
+        "processor_class": processor,
+        "size": {"longest_edge": size},
+        "pad_size": {"height": size, "width": size},
+        "mask_size": {"longest_edge": mask_size},
+        "mask_pad_size": {"height": mask_size, "width": mask_size},
+        "image_mean": IMAGE_MEAN,
+        "image_std": IMAGE_STD,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=2))
+
+
+def write_original(target: Path, weights: dict[str, Tensor]) -> None:
+    """Write the original's layout: one file of `torch.save` with the original's keys."""
+    names = keys_to_original(weights)
+    state = {names[name]: tensor.contiguous() for name, tensor in weights.items()}
+    try:
+        write_atomically(target, lambda file: torch.save(state, file))
+    except RuntimeError as error:  # torch.save reports a full disk so
+        raise OSError(f"Cannot write {str(target)!r} ({str(error).splitlines()[0]}).") from error
+
+
+__all__ = ["LAYOUTS", "check_destination", "default_layout", "write_folder", "write_original"]
