@@ -36,3 +36,28 @@ def test_a_sam_from_random_weights_becomes_the_base_of_an_hq_sam(tmp_path):
     decoders = {path: HQSamModel.from_pretrained(path).mask_decoder for path in (random, as_sam)}
     distance = {path: (one.hq_token.weight - one.mask_tokens.weight[:1]).abs().max() for path, one in decoders.items()}
     assert distance[as_sam] < 0.01 < distance[random]  # training moved both by two steps of 0.001 only
+
+
+@pytest.mark.parametrize(
+    ("name", "outputs", "best_metric", "find_unused_parameters"),
+    [
+        ("hq_head", ("sam", "hq", "sum"), "val_hq_mbiou", False),
+        ("hq_head_and_decoder", ("sam", "hq", "sum"), "val_hq_mbiou", False),
+        ("sam_mask_token", ("sam",), "val_sam_mbiou", False),
+        ("sam_decoder", ("sam",), "val_sam_mbiou", False),
+        ("sam", ("sam",), "val_sam_mbiou", True),
+    ],
+)
+def test_what_objectives_validate(name, outputs, best_metric, find_unused_parameters):
+    objective = small_run("base", "out", train=name).make_objective()
+    assert objective.name == name
+    assert objective.evaluated_outputs == outputs
+    assert objective.best_metric == best_metric
+    assert objective.find_unused_parameters == find_unused_parameters
+
+
+def test_a_sam_step_has_one_kind_of_prompt():
+    objective = small_run("base", "out", train="sam").make_objective()
+    kinds = [objective.prompt_kinds(step, []) for step in range(20)]
+    assert set(kinds) == {("box",), ("point",)}
+    assert kinds == [objective.prompt_kinds(step, []) for step in range(20)]

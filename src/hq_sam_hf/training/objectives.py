@@ -31,13 +31,13 @@ class Objective(ABC):
     # The kinds that the field `prompts` may name, and its default.
     allowed_prompts: ClassVar[tuple[str, ...]]
     default_prompts: ClassVar[tuple[str, ...]]
-    # Whether the loss is on the HQ mask. If so, it is the mask to validate, and the HQ head is exported by itself too.
+    # Whether the loss is on the HQ mask. Validation then measures it, and the HQ head is also exported by itself.
     trains_hq_head: ClassVar[bool] = False
-    # Whether SAM's mask decoder is trained, so that it cannot have adapters as well.
+    # Whether SAM's mask decoder is trained, so that adapters in it are refused.
     trains_decoder: ClassVar[bool] = False
-    # Whether all weights of the model are trained, so that they may start at random, and adapters make no sense.
+    # Whether all weights of SAM are trained. They may then start from random values, and adapters are refused.
     trains_all_weights: ClassVar[bool] = False
-    # Whether a step may leave trained weights without a gradient, for which DistributedDataParallel has to look.
+    # Whether a step may leave trained weights without a gradient, so that DistributedDataParallel must look for them.
     find_unused_parameters: ClassVar[bool] = False
     # What the model card says about the exported model.
     card: ClassVar[CardText]
@@ -68,12 +68,12 @@ class Objective(ABC):
         """Whether the weight of this name is trained. Adapters come in addition."""
 
     def choose_masks(self, usable: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Choose up to `count` of the usable masks of an image, given and returned as indices."""
+        """Choose up to `count` masks of an image. Masks are given, and returned, as indices."""
         return rng.permutation(usable)[:count]
 
     @abstractmethod
     def prompt_kinds(self, step: int, masks: list[np.ndarray]) -> tuple[str, ...]:
-        """The kinds to draw the prompts of a batch from: of step `step`, with these masks."""
+        """The kinds of prompts that may be drawn for these masks, a batch of step `step`."""
 
     @abstractmethod
     def draw_prompt(
