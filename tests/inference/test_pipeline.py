@@ -1,4 +1,4 @@
-"""`transformers.pipeline("mask-generation")` with HQ-SAM, without torchvision, and with other models as before."""
+"""`transformers.pipeline("mask-generation")` for HQ-SAM, without torchvision, and for other models as before."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ OURS = {
 @pytest.fixture(autouse=True)
 def without_torchvision(monkeypatch):
     for name in ("torchvision", "torchvision.ops", "torchvision.ops.boxes"):
-        monkeypatch.setitem(sys.modules, name, None)  # to import it is now an error
+        monkeypatch.setitem(sys.modules, name, None)  # importing it now raises ImportError
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def pipe(model, processor):
     return pipeline("mask-generation", model=model, image_processor=processor.image_processor, device="cpu")
 
 
-def check(result: dict, records: list[dict]) -> None:
+def assert_same_masks(result: dict, records: list[dict]) -> None:
     assert len(result["masks"]) == len(result["scores"]) == len(records) > 3
     for mask, record in zip(result["masks"], records):
         assert mask.dtype == np.bool_
@@ -72,21 +72,25 @@ def check(result: dict, records: list[dict]) -> None:
 )
 def test_the_pipeline_gives_the_records_of_the_generator(pipe, model, processor, stock, ours):
     ours = {name.replace("crops_", "crop_"): value for name, value in stock.items()} if ours is None else ours
-    check(pipe(IMAGE, **STOCK, **stock), HQSamMaskGenerator(model, processor, **OURS, **ours).generate(IMAGE))
+    assert_same_masks(
+        pipe(IMAGE, **STOCK, **stock), HQSamMaskGenerator(model, processor, **OURS, **ours).generate(IMAGE)
+    )
 
 
-def test_options_may_be_given_when_it_is_made(model, processor):
+def test_options_may_be_given_when_the_pipeline_is_created(model, processor):
     pipe = pipeline(
         "mask-generation", model=model, image_processor=processor.image_processor, hq_token_only=True, **STOCK
     )
     assert type(pipe) is HQSamMaskGenerationPipeline
     expected = HQSamMaskGenerator(model, processor, hq_token_only=True, **OURS).generate(IMAGE)
-    check(pipe(IMAGE), expected)
+    assert_same_masks(pipe(IMAGE), expected)
     generator = HQSamMaskGenerator(model, processor, hq_token_only=True, **{**OURS, "pred_iou_thresh": 0.3})
-    check(pipe(IMAGE, multimask_output=False, pred_iou_thresh=0.3), generator.generate(IMAGE, multimask_output=False))
+    assert_same_masks(
+        pipe(IMAGE, multimask_output=False, pred_iou_thresh=0.3), generator.generate(IMAGE, multimask_output=False)
+    )
 
 
-def test_boxes_and_run_lengths_on_request(pipe):
+def test_boxes_and_run_length_encodings_on_request(pipe):
     result = pipe(IMAGE, output_rle_mask=True, output_bboxes_mask=True, **STOCK)
     for mask, rle, box in zip(result["masks"], result["rle_mask"], result["bounding_boxes"].tolist()):
         assert np.array_equal(rle_to_mask(rle), mask)
@@ -96,23 +100,33 @@ def test_boxes_and_run_lengths_on_request(pipe):
     assert (nothing["masks"], nothing["bounding_boxes"].shape) == ([], (0, 4))
 
 
-def test_a_list_of_paths_and_pictures_and_a_folder_by_name(model, processor, tmp_path):
+def test_a_model_by_path_and_a_list_of_image_paths_images_and_arrays(model, processor, tmp_path):
     model.save_pretrained(tmp_path / "model")
     processor.save_pretrained(tmp_path / "model")
-    IMAGE.save(tmp_path / "picture.png")
+    IMAGE.save(tmp_path / "image.png")
     pipe = pipeline("mask-generation", model=str(tmp_path / "model"), device="cpu")
     assert type(pipe) is HQSamMaskGenerationPipeline
-    results = pipe([str(tmp_path / "picture.png"), IMAGE, np.asarray(IMAGE)], **STOCK)
+    results = pipe([str(tmp_path / "image.png"), IMAGE, np.asarray(IMAGE)], **STOCK)
     records = HQSamMaskGenerator(model, processor, **OURS).generate(IMAGE)
     for result in results:
-        check(result, records)
+        assert_same_masks(result, records)
 
 
-def test_unknown_options_are_refused_not_ignored(pipe):
+def test_the_class_may_be_chosen_explicitly(model, processor):
+    pipe = pipeline(
+        model=model,
+        image_processor=processor.image_processor,
+        pipeline_class=HQSamMaskGenerationPipeline,
+        device="cpu",
+    )
+    assert type(pipe) is HQSamMaskGenerationPipeline
+
+
+def test_unknown_options_raise_an_error(pipe):
     for name, value in (("crop_n_layer", 1), ("mask_threshold", 0.5), ("output_mode", "coco_rle")):
-        with pytest.raises(TypeError, match=f"does not know `{name}`; it takes .*hq_token_only"):
+        with pytest.raises(TypeError, match=f"has no option `{name}`. It takes .*hq_token_only"):
             pipe(IMAGE, **{name: value})
-    with pytest.raises(ValueError, match="one at a time"):
+    with pytest.raises(ValueError, match="`batch_size` must be 1, got 2: images are processed one at a time"):
         pipe([IMAGE, IMAGE], batch_size=2)
 
 

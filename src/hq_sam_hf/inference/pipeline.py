@@ -1,4 +1,9 @@
-"""HQ-SAM in `transformers.pipeline("mask-generation", model=...)`: automatic masks without torchvision."""
+"""The pipeline class for `transformers.pipeline("mask-generation")`: automatic masks with HQ-SAM.
+
+`registration` makes it the class of this task, so that `pipeline("mask-generation", model=...)` works for HQ-SAM as
+for other models. `pipeline(..., pipeline_class=HQSamMaskGenerationPipeline)` chooses it explicitly. Unlike the stock
+pipeline it does not need torchvision.
+"""
 
 import inspect
 import os
@@ -8,8 +13,9 @@ from typing import Any
 
 from transformers.pipelines.mask_generation import MaskGenerationPipeline
 
-# Options of transformers' pipeline, and what they are called here. It suppresses duplicates once, over all crops.
-_STOCK_NAMES = {
+# Options of transformers' pipeline and the options of `HQSamMaskGenerator` that they set. The stock pipeline removes
+# duplicates once, over all crops, and so has one threshold for it.
+_STOCK_OPTIONS = {
     "points_per_crop": ("points_per_side",),
     "crops_n_layers": ("crop_n_layers",),
     "crops_nms_thresh": ("box_nms_thresh", "crop_nms_thresh"),
@@ -17,13 +23,17 @@ _STOCK_NAMES = {
 
 
 class HQSamMaskGenerationPipeline(MaskGenerationPipeline):
-    """`HQSamMaskGenerator` behind transformers' interface.
+    """`HQSamMaskGenerator` with the interface of transformers' pipelines.
 
-    Takes the options of both, when it is made or called, such as hq_token_only=True; others are an error. Gives per
-    picture masks, bool arrays (H, W), and scores, best first; with output_rle_mask=True also rle_mask, and with
-    output_bboxes_mask=True bounding_boxes (N, 4).
+    Takes the options of both, when it is created or called, such as hq_token_only=True. Other options raise TypeError.
 
-    transformers' registry holds this class for its task. For models other than HQ-SAM it makes the stock pipeline.
+    Returns per image a dict with N masks, best first:
+        masks            list of N bool arrays (H, W)
+        scores           tensor (N,), SAM's estimate of the IoU
+        rle_mask         with output_rle_mask=True: list of N uncompressed COCO run-length encodings
+        bounding_boxes   with output_bboxes_mask=True: tensor (N, 4), x1, y1, x2, y2 in pixels
+
+    Created for a model other than HQ-SAM, it is transformers' stock pipeline.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -41,26 +51,29 @@ class HQSamMaskGenerationPipeline(MaskGenerationPipeline):
                 postprocess[name] = value
             elif name == "timeout":
                 preprocess[name] = value
-            elif name in known or name in _STOCK_NAMES or name == "multimask_output":
-                forward.update(dict.fromkeys(_STOCK_NAMES.get(name, (name,)), value))
-            elif name != "mask_threshold" or value != 0:  # the stock option has one value that means the same
+            elif name in known or name in _STOCK_OPTIONS or name == "multimask_output":
+                forward.update(dict.fromkeys(_STOCK_OPTIONS.get(name, (name,)), value))
+            elif name != "mask_threshold" or value != 0:  # a stock option; HQ-SAM always thresholds logits at 0
                 raise TypeError(
-                    f"The mask generation pipeline of HQ-SAM does not know `{name}`; it takes "
-                    f"{', '.join(sorted({*known, *_STOCK_NAMES}))}, output_rle_mask and output_bboxes_mask."
+                    f"The mask generation pipeline of HQ-SAM has no option `{name}`. It takes "
+                    f"{', '.join(sorted({*known, *_STOCK_OPTIONS}))}, output_rle_mask and output_bboxes_mask."
                 )
         return preprocess, forward, postprocess
 
     def __call__(self, image: Any, *args: Any, **kwargs: Any) -> Any:
-        """Masks of a picture or of each of a list; pictures are paths, addresses, PIL images or arrays."""
+        """Generate masks of an image, or of each image of a list: paths, URLs, base64, PIL images or arrays."""
         if kwargs.get("batch_size") not in (None, 1):
-            raise ValueError("Pictures are answered one at a time; `points_per_batch` says how many points at once.")
+            raise ValueError(
+                f"`batch_size` must be 1, got {kwargs['batch_size']}: images are processed one at a time. Set "
+                "`points_per_batch` to decode more points at once."
+            )
         return super().__call__(image, *args, **kwargs)
 
     def preprocess(self, image: Any, timeout: float | None = None) -> Iterator[dict[str, Any]]:
         if isinstance(image, str) and not Path(image).is_file():
             from transformers.image_utils import load_image
 
-            image = load_image(image, timeout=timeout)  # an address, or base64
+            image = load_image(image, timeout=timeout)  # a URL or base64
         yield {"image": os.fspath(image) if isinstance(image, Path) else image, "is_last": True}
 
     def _forward(self, model_inputs: dict[str, Any], multimask_output: bool = True, **options: Any) -> dict[str, Any]:
@@ -80,13 +93,13 @@ class HQSamMaskGenerationPipeline(MaskGenerationPipeline):
         from ..masks.rle import rle_to_mask
 
         records = [record for outputs in model_outputs for record in outputs["records"]]
-        runs = [record["segmentation"] for record in records]
+        encodings = [record["segmentation"] for record in records]
         result: dict[str, Any] = {
-            "masks": [rle_to_mask(rle) for rle in runs],
+            "masks": [rle_to_mask(rle) for rle in encodings],
             "scores": torch.tensor([record["predicted_iou"] for record in records]),
         }
         if output_rle_mask:
-            result["rle_mask"] = runs
+            result["rle_mask"] = encodings
         if output_bboxes_mask:
             boxes = torch.tensor([record["bbox"] for record in records]).reshape(-1, 4)
             result["bounding_boxes"] = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)
