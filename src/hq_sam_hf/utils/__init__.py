@@ -1,4 +1,4 @@
-"""Helpers without a package of their own: distributed processes, the embedded checkpoint.
+"""Small helpers: distributed processes, the path of the embedded checkpoint, lazy exports of packages.
 
 May import: no other package.
 """

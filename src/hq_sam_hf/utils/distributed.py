@@ -1,4 +1,4 @@
-"""Several processes that share work, through Accelerate."""
+"""Connect the processes of a distributed run through Accelerate."""
 
 import atexit
 from collections.abc import Callable
@@ -10,17 +10,19 @@ State = TypeVar("State")
 
 
 def connect(state: Callable[..., State], **options: Any) -> State:
-    """state(**options), one of Accelerate's states, which finds the other launched processes.
+    """Create one of Accelerate's state objects, which connects to the other launched processes.
 
-    Without a GPU they find each other only where Accelerate is told that there is none; else each would do the whole
-    work. The connection is closed when the process ends, however it does: PyTorch leaves that to its user, and with an
-    open one Gloo's threads abort one exit in five, after which the launcher stops the other processes.
+    state: the class, such as `accelerate.PartialState` or `accelerate.Accelerator`; `options` are its arguments.
+
+    Without a GPU, Accelerate connects the processes only if it is given `cpu=True`; else each would do all the work.
+    The process group is destroyed at exit, which PyTorch leaves to its user. If it stays open, the threads of Gloo
+    abort about one exit in five, and the launcher then stops the other processes.
     """
-    atexit.register(_close)
+    atexit.register(_destroy_process_group)
     return state(cpu=not torch.accelerator.is_available(), **options)
 
 
-def _close() -> None:
+def _destroy_process_group() -> None:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
