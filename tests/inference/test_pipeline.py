@@ -113,13 +113,8 @@ def test_a_model_by_path_and_a_list_of_image_paths_images_and_arrays(model, proc
 
 
 def test_the_class_may_be_chosen_explicitly(model, processor):
-    pipe = pipeline(
-        model=model,
-        image_processor=processor.image_processor,
-        pipeline_class=HQSamMaskGenerationPipeline,
-        device="cpu",
-    )
-    assert type(pipe) is HQSamMaskGenerationPipeline
+    options = {"image_processor": processor.image_processor, "pipeline_class": HQSamMaskGenerationPipeline}
+    assert type(pipeline("mask-generation", model=model, **options)) is HQSamMaskGenerationPipeline
 
 
 def test_unknown_options_raise_an_error(pipe):
