@@ -129,6 +129,7 @@ def test_a_second_run_predicts_only_missing_images(generate, photos, tmp_path, c
         raise AssertionError("all images are done, so no model is needed")
 
     monkeypatch.setattr(ModelSpec, "load", no_model)
+    assert not (tmp_path / "out" / "overlays").exists()
     coco = (tmp_path / "out" / "coco.json").read_bytes()
     assert generate("--overlays") == 0  # overlays of masks that are there
     assert "images: 0 done, 4 done before" in capsys.readouterr().out

@@ -90,7 +90,7 @@ class OutputFolder:
         for kind, suffix in ((OVERLAYS, ".jpg"), (LABEL_MAPS, ".png")):
             self._file(kind, name, suffix).unlink(missing_ok=True)  # they may show masks of earlier prompts
         info = {} if prompts is None else {"prompts": prompts}
-        save_coco(self._file(ANNOTATIONS, name, ".json"), [(name, size, annotations)], info)
+        save_coco(_with_folder(self._file(ANNOTATIONS, name, ".json")), [(name, size, annotations)], info)
 
     def save_extra(self, name: str, extra: ExtraOutputs) -> None:
         """Write the overlay and the label map of an image that is done, where they are wanted and missing."""
@@ -99,10 +99,10 @@ class OutputFolder:
             _, size, annotations = self._read(name)
             pixels = np.asarray(load_image(self.image_root / name))
             drawn = overlay(pixels, (record_mask(annotation, size) for annotation in annotations))
-            write_atomically(overlay_file, lambda file: drawn.save(file, format="JPEG", quality=90))
+            write_atomically(_with_folder(overlay_file), lambda file: drawn.save(file, format="JPEG", quality=90))
         if extra.label_maps and not label_file.is_file():
             _, size, annotations = self._read(name)
-            save_label_map(label_file, annotations, size)
+            save_label_map(_with_folder(label_file), annotations, size)
 
     def save_all(self, names: Sequence[str], extra: ExtraOutputs) -> None:
         """Write the files about all images that are done: coco.json and, if it is wanted, the data set."""
@@ -112,9 +112,7 @@ class OutputFolder:
 
     def _file(self, kind: str, name: str, suffix: str) -> Path:
         """A file of an image. The name keeps its own suffix, because a.jpg and a.png are two images."""
-        file = self.path / kind / f"{name}{suffix}"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        return file
+        return self.path / kind / f"{name}{suffix}"
 
     def _read(self, name: str) -> tuple[str, tuple[int, int], list[dict[str, Any]]]:
         """Name, (height, width) and annotations of an image that is done."""
@@ -150,6 +148,12 @@ class OutputFolder:
         ):
             dataset = datasets.Dataset.from_generator(rows, features=features, cache_dir=cache)
             export_parquet(dataset, self.path / PARQUET)
+
+
+def _with_folder(file: Path) -> Path:
+    """The same path, after its folder has been made."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file
 
 
 def _read_json(file: Path) -> dict[str, Any]:
