@@ -1,5 +1,6 @@
 """A resumed run gives the same weights and log as one that was never stopped."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -35,6 +36,18 @@ def test_a_run_with_another_number_of_processes_is_not_resumed(base, tmp_path):
     message = "started with 8 images per step, got 4 on 1 process. Resume it with as many processes as before"
     with pytest.raises(ValueError, match=message):
         train(small_run(base, tmp_path / "run", resume=True))
+
+
+def test_a_checkpoint_of_another_version_may_have_other_fields(base, finished_run, tmp_path):
+    train(small_run(base, tmp_path / "run", max_steps=3))
+    file = tmp_path / "run" / "checkpoints" / "step-00000003" / "position.json"
+    position = json.loads(file.read_text())
+    del position["metrics"], position["images_per_step"]
+    file.write_text(json.dumps({**position, "of_another_version": 1}))
+    train(small_run(base, tmp_path / "run", resume=True))
+    assert_equal_weights(tmp_path / "run", finished_run)
+    last = tmp_path / "run" / "checkpoints" / "step-00000004" / "position.json"
+    assert json.loads(last.read_text()) == {**position, "step": 4, "images_per_step": 4, "metrics": {}}
 
 
 def test_a_run_with_averages_and_accumulation_resumes_exactly(base, tmp_path):

@@ -190,7 +190,7 @@ class ModelWithLoss(nn.Module):
     """A model and its objective in the one module that DistributedDataParallel wraps: `module(batch)` gives losses.
 
     mean, std: of the image processor, for pixel values in [0, 1]. lora: as the field of `TrainingConfig`.
-    recompute: whether the encoder was told to recompute its activations in the backward pass.
+    recompute: whether the encoder recomputes its activations in the backward pass.
     """
 
     def __init__(

@@ -50,7 +50,7 @@ def train(config: TrainingConfig) -> Path:
 
 @dataclass
 class Position:
-    """How far a run is: what its checkpoints store beside weights and optimizer.
+    """The progress of a run, which its checkpoints store beside the weights and the optimizer.
 
     step: steps done. best: the best validation score so far. waited: validations since then. metrics: of the last
     validation.
@@ -74,7 +74,7 @@ class StepResult(NamedTuple):
 class TrainingRun:
     """A run that is set up: the constructor checks and loads everything, `run` trains.
 
-    The output folder is made last, so that a configuration that cannot run leaves nothing behind.
+    The constructor makes the output folder last, so that a configuration that cannot run leaves nothing behind.
     """
 
     def __init__(self, config: TrainingConfig) -> None:
@@ -148,8 +148,10 @@ class TrainingRun:
                 f"on {processes} process{'es' if processes > 1 else ''}. Resume it with as many processes as before."
             )
         self.checkpoints.load_newest()
-        known = {item.name for item in fields(Position)}
-        self.position = Position(**{name: value for name, value in saved.items() if name in known})
+        known = {item.name for item in fields(Position)}  # a checkpoint of another version may have other fields
+        self.position = Position(
+            **{"images_per_step": images, **{name: value for name, value in saved.items() if name in known}}
+        )
 
     @property
     def is_over(self) -> bool:
