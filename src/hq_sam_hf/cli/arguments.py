@@ -72,7 +72,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group = add_model_choice(parser)
     add_device_argument(group)
     group.add_argument(
-        "--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="dtype of the model (float32)"
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        default="float32",
+        help="dtype of the model (default: float32)",
     )
 
 

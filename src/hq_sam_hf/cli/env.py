@@ -51,7 +51,8 @@ def _device() -> str:
         import torch
     except (ImportError, OSError) as error:  # OSError: a shared library does not load
         return f"unknown, since torch cannot be imported ({' '.join(str(error).split())})"
-    cpu = f"CPU, {torch.get_num_threads()} threads of {os.cpu_count()} cores"
+    threads = torch.get_num_threads()
+    cpu = f"CPU, {threads} thread{'s' if threads > 1 else ''} on {os.cpu_count()} cores"
     if torch.cuda.is_available():
         gpus = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         return f"CUDA {torch.version.cuda or torch.version.hip}, {gpus}; {cpu}"
