@@ -57,7 +57,7 @@ def load_safetensors_folder(
     if {name for name in others if others[name] is not None} - _WITHOUT_EFFECT or is_deepspeed_zero3_enabled():
         return None
     on_cpu = device_map in (None, "cpu", torch.device("cpu")) and torch.get_default_device().type == "cpu"
-    if not on_cpu or not (config is None or isinstance(config, model_class.config_class)):
+    if not on_cpu or (config is not None and config.model_type != model_class.config_class.model_type):
         return None
     config = model_class.config_class.from_pretrained(path) if config is None else copy.deepcopy(config)
     if getattr(config, "quantization_config", None) is not None:

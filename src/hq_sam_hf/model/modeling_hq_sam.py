@@ -62,7 +62,8 @@ class HQSamModel(HQSamPreTrainedModel):
         for section in (config.vision_config, config.mask_decoder_config):
             section._attn_implementation = config._attn_implementation
         self.shared_image_embedding = HQSamPositionalEmbedding(config.vision_config.num_pos_feats)
-        is_tiny_vit = isinstance(config.vision_config, HQSamTinyViTConfig)
+        # Not isinstance: code loaded from the Hub may hold the classes twice, once for the configuration's own module.
+        is_tiny_vit = config.vision_config.model_type == HQSamTinyViTConfig.model_type
         self.vision_encoder = (HQSamTinyViTEncoder if is_tiny_vit else HQSamVisionEncoder)(config.vision_config)
         self.prompt_encoder = HQSamPromptEncoder(config)
         self.mask_decoder = HQSamMaskDecoder(config.mask_decoder_config)
