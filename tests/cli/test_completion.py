@@ -52,6 +52,15 @@ def test_choices_and_files_are_completed(complete):
     assert complete("hq-sam generate images -o im") == {"image.jpg", "images/"}
 
 
+def test_without_argcomplete_in_this_environment_completion_is_silent(monkeypatch, capfd):
+    monkeypatch.setenv("_ARGCOMPLETE", "1")
+    monkeypatch.setitem(sys.modules, "argcomplete", None)
+    with pytest.raises(SystemExit) as exit_info:
+        hq_sam_hf.cli.main([])
+    assert exit_info.value.code == 1
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("name", ["__init__.py", "__main__.py"])
 def test_the_mark_that_argcomplete_looks_for_is_at_the_start_of_the_file(name):
     """In `__init__.py` for the command `hq-sam`, whose entry point names that module; else for `python -m`."""

@@ -80,8 +80,10 @@ def build_parser() -> argparse.ArgumentParser:
 def _complete(parser: argparse.ArgumentParser) -> None:
     """Answer the shell and exit, if this process was started to complete a command line."""
     if "_ARGCOMPLETE" in os.environ:
-        import argcomplete
-
+        try:
+            import argcomplete
+        except ImportError:  # the shell's argcomplete belongs to another Python environment
+            sys.exit(1)
         argcomplete.autocomplete(parser)
 
 
