@@ -1,7 +1,7 @@
 """The canvas of the demo's page, which shows the image and the masks and takes clicks: HTML, CSS and JavaScript.
 
-It is a `gradio.HTML` component with three properties: `image`, the image as a data URI; `image_id`; and `value`, what lies
-over the image:
+It is a `gradio.HTML` component with three properties: `image`, the image as a data URI; `image_id`; and `value`,
+what lies over the image:
 
     image_id  the image that the value belongs to; over another image it is not shown
     points    [[x, y, label], ...], as fractions of the image's width and height
