@@ -9,7 +9,7 @@ from hq_sam_hf.training.__main__ import main as training_main
 @pytest.mark.parametrize("command", [["train"], None], ids=["hq-sam train", "python -m hq_sam_hf.training"])
 def test_overrides_and_resume_may_come_in_any_order(tmp_path, monkeypatch, command, capsys):
     seen = []
-    for module in ("hq_sam_hf.training.trainer", "hq_sam_hf.training.__main__"):
+    for module in ("hq_sam_hf.training", "hq_sam_hf.training.trainer", "hq_sam_hf.training.__main__"):
         monkeypatch.setattr(f"{module}.train", lambda config: seen.append(config) or tmp_path)
     (tmp_path / "run.yaml").write_text("model: base\ndata: x\noutput_dir: y\n")
     run = training_main if command is None else lambda arguments: main([*command, *arguments])
