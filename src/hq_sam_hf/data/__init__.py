@@ -1,4 +1,53 @@
 """Data sets: loading (`factory`), reading rows (`reading`), simulated prompts and augmentation.
 
-May import: model, masks, scenes.
+May import: model, masks, scenes, utils.
 """
+
+from typing import TYPE_CHECKING
+
+from ..utils.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from .augmentation import augment
+    from .custom import load_coco, load_named_columns, load_paired_folders
+    from .factory import load_rows, load_source
+    from .hqseg44k import load_hqseg44k
+    from .image_bytes import undecoded
+    from .parquet import export_parquet, load_shards
+    from .prepare import check_data, download_data, export_data
+    from .prompt_simulation import draw_prompt
+    from .reading import Sample, read_sample
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "augmentation": ["augment"],
+        "custom": ["load_coco", "load_named_columns", "load_paired_folders"],
+        "factory": ["load_rows", "load_source"],
+        "hqseg44k": ["load_hqseg44k"],
+        "image_bytes": ["undecoded"],
+        "parquet": ["export_parquet", "load_shards"],
+        "prepare": ["check_data", "download_data", "export_data"],
+        "prompt_simulation": ["draw_prompt"],
+        "reading": ["Sample", "read_sample"],
+    },
+)
+
+__all__ = [
+    "Sample",
+    "augment",
+    "check_data",
+    "download_data",
+    "draw_prompt",
+    "export_data",
+    "export_parquet",
+    "load_coco",
+    "load_hqseg44k",
+    "load_named_columns",
+    "load_paired_folders",
+    "load_rows",
+    "load_shards",
+    "load_source",
+    "read_sample",
+    "undecoded",
+]
