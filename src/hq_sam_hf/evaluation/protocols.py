@@ -40,6 +40,8 @@ class PreparedImage:
 
 
 class EvaluationProtocol(Protocol):
+    """How images become model inputs, and logits become masks, in an evaluation."""
+
     def prepare(self, image: np.ndarray, masks: np.ndarray) -> PreparedImage:
         """Prepare an image, uint8 (H, W, 3), and its masks, float32 (N, H, W) in [0, 1], for the model."""
 

@@ -53,6 +53,11 @@ class HQSamOutput(ModelOutput):
 
 
 class HQSamModel(HQSamPreTrainedModel):
+    """HQ-SAM: an image encoder (ViT or TinyViT), SAM's prompt encoder, and SAM's mask decoder with the HQ head.
+
+    `HQSamProcessor` makes the inputs of `forward` from images and prompts, and masks from its outputs.
+    """
+
     # transformers' checkpoints may hold a copy of the positional matrix, which this model stores once.
     _keys_to_ignore_on_load_unexpected = [f"^{re.escape(POSITIONAL_MATRIX_COPY)}$"]
 
