@@ -2,8 +2,11 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from .binary import as_binary_mask
 
 
 @dataclass
@@ -33,11 +36,12 @@ class Components:
         return np.cumsum(steps, dtype=np.int8).reshape(self.shape)[:, 1:-1].astype(bool)
 
 
-def find_components(mask: np.ndarray) -> Components:
+def find_components(mask: Any) -> Components:
     """Find the 8-connected components of a mask, whose pixels touch at an edge or a corner.
 
-    mask: bool (height, width).
+    mask: (height, width), see `binary`.
     """
+    mask = as_binary_mask(mask)
     height, width = mask.shape
     # The added columns separate a run at the end of a row from one at the start of the next row.
     padded = np.zeros((height, width + 2), dtype=np.int8)
@@ -74,15 +78,16 @@ def _merge(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
             roots = roots[roots]
 
 
-def fill_small_holes(mask: np.ndarray, min_area: float, open_sides: Collection[str] = ()) -> tuple[np.ndarray, bool]:
+def fill_small_holes(mask: Any, min_area: float, open_sides: Collection[str] = ()) -> tuple[np.ndarray, bool]:
     """Fill the holes of a mask that have less than min_area pixels.
 
-    mask: bool (height, width). Every component of the background counts as a hole.
+    mask: (height, width), see `binary`. Every component of the background counts as a hole.
     open_sides: "top", "bottom", "left", "right": where the image continues beyond the mask. Background that touches
         such a side continues there and is not filled.
 
     Returns the filled mask, bool (height, width), and whether there were small holes.
     """
+    mask = as_binary_mask(mask)
     holes = find_components(~mask)
     small = holes.areas < min_area
     if small.any():
@@ -99,11 +104,13 @@ def fill_small_holes(mask: np.ndarray, min_area: float, open_sides: Collection[s
     return (mask | holes.to_mask(small), True) if small.any() else (mask, False)
 
 
-def remove_small_components(mask: np.ndarray, min_area: float) -> tuple[np.ndarray, bool]:
+def remove_small_components(mask: Any, min_area: float) -> tuple[np.ndarray, bool]:
     """Remove the components of a mask that have less than min_area pixels. If all are small, the largest is kept.
 
-    mask: bool (height, width). Returns the new mask, bool (height, width), and whether there were small components.
+    mask: (height, width), see `binary`. Returns the new mask, bool (height, width), and whether there were small
+    components.
     """
+    mask = as_binary_mask(mask)
     components = find_components(mask)
     small = components.areas < min_area
     if not small.any():

@@ -1,9 +1,11 @@
 """Masks cropped to their bounding box, so that small objects in large images take little memory."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from .binary import as_binary_mask
 from .connected_components import fill_small_holes, remove_small_components
 from .rle import mask_extent, run_lengths
 
@@ -23,12 +25,13 @@ class CroppedMask:
     y: int
 
     @classmethod
-    def of(cls, mask: np.ndarray, x: int = 0, y: int = 0) -> "CroppedMask":
+    def of(cls, mask: Any, x: int = 0, y: int = 0) -> "CroppedMask":
         """Crop a mask.
 
-        mask: bool (height, width), of the image or of a part of it.
+        mask: (height, width), of the image or of a part of it; see `binary`.
         x, y: the image pixel (column, row) of the mask's upper left corner.
         """
+        mask = as_binary_mask(mask)
         extent = mask_extent(mask)
         if extent is None:
             return cls(np.zeros(0, dtype=np.uint8), 0, 0, x, y)

@@ -1,22 +1,26 @@
 """The pixel deepest inside a mask by the exact Euclidean distance transform, without OpenCV or SciPy."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+
+from .binary import as_binary_mask
 
 # The number of pixels whose exact distance is computed at once. Each needs one row of the mask in memory.
 _CHUNK = 256
 
 
-def deepest_pixel(mask: np.ndarray) -> tuple[int, int, float] | None:
+def deepest_pixel(mask: Any) -> tuple[int, int, float] | None:
     """The pixel of a mask with the largest distance to the background, as (row, column, distance).
 
     The distance is Euclidean, in pixels, from the pixel's centre to the centre of the nearest background pixel. All
     pixels beyond the edge of the mask array are background. Of several pixels with the same distance, the one nearest
     to the mask's centre of gravity is returned; if several remain, the uppermost, then the leftmost.
 
-    mask: bool (height, width). Returns None for an empty mask.
+    mask: (height, width), see `binary`. Returns None for an empty mask.
     """
+    mask = as_binary_mask(mask)
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if len(rows) == 0:
         return None

@@ -54,14 +54,23 @@ def _check(pred: Any, ground_truth: Any) -> tuple[Tensor, Tensor]:
             got = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else f"a {type(mask).__name__}"
             raise ValueError(
                 f"`{name}` must be a bool array or tensor (..., height, width), got {got}. Threshold it first: logits "
-                "at 0, masks of 0..255 at 128."
+                "by `mask > 0`, masks of 0 and 1 or 0 and 255 by `as_binary_array(mask)` of `hq_sam_hf.masks.binary`."
             )
         tensors.append(tensor)
     if tensors[0].shape[-2:] != tensors[1].shape[-2:]:
         raise ValueError(
             "`pred` and `ground_truth` must have the same height and width, got "
-            f"{tuple(tensors[0].shape)} and {tuple(tensors[1].shape)}. Resize the logits, not the mask."
+            f"{tuple(tensors[0].shape)} and {tuple(tensors[1].shape)}. Resize the prediction's logits to the ground "
+            "truth, then threshold them at 0."
         )
+    try:
+        torch.broadcast_shapes(tensors[0].shape, tensors[1].shape)
+    except RuntimeError as error:
+        raise ValueError(
+            "The leading dimensions of `pred` and `ground_truth` must be equal or 1, got "
+            f"{tuple(tensors[0].shape)} and {tuple(tensors[1].shape)}. To compare each mask with each other one, pass "
+            "`pred[:, None]` and `ground_truth[None]`."
+        ) from error
     return tensors[0], tensors[1]
 
 

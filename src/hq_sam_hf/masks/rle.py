@@ -1,16 +1,19 @@
-"""COCO run-length encoding of binary masks, their bounding boxes, and polygons filled to masks."""
+"""COCO run-length encoding of binary masks, and their bounding boxes."""
 
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 import numpy as np
 
+from .binary import MAX_PIXELS, as_binary_array, as_binary_mask, check_size
+from .polygon_filling import polygons_to_mask
+
 
 class RLE(TypedDict):
-    """COCO's run-length encoding: size [height, width] and counts, as compressed text or as a list."""
+    """COCO's run-length encoding: size [height, width] and counts, as compressed text or bytes, or as a list."""
 
-    size: list[int]
-    counts: str | list[int]
+    size: Sequence[int]
+    counts: str | bytes | Sequence[int]
 
 
 # The original compares `> 128` on masks of 0..255, in training and in evaluation.
@@ -18,26 +21,27 @@ FOREGROUND = np.float32(128 / 255)
 
 
 def foreground(mask: np.ndarray) -> np.ndarray:
-    """Threshold a soft mask (..., height, width) in [0, 1] to bool. A bool mask is returned unchanged."""
+    """Threshold a soft mask (..., height, width) in [0, 1] to bool. Other dtypes are read by the rule of `binary`."""
     mask = np.asarray(mask)
-    return mask if mask.dtype == np.bool_ else mask > FOREGROUND
+    return mask > FOREGROUND if mask.dtype.kind == "f" else as_binary_array(mask)
 
 
-def mask_extent(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+def mask_extent(mask: Any) -> tuple[int, int, int, int] | None:
     """The first and last column and row of a mask, as pixel indices (x1, y1, x2, y2).
 
-    mask: bool (height, width). Returns None for an empty mask.
+    mask: (height, width), see `binary`. Returns None for an empty mask.
     """
+    mask = as_binary_mask(mask)
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if len(rows) == 0:
         return None
     return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
 
 
-def mask_to_bbox(mask: np.ndarray) -> list[int]:
+def mask_to_bbox(mask: Any) -> list[int]:
     """The bounding box of a mask as COCO's `bbox`: [x, y, width, height] in pixels of the mask.
 
-    mask: bool (height, width). Returns zeros for an empty mask.
+    mask: (height, width), see `binary`. Returns zeros for an empty mask.
     """
     extent = mask_extent(mask)
     if extent is None:
@@ -46,25 +50,27 @@ def mask_to_bbox(mask: np.ndarray) -> list[int]:
     return [x1, y1, x2 + 1 - x1, y2 + 1 - y1]
 
 
-def mask_to_rle(mask: np.ndarray) -> RLE:
-    """Encode a mask as pycocotools does, with counts as compressed text.
+def mask_to_rle(mask: Any) -> RLE:
+    """Encode a mask as pycocotools does, but with counts as text, which JSON can hold; pycocotools reads both.
 
-    mask: bool (height, width).
+    mask: (height, width), see `binary`.
     """
+    mask = as_binary_mask(mask)
     height, width = mask.shape
     return {"size": [height, width], "counts": compress_counts(run_lengths(mask, 0, 0, (height, width)))}
 
 
-def run_lengths(pixels: np.ndarray, x: int, y: int, size: tuple[int, int]) -> list[int]:
+def run_lengths(pixels: Any, x: int, y: int, size: tuple[int, int]) -> list[int]:
     """The uncompressed counts of COCO for a mask that is empty outside of a rectangle.
 
-    pixels: bool (h, w), the rectangle. x, y: the mask pixel (column, row) of its upper left corner.
+    pixels: the mask (h, w) of the rectangle. x, y: the mask pixel (column, row) of its upper left corner.
     size: (height, width) of the mask.
 
     Returns the lengths in pixels of alternating runs of background and object, column by column. The first is of
     background and may be 0.
     """
     height, width = size
+    pixels = as_binary_mask(pixels, "pixels")
     rows, columns = pixels.shape
     padded = np.zeros((rows + 2, columns), dtype=bool)
     padded[1:-1] = pixels
@@ -81,13 +87,19 @@ def run_lengths(pixels: np.ndarray, x: int, y: int, size: tuple[int, int]) -> li
     return counts
 
 
-def rle_to_mask(rle: RLE) -> np.ndarray:
+def rle_to_mask(rle: RLE | Mapping[str, Any], max_pixels: int | None = MAX_PIXELS) -> np.ndarray:
     """Decode a run-length encoding to a bool mask (height, width).
 
-    Raises ValueError if the counts do not add up to the size.
+    rle: counts may be compressed text or bytes, as pycocotools gives them, or a list of run lengths.
+    max_pixels: of the mask, which takes a byte per pixel. None for any size.
+
+    Raises ValueError for a larger mask, and for counts that are damaged or do not add up to the size.
     """
-    height, width = rle["size"]
-    counts = _decompress(rle["counts"]) if isinstance(rle["counts"], str) else rle["counts"]
+    if not isinstance(rle, Mapping) or "size" not in rle or "counts" not in rle:
+        got = f"the keys {', '.join(map(str, rle))}" if isinstance(rle, Mapping) else f"a {type(rle).__name__}"
+        raise ValueError(f"An RLE must be a dict with `size` and `counts`, got {got}. {_RLE_ADVICE}")
+    height, width = check_size(rle["size"], "size", max_pixels)
+    counts = counts_to_list(rle["counts"])
     if min(counts, default=0) < 0 or sum(counts) != height * width:
         raise ValueError(
             f"The counts of an RLE must cover its size of {height} x {width} pixels, but they cover {sum(counts)}. "
@@ -97,62 +109,27 @@ def rle_to_mask(rle: RLE) -> np.ndarray:
     return np.repeat(values, counts).reshape((height, width), order="F")
 
 
-# COCO rasterises outlines on a grid that is five times as fine (maskApi.c, rleFrPoly).
-_POLYGON_SCALE = 5
+_RLE_ADVICE = "Encode a mask with `mask_to_rle`, or with pycocotools."
 
 
-def polygons_to_mask(polygons: Sequence[Sequence[float]], size: Sequence[int]) -> np.ndarray:
-    """Fill the polygons of one object as pycocotools does.
+def counts_to_list(counts: str | bytes | Sequence[int]) -> list[int]:
+    """The run lengths of COCO's counts in any form.
 
-    polygons: each [x1, y1, x2, y2, ...] in pixels of the mask, with at least three points.
-    size: (height, width) of the mask.
-
-    Returns bool (height, width). Raises ValueError for a polygon with fewer points.
+    Raises ValueError if they are not numbers, or text that is none of COCO's compressed counts.
     """
-    height, width = size
-    mask = np.zeros((height, width), dtype=bool)
-    for polygon in polygons:
-        if len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError(
-                f"A polygon must be a list [x1, y1, x2, y2, ...] of at least 3 points, got {len(polygon)} numbers."
-            )
-        mask |= _fill(np.asarray(polygon, dtype=np.float64).reshape(-1, 2), height, width)
-    return mask
-
-
-def _fill(points: np.ndarray, height: int, width: int) -> np.ndarray:
-    x, y = _outline_points(points)
-    # Where the outline steps from one fine column to the next, it may cross the centre of a pixel column. At this
-    # crossing the inside begins or ends.
-    steps = np.flatnonzero(x[1:] != x[:-1])
-    column = (np.minimum(x[steps], x[steps + 1]) + 0.5) / _POLYGON_SCALE - 0.5
-    row = (np.minimum(y[steps], y[steps + 1]) + 0.5) / _POLYGON_SCALE - 0.5
-    is_crossing = (column == np.floor(column)) & (column >= 0) & (column <= width - 1)
-    rows = np.ceil(np.clip(row[is_crossing], 0, height)).astype(np.int64)
-    # Row `height` is the top of the next column, so an outline below the image fills a column to its end.
-    crossings = column[is_crossing].astype(np.int64) * height + rows
-    toggles = np.bincount(crossings, minlength=height * width + 1)[:-1]
-    return (np.cumsum(toggles) % 2 == 1).reshape((height, width), order="F")
-
-
-def _outline_points(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x and y of the closed outline on the fine grid: one point per step along the longer axis of each edge."""
-    corners = (points * _POLYGON_SCALE + 0.5).astype(np.int64)
-    xs, ys = [], []
-    for start, end in zip(corners, np.roll(corners, -1, axis=0)):
-        dx, dy = np.abs(end - start)
-        along_x = dx >= dy
-        major, minor = (0, 1) if along_x else (1, 0)
-        # Start from the smaller coordinate, so that rounding is the same in both directions.
-        low, high = (start, end) if start[major] <= end[major] else (end, start)
-        length = high[major] - low[major]
-        steps = np.arange(length + 1) if low is start else np.arange(length, -1, -1)
-        slope = (high[minor] - low[minor]) / length if length else 0.0
-        along = low[major] + steps
-        across = (low[minor] + slope * steps + 0.5).astype(np.int64)
-        xs.append(along if along_x else across)
-        ys.append(across if along_x else along)
-    return np.concatenate(xs), np.concatenate(ys)
+    if isinstance(counts, str | bytes | bytearray):
+        return _decompress(counts.encode("utf-8", "replace") if isinstance(counts, str) else bytes(counts))
+    try:
+        array = np.asarray(counts)
+        is_whole = array.ndim == 1 and array.dtype.kind in "iuf" and bool(np.isfinite(array).all())
+        is_whole = is_whole and bool((array == np.floor(array)).all())
+    except (ValueError, TypeError):
+        is_whole = False
+    if not is_whole:
+        raise ValueError(
+            f"The counts of an RLE must be text, bytes or a list of whole numbers, got {counts!r:.60}. {_RLE_ADVICE}"
+        )
+    return [int(count) for count in array.tolist()]
 
 
 # COCO's compressed counts (maskApi.c, rleToString): from the fourth count on, the difference to the count two before
@@ -176,11 +153,15 @@ def compress_counts(counts: list[int]) -> str:
     return columns[columns > 0].astype(np.uint8).tobytes().decode("ascii")
 
 
-def _decompress(text: str) -> list[int]:
+def _decompress(text: bytes) -> list[int]:
     counts: list[int] = []
     value = shift = 0
-    for character in text:
-        group = ord(character) - 48
+    for place, character in enumerate(text):
+        group = character - 48
+        if not 0 <= group < 64 or shift > 60:  # no count needs more than 64 bits
+            raise ValueError(
+                f"The compressed counts of an RLE are damaged at character {place + 1} of {len(text)}. {_RLE_ADVICE}"
+            )
         value |= (group & 31) << shift
         shift += 5
         if not group & 32:
@@ -188,6 +169,8 @@ def _decompress(text: str) -> list[int]:
                 value -= 1 << shift
             counts.append(value + counts[-2] if len(counts) > 2 else value)
             value = shift = 0
+    if shift:
+        raise ValueError(f"The compressed counts of an RLE end in the middle of a number. {_RLE_ADVICE}")
     return counts
 
 
@@ -195,6 +178,7 @@ __all__ = [
     "FOREGROUND",
     "RLE",
     "compress_counts",
+    "counts_to_list",
     "foreground",
     "mask_extent",
     "mask_to_bbox",
