@@ -5,9 +5,9 @@ from typing import Any
 
 import griffe
 
-# A parameter, field or input: "name: text" or "a, b: text", continued on lines that are indented further.
-ENTRY = re.compile(r"^(?P<names>\*{0,2}\w+(?:, \*{0,2}\w+)*): (?P<text>.+)$")
-SENTENCE_WORDS = {"Raises", "Returns", "Example", "Examples", "Note"}
+# A parameter or field: "name: text" or "a, b: text", continued on lines that are indented further. A name starts with a
+# small letter, unlike a sentence.
+ENTRY = re.compile(r"^(?P<names>[a-z_]\w*(?:, [a-z_]\w*)*): (?P<text>.+)$")
 
 
 class PlainDocstrings(griffe.Extension):
@@ -23,7 +23,7 @@ def to_markdown(docstring: str) -> str:
     in_entry = False
     for line in docstring.splitlines():
         entry = ENTRY.match(line)
-        if entry is not None and entry["names"] not in SENTENCE_WORDS:
+        if entry is not None:
             if not in_entry:
                 lines.append("")
             names = ", ".join(f"`{name}`" for name in entry["names"].split(", "))
