@@ -5,8 +5,8 @@ from typing import Any
 
 import griffe
 
-# A parameter or field: "name: text" or "a, b: text", continued on lines that are indented further. A name starts with a
-# small letter, unlike a sentence.
+# A parameter or field: "name: text" or "a, b: text", continued on lines that are indented further. A name starts with
+# a small letter, unlike a sentence.
 ENTRY = re.compile(r"^(?P<names>[a-z_]\w*(?:, [a-z_]\w*)*): (?P<text>.+)$")
 
 
