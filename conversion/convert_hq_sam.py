@@ -1,6 +1,6 @@
-"""`hq-sam convert` as a script: original checkpoints to safetensors folders, and back.
+"""The command `hq-sam convert` as a script: converts original checkpoints to safetensors folders and back.
 
-example: python conversion/convert_hq_sam.py sam_hq_vit_l.pth hq-sam-vit-l
+Example: python conversion/convert_hq_sam.py sam_hq_vit_l.pth -o hq-sam-vit-l
 """
 
 import sys

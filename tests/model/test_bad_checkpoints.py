@@ -1,4 +1,4 @@
-"""Files that are no HQ-SAM: one clear sentence each, no code run, nothing written."""
+"""Files and folders that are not an HQ-SAM: one clear error each, no code is run, nothing is written."""
 
 import io
 import json
@@ -52,7 +52,7 @@ FILES = {
     "empty": (lambda p: write(p, b""), "is empty"),
     "text": (lambda p: write(p, b"version https://git-lfs.github.com/spec/v1\noid"), "Git LFS pointer"),
     "web page": (lambda p: write(p, b"<!DOCTYPE html><html><body>Sign in</body></html>"), "neither a PyTorch nor"),
-    "picture": (lambda p: write(p, b"\x89PNG\r\n\x1a\n" + bytes(1000)), "neither a PyTorch nor a safetensors file"),
+    "image": (lambda p: write(p, b"\x89PNG\r\n\x1a\n" + bytes(1000)), "neither a PyTorch nor a safetensors file"),
     "random bytes": (lambda p: write(p, np.random.default_rng(0).bytes(5000)), "neither a PyTorch nor"),
     "code in a zip": (lambda p: write(p, as_bytes({"a": RunsCode()})), "could run code"),
     "code in a pickle": (lambda p: write(p, pickle.dumps({"a": RunsCode()}, protocol=2)), "could run code"),
@@ -79,7 +79,7 @@ FILES = {
         lambda p: write(p, as_bytes(without("image_encoder.blocks.1.norm1.weight"))),
         "1 missing (vision_encoder.layers.1.layer_norm1.weight)",
     ),
-    "key that tells a size missing": (
+    "key that gives a size missing": (
         lambda p: write(p, as_bytes(without("image_encoder.patch_embed.proj.weight"))),
         "lacks the weight 'vision_encoder.patch_embed.projection.weight'",
     ),
@@ -87,7 +87,7 @@ FILES = {
         lambda p: write(p, as_bytes(without("mask_decoder.hf_mlp.layers.1.weight"))),
         "1 missing (mask_decoder.hq_mask_mlp.layers.0.weight)",
     ),
-    "key too many": (
+    "unexpected key": (
         lambda p: write(p, as_bytes(changed("image_encoder.blocks.0.attn.extra", torch.zeros(1)))),
         "1 unexpected (vision_encoder.layers.0.attn.extra)",
     ),
@@ -95,15 +95,15 @@ FILES = {
         lambda p: write(p, as_bytes(changed("mask_decoder.extra.weight", torch.zeros(1)))),
         "'mask_decoder.extra.weight' is not a key of the original",
     ),
-    "mis-shaped": (
+    "wrong shape": (
         lambda p: write(p, as_bytes(changed(QKV, torch.zeros(3, 3)))),
         "vision_encoder.layers.1.attn.qkv.weight is (3, 3), expected (144, 48)",
     ),
-    "mis-shaped where a size is told": (
+    "wrong shape of a weight that gives a size": (
         lambda p: write(p, as_bytes(changed("image_encoder.patch_embed.proj.weight", torch.zeros(3)))),
         "vision_encoder.patch_embed.projection.weight",
     ),
-    "not a number of heads": (
+    "width that the attention heads do not divide": (
         lambda p: write(p, as_bytes(changed("mask_decoder.iou_token.weight", torch.zeros(1, 60)))),
         "do not fit together",
     ),
@@ -140,10 +140,10 @@ FILES = {
 
 
 @pytest.mark.parametrize("case", FILES)
-def test_a_bad_file_is_one_clear_sentence(case, tmp_path, monkeypatch, capsys):
+def test_a_bad_file_gives_one_clear_error(case, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     make, message = FILES[case]
-    path = tmp_path / "sam_hq_vit_b.pth"  # the name promises what the file does not hold
+    path = tmp_path / "sam_hq_vit_b.pth"  # the name does not say what is in the file
     make(path)
     for call in (lambda: HQSamModel.from_pretrained(path), lambda: convert(path, "out")):
         with pytest.raises(ValueError, match="sam_hq_vit_b.pth") as caught:
@@ -175,11 +175,11 @@ def shard(folder):
 FOLDERS = {
     "a shard missing": (lambda f: shard(f)[1].unlink(), "model-00002"),
     "a shard cut short": (lambda f: write(shard(f)[0], b"x" * 100), "damaged"),
-    "an index that is no JSON": (lambda f: (shard(f), (f / "model.safetensors.index.json").write_text("{")), "index"),
+    "an index that is not JSON": (lambda f: (shard(f), (f / "model.safetensors.index.json").write_text("{")), "index"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors"),
-    "weights of nothing": (lambda f: write(f / "model.safetensors", b""), "damaged"),
+    "an empty weights file": (lambda f: write(f / "model.safetensors", b""), "damaged"),
     "a config of other weights": (lambda f: edit(f, mask_decoder_config={"mlp_dim": 256}), "mlp"),
-    "a config that is no JSON": (lambda f: (f / "config.json").write_text("{"), "JSON"),
+    "a config that is not JSON": (lambda f: (f / "config.json").write_text("{"), "JSON"),
     "an impossible config": (lambda f: edit(f, vision_config={"num_attention_heads": 7}), "num_attention_heads"),
     "code in pytorch_model.bin": (
         lambda f: (
@@ -192,7 +192,7 @@ FOLDERS = {
 
 
 @pytest.mark.parametrize("case", FOLDERS)
-def test_a_bad_folder_is_one_clear_sentence(case, tmp_path, monkeypatch, capsys, photo_path):
+def test_a_bad_folder_gives_one_clear_error(case, tmp_path, monkeypatch, capsys, photo_path):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "model"
     pair(SMALL)[1].save_pretrained(folder)

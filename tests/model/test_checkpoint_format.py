@@ -1,11 +1,11 @@
-"""A checkpoint is recognised by its keys and shapes, and its sizes are read from them."""
+"""The format of a checkpoint is detected from its keys and shapes, and its configuration is derived from them."""
 
 import pytest
 import torch
 
 from hq_sam_hf import HQSamConfig, HQSamModel
 from hq_sam_hf.model.checkpoint_format import derive_config, detect_format, is_hq_key
-from hq_sam_hf.model.key_mapping import keys_to_original
+from hq_sam_hf.model.key_mapping import POSITIONAL_MATRIX_COPY, keys_to_original
 from support.oracle import FINE, NARROW, SMALL, TINY, WIDE, config_of, pair
 
 DERIVED = {
@@ -20,7 +20,7 @@ DERIVED = {
 
 @pytest.mark.parametrize("name", DERIVED)
 @pytest.mark.parametrize("layout", ["original", "transformers"])
-def test_sizes_are_derived_from_the_weights(name, layout):
+def test_the_configuration_is_derived_from_the_shapes(name, layout):
     config = DERIVED[name]
     with torch.device("meta"):
         weights = HQSamModel(config).state_dict()
@@ -56,8 +56,7 @@ def ours(arch=SMALL):
     return pair(arch)[1].state_dict()
 
 
-SECOND_MATRIX = "prompt_encoder.shared_embedding.positional_embedding"
-RECOGNISED = {
+DETECTED = {
     "HQ-SAM, ViT 48x4, original layout": lambda: weights_of(),
     "HQ-SAM, TinyViT, original layout": lambda: weights_of(TINY),
     "plain SAM, ViT 48x4, original layout": lambda: without_head(weights_of()),
@@ -66,7 +65,7 @@ RECOGNISED = {
     "plain SAM mask decoder alone, original layout": lambda: decoder(without_head(weights_of())),
     "HQ-SAM, ViT 48x4, transformers layout": lambda: {
         **ours(),
-        SECOND_MATRIX: ours()["shared_image_embedding.positional_embedding"],
+        POSITIONAL_MATRIX_COPY: ours()["shared_image_embedding.positional_embedding"],
     },
     "plain SAM, ViT 48x4, transformers layout": lambda: {k: v for k, v in ours().items() if not is_hq_key(k)},
     "HQ-SAM head alone, transformers layout": lambda: {k: v for k, v in ours().items() if is_hq_key(k)},
@@ -77,9 +76,9 @@ RECOGNISED = {
 }
 
 
-@pytest.mark.parametrize("description", RECOGNISED)
-def test_every_kind_of_checkpoint_is_recognised(description):
-    checkpoint = detect_format(RECOGNISED[description](), "x")
+@pytest.mark.parametrize("description", DETECTED)
+def test_every_format_is_detected(description):
+    checkpoint = detect_format(DETECTED[description](), "x")
     assert checkpoint.describe() == description
     own = ours(TINY if "TinyViT" in description else SMALL)
     assert set(checkpoint.weights) <= set(own)
@@ -87,17 +86,17 @@ def test_every_kind_of_checkpoint_is_recognised(description):
         assert torch.equal(tensor, own[name])
 
 
-def test_the_positional_matrix_is_one_and_float32():
+def test_the_positional_matrix_is_kept_once_in_float32():
     half = {name: tensor.half() for name, tensor in ours().items()}
     matrix = half.pop("shared_image_embedding.positional_embedding")
-    only_second = detect_format({**half, SECOND_MATRIX: matrix}, "x")
-    assert only_second.weights["shared_image_embedding.positional_embedding"].dtype == torch.float32
-    assert SECOND_MATRIX not in only_second.weights
+    from_copy = detect_format({**half, POSITIONAL_MATRIX_COPY: matrix}, "x")
+    assert from_copy.weights["shared_image_embedding.positional_embedding"].dtype == torch.float32
+    assert POSITIONAL_MATRIX_COPY not in from_copy.weights
     with pytest.raises(ValueError, match="two different positional matrices"):
-        detect_format({**ours(), SECOND_MATRIX: matrix + 1}, "x")
+        detect_format({**ours(), POSITIONAL_MATRIX_COPY: matrix + 1}, "x")
 
 
-def test_the_published_widths_are_named():
+def test_the_published_encoders_have_their_names():
     for preset, name in (("vit_b", "ViT-B"), ("vit_l", "ViT-L"), ("vit_h", "ViT-H"), ("vit_tiny", "TinyViT")):
         with torch.device("meta"):
             weights = HQSamModel(HQSamConfig.from_preset(preset)).state_dict()
@@ -110,7 +109,7 @@ def test_a_plain_sam_gets_the_configuration_of_the_hq_sam_built_on_it():
         assert config.mask_decoder_config.vit_dim == config_of(arch).mask_decoder_config.vit_dim
 
 
-def test_blocks_that_cannot_be_told_apart_are_refused():
+def test_an_error_is_raised_if_windowed_and_global_blocks_look_the_same():
     weights = dict(ours())
     weights["vision_encoder.layers.0.attn.rel_pos_h"] = torch.zeros(7, 12)  # a third span, of 4 patches
     with pytest.raises(ValueError, match="cannot tell windowed from global blocks"):

@@ -1,4 +1,4 @@
-"""Every cell of the table in docs/checkpoints.md is tried."""
+"""Every cell of the table in docs/checkpoints.md is tested."""
 
 import re
 
@@ -17,7 +17,7 @@ PAGE = ROOT / "docs" / "checkpoints.md"
 
 
 def table() -> dict[str, list[str]]:
-    """Cells by source, in the order from_pretrained, from_sam_pretrained, load_hq_head, convert."""
+    """The cells of each source: from_pretrained, from_sam_pretrained, load_hq_head, convert."""
     lines = re.search(r"^\| source \|.*?(?=\n\n)", PAGE.read_text(), re.MULTILINE | re.DOTALL)[0].splitlines()[2:]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {row[0]: row[1:] for row in rows}
@@ -58,7 +58,7 @@ def lora():
 
 
 SOURCES = {
-    "HQ-SAM `.pth` of the original (ViT-B, L, H and odd sizes)": lambda: save(pair(SMALL)[0].state_dict(), "a.pth"),
+    "HQ-SAM `.pth` of the original (ViT-B, L, H and other sizes)": lambda: save(pair(SMALL)[0].state_dict(), "a.pth"),
     "Light HQ-SAM `.pth` of the original (TinyViT)": lambda: save(pair(TINY)[0].state_dict(), "a.pth"),
     "SAM `.pth` of the original": lambda: save(plain_sam(pair(SMALL)[0].state_dict()), "a.pth"),
     "MobileSAM `.pth`": lambda: save(plain_sam(pair(TINY)[0].state_dict()), "a.pt"),
@@ -75,7 +75,7 @@ SOURCES = {
     "LoRA adapter": lora,
 }
 
-# What a refusal says.
+# What the error of each refusal contains.
 REFUSALS = {
     "has a head": "already has an HQ head",
     "plain SAM": "plain SAM",
@@ -91,7 +91,7 @@ def test_the_table_names_every_source():
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_every_cell(source, tmp_path, monkeypatch):
+def test_every_source_loads_or_is_refused_as_the_table_says(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arch = TINY if "TinyViT" in source or "MobileSAM" in source else SMALL
     original, expected = pair(arch)

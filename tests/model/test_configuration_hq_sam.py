@@ -1,3 +1,5 @@
+"""Presets, checks of fields, and conversion to and from config.json and transformers."""
+
 import json
 
 import pytest
@@ -32,12 +34,12 @@ def test_presets_have_the_original_number_of_parameters(preset, parameters):
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
 
 
-def test_an_unknown_preset_is_refused_with_the_known_ones():
+def test_an_unknown_preset_raises_an_error_with_the_known_ones():
     with pytest.raises(ValueError, match="vit_b, vit_l, vit_h.*'vit_g'"):
         HQSamConfig.from_preset("vit_g")
 
 
-def test_config_survives_json(tmp_path):
+def test_a_config_saved_and_loaded_is_the_same(tmp_path):
     config = HQSamConfig.from_preset("vit_l", image_size=512)
     config.save_pretrained(tmp_path)
     again = HQSamConfig.from_pretrained(tmp_path)
@@ -46,7 +48,7 @@ def test_config_survives_json(tmp_path):
     assert again.to_dict() == config.to_dict()
 
 
-NONSENSE = [
+INVALID = [
     ("vision_config", "hidden_size", -5),
     ("vision_config", "hidden_size", "wide"),
     ("vision_config", "num_attention_heads", 7),
@@ -78,8 +80,8 @@ NONSENSE = [
 ]
 
 
-@pytest.mark.parametrize(("section", "field", "value"), NONSENSE)
-def test_a_config_edited_into_nonsense_is_refused_by_name(tmp_path, section, field, value):
+@pytest.mark.parametrize(("section", "field", "value"), INVALID)
+def test_an_invalid_field_is_named_in_the_error(tmp_path, section, field, value):
     HQSamConfig().save_pretrained(tmp_path)
     path = tmp_path / "config.json"
     stored = json.loads(path.read_text())
@@ -90,7 +92,7 @@ def test_a_config_edited_into_nonsense_is_refused_by_name(tmp_path, section, fie
 
 
 @pytest.mark.parametrize("config_class", [SamConfig, SamHQConfig])
-def test_sections_are_taken_by_transformers_also_with_an_integer_where_it_wants_a_float(config_class):
+def test_transformers_accepts_the_sections_even_with_an_integer_for_a_float(config_class):
     config = HQSamConfig(vision_config={"mlp_ratio": 2})
     plain = config_class is SamConfig
     theirs = config_class(**config.transformers_sections(plain))

@@ -1,4 +1,4 @@
-"""The short way from a folder to a model gives what transformers' general way gives, or steps aside."""
+"""The fast path for loading a folder gives the same model as transformers' general path, or returns None."""
 
 import json
 import sys
@@ -32,7 +32,7 @@ def half_folder(folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def samhq_folder(tmp_path_factory):
-    """As transformers' SamHQModel saves itself in bfloat16: with a second positional matrix, and both rounded."""
+    """Saved by transformers' SamHQModel in bfloat16: with a copy of the positional matrix, both rounded."""
     from transformers import SamHQConfig, SamHQModel
 
     path = tmp_path_factory.mktemp("samhq") / "model"
@@ -61,34 +61,34 @@ def samhq_folder(tmp_path_factory):
     ],
     ids=str,
 )
-def test_it_gives_what_the_general_way_gives(which, arguments, request, monkeypatch):
+def test_the_fast_path_gives_the_same_model_as_the_general_path(which, arguments, request, monkeypatch):
     path = request.getfixturevalue(which)
     if "config" in arguments:
         arguments = {"config": HQSamConfig.from_pretrained(path)}
-    quick = load_safetensors_folder(HQSamModel, path, **arguments)
+    fast = load_safetensors_folder(HQSamModel, path, **arguments)
     monkeypatch.setattr(loading, "load_safetensors_folder", lambda *args, **kwargs: None)
     general = HQSamModel.from_pretrained(path, **arguments)
-    assert quick.state_dict().keys() == general.state_dict().keys()
+    assert fast.state_dict().keys() == general.state_dict().keys()
     for name, tensor in general.state_dict().items():
-        assert quick.state_dict()[name].dtype == tensor.dtype, name
-        assert torch.equal(quick.state_dict()[name], tensor), name
-    assert quick.config.to_dict() == general.config.to_dict()
-    assert quick.config._attn_implementation == general.config._attn_implementation
-    assert quick.config.name_or_path == general.config.name_or_path
-    assert quick.dtype == general.dtype
-    assert not quick.training
-    trainable = {name for name, parameter in quick.named_parameters() if parameter.requires_grad}
+        assert fast.state_dict()[name].dtype == tensor.dtype, name
+        assert torch.equal(fast.state_dict()[name], tensor), name
+    assert fast.config.to_dict() == general.config.to_dict()
+    assert fast.config._attn_implementation == general.config._attn_implementation
+    assert fast.config.name_or_path == general.config.name_or_path
+    assert fast.dtype == general.dtype
+    assert not fast.training
+    trainable = {name for name, parameter in fast.named_parameters() if parameter.requires_grad}
     assert trainable == {name for name, parameter in general.named_parameters() if parameter.requires_grad}
     pixels = torch.randn(1, 3, SMALL.image, SMALL.image)
     with torch.no_grad():
-        assert torch.equal(quick(pixels).pred_masks, general(pixels).pred_masks)
+        assert torch.equal(fast(pixels).pred_masks, general(pixels).pred_masks)
 
 
-def test_light_hq_sam_keeps_its_stored_statistics(tmp_path):
+def test_light_hq_sam_keeps_its_batch_norm_statistics(tmp_path):
     model = pair(TINY)[1]
     model.save_pretrained(tmp_path)
-    quick = load_safetensors_folder(HQSamModel, tmp_path)
-    assert all(torch.equal(quick.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
+    fast = load_safetensors_folder(HQSamModel, tmp_path)
+    assert all(torch.equal(fast.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
 
 
 def test_nothing_is_initialised(folder, monkeypatch):
@@ -105,20 +105,20 @@ def test_parameters_are_the_mapped_file_and_survive_its_replacement(tmp_path):
     address = model.vision_encoder.layers[0].mlp.lin1.weight.data_ptr()
     with open("/proc/self/maps") as maps:
         ranges = [line.split() for line in maps]
-    holders = [
+    mapped_files = [
         line[-1] for line in ranges if int(line[0].split("-")[0], 16) <= address < int(line[0].split("-")[1], 16)
     ]
-    assert holders == [str(tmp_path / "model.safetensors")]
+    assert mapped_files == [str(tmp_path / "model.safetensors")]
     model.save_pretrained(tmp_path)  # over the file that is mapped
     again = HQSamModel.from_pretrained(tmp_path)
     assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
     with torch.no_grad():
-        model.mask_decoder.hq_token.weight.add_(1)  # and what changes in memory does not change the file
+        model.mask_decoder.hq_token.weight.add_(1)  # a change in memory does not change the file
     third = HQSamModel.from_pretrained(tmp_path)
     assert torch.equal(third.mask_decoder.hq_token.weight, again.mask_decoder.hq_token.weight)
 
 
-def spoil_keys(path):
+def remove_a_key(path):
     weights = load_file(path / "model.safetensors")
     weights.pop("mask_decoder.hq_token.weight")
     save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
@@ -138,22 +138,22 @@ UNUSUAL = {
 
 
 @pytest.mark.parametrize("case", UNUSUAL)
-def test_unusual_arguments_go_the_general_way(case, folder):
+def test_unusual_arguments_take_the_general_path(case, folder):
     assert load_safetensors_folder(HQSamModel, folder, **UNUSUAL[case]) is None
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "change",
     [
         lambda path: (path / "model.safetensors").rename(path / "other.safetensors"),
         lambda path: (path / "adapter_config.json").write_text("{}"),
         lambda path: (path / "model.safetensors").write_bytes(b"not this"),
-        spoil_keys,
+        remove_a_key,
         lambda path: HQSamConfig.from_preset("vit_b").save_pretrained(path),
     ],
-    ids=["elsewhere", "adapter", "damaged", "a key less", "other sizes"],
+    ids=["other file name", "adapter", "damaged", "missing key", "other sizes"],
 )
-def test_unusual_folders_go_the_general_way(spoil, tmp_path):
+def test_unusual_folders_take_the_general_path(change, tmp_path):
     pair(SMALL)[1].save_pretrained(tmp_path)
-    spoil(tmp_path)
+    change(tmp_path)
     assert load_safetensors_folder(HQSamModel, tmp_path) is None

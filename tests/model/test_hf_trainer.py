@@ -1,17 +1,17 @@
-"""transformers' own Trainer works with the model, since labels give a loss."""
+"""transformers' own Trainer trains the model, because `labels` give a loss."""
 
 import numpy as np
 import torch
 from transformers import Trainer, TrainingArguments
 
 from hq_sam_hf import HQSamModel, HQSamProcessor
-from hq_sam_hf.data.reading import read_sample
+from hq_sam_hf.data import read_sample
 from hq_sam_hf.model.checkpoint_format import is_hq_key
 from hq_sam_hf.scenes import SceneGenerator
 from support.small_runs import save_base
 
 
-def test_trainer_fits_the_hq_head_and_leaves_the_rest(tmp_path):
+def test_trainer_trains_the_hq_head_and_changes_no_other_weight(tmp_path):
     base = save_base(tmp_path / "base")
     model, processor = HQSamModel.from_pretrained(base), HQSamProcessor.from_pretrained(base)
     for name, weight in model.named_parameters():

@@ -1,4 +1,4 @@
-"""The Hub, with the real huggingface_hub client in fresh processes against a server on a loopback address."""
+"""Loading from and pushing to the Hub: the real huggingface_hub client, in fresh processes, and a loopback server."""
 
 import json
 import os
@@ -51,14 +51,14 @@ def folder_of(model, folder, **options) -> dict[str, bytes]:
 
 @pytest.fixture
 def client(tmp_path):
-    """Runs code in a fresh process whose Hub is a given one; what the code puts into `result` comes back."""
+    """Runs code in a fresh process that uses the Hub at a given address. Returns the code's `result`."""
 
     def run(code: str, address: str, offline: bool = False) -> dict:
         environment = {
             "HF_ENDPOINT": address,
             "HF_HOME": str(tmp_path / "hf_home"),
             "HF_HUB_OFFLINE": "1" if offline else "0",
-            "HF_HUB_DISABLE_XET": "1",  # its large files would go to another server than the Hub
+            "HF_HUB_DISABLE_XET": "1",  # it would fetch large files from another server
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "PATH": "/usr/bin:/bin",
             "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
@@ -96,7 +96,7 @@ def test_loading_by_name_revision_and_token_then_offline(client, tmp_path):
         "org/files": Repository({"main": {"sub/sam_hq_vit_tiny.pth": tiny}}),
         "org/head": Repository({"main": files_of(tmp_path / "head")}),
     }
-    with Hub(repositories, break_off={"sub/sam_hq_vit_tiny.pth"}) as hub:
+    with Hub(repositories, cut_off={"sub/sam_hq_vit_tiny.pth"}) as hub:
         result = client(
             f"""
 for name, call in {{
@@ -137,10 +137,10 @@ result["head"] = attempt(lambda: float(model.mask_decoder.hq_token.weight.sum())
         assert "v3" in result["no revision"]
         assert "nothing.pth" in result["no file"]
         assert missing in result["no shard"]
-        # The first download of this file broke off after three quarters and went on from there.
-        assert not hub.break_off
-        asked = ranges_asked(hub, "sam_hq_vit_tiny.pth")
-        starts = [int(part.removeprefix("bytes=").split("-")[0]) for part in asked]
+        # The first download of this file was cut off after three quarters and then continued from there.
+        assert not hub.cut_off
+        ranges = ranges_requested(hub, "sam_hq_vit_tiny.pth")
+        starts = [int(part.removeprefix("bytes=").split("-")[0]) for part in ranges]
         assert [start for start in starts if 0 < start < len(tiny)]
     offline = client(
         """
@@ -156,8 +156,8 @@ result["other"] = attempt(lambda: digest(HQSamModel.from_pretrained("org/nothing
     assert "couldn't find them in the cached files" in offline["other"]
 
 
-def ranges_asked(hub: Hub, file: str) -> list[str]:
-    return [asked for _, path, asked in hub.requests if path.endswith(f"/{file}") and asked]
+def ranges_requested(hub: Hub, file: str) -> list[str]:
+    return [requested for _, path, requested in hub.requests if path.endswith(f"/{file}") and requested]
 
 
 def test_pushing_model_processor_and_card(client, tmp_path):
@@ -196,7 +196,7 @@ result["no token"] = main(["convert", "x.pth", "again", "--push-to-hub", "org/ag
         assert torch.equal(back[key], tensor)
 
 
-def test_a_trained_model_is_uploaded_and_what_cannot_be_is_not_lost(client, tmp_path):
+def test_a_trained_model_is_uploaded_and_a_failed_upload_loses_nothing(client, tmp_path):
     repositories = {"org/base": Repository({"main": files_of(save_base(tmp_path / "base"))})}
     run = small_run("org/base", "run", max_steps=2, push_to_hub="org/trained")
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run.to_dict()))
@@ -222,12 +222,12 @@ result["pushed"] = digest(HQSamModel.from_pretrained("org/trained"))
     assert 'from_pretrained("org/trained")' in card
 
 
-def test_the_archives_of_hqseg44k_are_fetched_and_a_broken_download_goes_on(client, tmp_path):
+def test_the_archives_of_hqseg44k_are_downloaded_and_a_broken_download_continues(client, tmp_path):
     large = {"DIS5K/terms.pdf": bytes(30_000_000)}  # the client writes 10 MB at a time
     archives = write_archives(tmp_path / "archives", {**small_files(), **large})
     files = {f"data/{path.name}": path.read_bytes() for path in archives.iterdir()}
     repositories = {"sam-hq-team/sam-hq-training": Repository({"main": files})}
-    with Hub(repositories, break_off={"data/DIS5K.zip"}) as hub:
+    with Hub(repositories, cut_off={"data/DIS5K.zip"}) as hub:
         result = client(
             """
 from hq_sam_hf.cli import main
@@ -236,8 +236,8 @@ result["check"] = main(["data", "check", "root", "--split", "validation"])
 """,
             hub.address,
         )
-        assert ranges_asked(hub, "DIS5K.zip")  # from where it broke off
+        assert ranges_requested(hub, "DIS5K.zip")  # from where it was cut off
     assert result["download"] == 0
-    assert result["check"] == 1  # since two pairs are not 470
+    assert result["check"] == 1  # 2 pairs, expected 470
     for name, content in files.items():
         assert (tmp_path / "root" / name).read_bytes() == content

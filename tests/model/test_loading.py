@@ -1,4 +1,4 @@
-"""One call takes any checkpoint: files of every layout, folders of transformers, plain SAMs, heads alone, any size."""
+"""Loading of every kind of checkpoint: files, folders of transformers, plain SAMs, HQ heads, other input sizes."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ from support.oracle import FINE, SMALL, TINY, WIDE, config_of, pair
 
 
 @pytest.mark.parametrize("arch", [SMALL, FINE, TINY], ids=["small", "fine", "tiny"])
-@pytest.mark.parametrize("form", ["zip", "pickle", "in a container", "of a wrapper", "safetensors"])
+@pytest.mark.parametrize("form", ["zip", "pickle", "in a container", "with a wrapper prefix", "safetensors"])
 def test_an_original_file_loads_without_conversion(arch, form, tmp_path):
     sam, expected = pair(arch)
     weights = sam.state_dict()
@@ -30,7 +30,7 @@ def test_an_original_file_loads_without_conversion(arch, form, tmp_path):
         torch.save(weights, path, _use_new_zipfile_serialization=False)
     elif form == "in a container":
         torch.save({"model": weights, "epoch": 3}, path)
-    elif form == "of a wrapper":
+    elif form == "with a wrapper prefix":
         torch.save({f"module.{key}": tensor for key, tensor in weights.items()}, path)
     elif form == "safetensors":
         path = tmp_path / "x.safetensors"
@@ -45,7 +45,7 @@ def test_an_original_file_loads_without_conversion(arch, form, tmp_path):
     assert processor.to_dict() == HQSamProcessor.from_config(model.config).to_dict()
 
 
-def test_a_file_loads_with_the_usual_arguments(tmp_path):
+def test_a_file_takes_the_arguments_of_from_pretrained(tmp_path):
     sam, _ = pair(SMALL)
     path = tmp_path / "x.pth"
     torch.save(sam.state_dict(), path)
@@ -78,7 +78,7 @@ def test_two_loads_do_not_share_weights(tmp_path):
 
 @pytest.mark.parametrize("sharded", [False, True], ids=["one file", "sharded"])
 def test_a_samhq_folder_gives_the_masks_of_the_original(sharded, tmp_path):
-    """transformers' own SamHQModel, saved with its own decoder constants, against the original on its weights."""
+    """transformers' own SamHQModel is saved with its own epsilon; the original runs on its weights."""
     torch.manual_seed(0)
     theirs = SamHQModel(transformers_config(SamHQConfig, layer_norm_eps=1e-6))
     with torch.no_grad():
@@ -97,11 +97,11 @@ def test_a_samhq_folder_gives_the_masks_of_the_original(sharded, tmp_path):
     box = torch.tensor([[10.0, 20, 90, 100]])
     expected, scores = run_original(original, pixels, boxes=box)
     with torch.no_grad():
-        answer = model(pixels, input_boxes=box[None], multimask_output=False)
-        not_an_oracle = theirs(pixels, input_boxes=box[None], multimask_output=False).pred_masks
-    torch.testing.assert_close(answer.pred_masks[0], expected, atol=5e-6, rtol=0)
-    torch.testing.assert_close(answer.iou_scores[0], scores, atol=1e-6, rtol=0)
-    assert (not_an_oracle[0] - expected).abs().max() > 1e-3
+        outputs = model(pixels, input_boxes=box[None], multimask_output=False)
+        wrong_epsilon = theirs(pixels, input_boxes=box[None], multimask_output=False).pred_masks
+    torch.testing.assert_close(outputs.pred_masks[0], expected, atol=5e-6, rtol=0)
+    torch.testing.assert_close(outputs.iou_scores[0], scores, atol=1e-6, rtol=0)
+    assert (wrong_epsilon[0] - expected).abs().max() > 1e-3
 
 
 def test_a_pytorch_bin_folder_loads(tmp_path):
@@ -113,7 +113,7 @@ def test_a_pytorch_bin_folder_loads(tmp_path):
 
 
 @pytest.mark.parametrize("arch", [SMALL, TINY], ids=["small", "tiny"])
-def test_our_folder_keeps_every_bit_of_an_odd_variant(arch, tmp_path):
+def test_a_folder_of_this_package_keeps_every_bit(arch, tmp_path):
     model = pair(arch)[1]
     model.save_pretrained(tmp_path)
     again = HQSamModel.from_pretrained(tmp_path)
@@ -132,7 +132,7 @@ def test_a_fresh_head_on_a_sam_folder_of_transformers(tmp_path, capfd):
     with pytest.raises(ValueError, match="plain SAM, without the HQ head.*from_sam_pretrained"):
         HQSamModel.from_pretrained(tmp_path)
     model = HQSamModel.from_sam_pretrained(tmp_path)
-    assert "MISSING" not in capfd.readouterr().err  # no report of the head: it is what was asked for
+    assert "MISSING" not in capfd.readouterr().err  # no report of the missing head, which is expected
     base = theirs.state_dict()
     for name, tensor in model.state_dict().items():
         if not is_hq_key(name):
@@ -160,8 +160,8 @@ def test_a_fresh_head_on_an_original_sam_file(arch, tmp_path):
 
 
 @pytest.mark.parametrize("arch", [WIDE, TINY], ids=["SAM", "MobileSAM"])
-def test_a_fresh_head_may_begin_as_sams_mask(arch, tmp_path):
-    """The sign of its logits is SAM's everywhere, for any picture and prompt."""
+def test_a_fresh_head_may_start_as_sams_mask(arch, tmp_path):
+    """Its logits have the signs of SAM's logits everywhere, for any image and prompt."""
     torch.save(plain_sam(pair(arch)[0].state_dict()), tmp_path / "sam.pth")
     model = HQSamModel.from_sam_pretrained(tmp_path / "sam.pth", hq_init="sam")
     side = model.config.vision_config.image_size
@@ -200,7 +200,7 @@ def test_the_wrong_call_names_the_right_one(tmp_path):
 # The head alone
 
 
-def test_the_head_alone_is_saved_and_put_on_its_base(tmp_path):
+def test_the_head_alone_is_saved_and_loaded_into_its_sam(tmp_path):
     sam, model = pair(SMALL)
     model.save_hq_head(tmp_path / "run" / "final")
     torch.save(plain_sam(sam.state_dict()), tmp_path / "sam.pth")
@@ -228,7 +228,7 @@ def test_the_head_of_a_vit_l_is_under_7_megabytes(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["decoder", "model"])
-def test_a_head_is_taken_from_a_larger_file(kind, tmp_path, caplog):
+def test_a_head_is_loaded_from_a_larger_file(kind, tmp_path, caplog):
     sam, model = pair(SMALL)
     path = tmp_path / "epoch_11.pth"
     torch.save(decoder_alone(sam.state_dict()) if kind == "decoder" else sam.state_dict(), path)
@@ -245,7 +245,7 @@ def test_a_head_is_taken_from_a_larger_file(kind, tmp_path, caplog):
     assert "mask_decoder.iou_token.weight" in caplog.text
 
 
-def test_a_head_on_the_wrong_base_says_which_was_expected(tmp_path):
+def test_a_head_for_another_sam_raises_an_error_with_both_sizes(tmp_path):
     pair(SMALL)[1].save_hq_head(tmp_path)
     other = HQSamModel(config_of(WIDE))
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
@@ -269,7 +269,7 @@ def test_the_native_size_changes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(("arch", "size"), [(SMALL, 64), (SMALL, 192), (FINE, 96), (TINY, 512), (TINY, 1040)], ids=str)
-def test_any_size_from_picture_to_mask(arch, size, tmp_path, photo):
+def test_any_input_size_works_from_image_to_mask(arch, size, tmp_path, photo):
     pair(arch)[1].save_pretrained(tmp_path / "model")
     HQSamProcessor.from_config(config_of(arch)).save_pretrained(tmp_path / "model")
     model = HQSamModel.from_pretrained(tmp_path / "model", image_size=size)
@@ -282,7 +282,7 @@ def test_any_size_from_picture_to_mask(arch, size, tmp_path, photo):
     grid = 4 * size // (8 if arch is FINE else 16)
     assert output.pred_masks.shape[-2:] == (grid, grid)
     assert processor.post_process_masks(output, inputs)[0].shape == (1, 3, 400, 600)
-    # It is a model like any other: it saves and loads, and equals the original built at this size.
+    # The resized model saves and loads, and equals the original built at this size.
     model.save_pretrained(tmp_path / "resized")
     assert_same_weights(HQSamModel.from_pretrained(tmp_path / "resized"), model)
     if arch is not TINY:  # the original's TinyViT runs at 1024 alone
@@ -313,7 +313,7 @@ def test_absolute_positions_are_interpolated_smoothly():
         model.vision_encoder.pos_embed.copy_(ramp)
     model.resize_image(2 * SMALL.image)
     column = model.vision_encoder.pos_embed[0, :, 3, 5]
-    # a ramp stays a ramp of half the slope, away from the border
+    # away from the border, a ramp becomes a ramp with half the slope
     torch.testing.assert_close(column[4:12].diff(), torch.full((7,), 0.5), atol=1e-4, rtol=0)
     assert model.vision_encoder.pos_embed.requires_grad
 
@@ -331,7 +331,7 @@ def test_a_size_that_the_patch_does_not_divide_is_refused(size, tmp_path):
 # Weights that do not fit
 
 
-def test_a_config_of_other_weights_is_named(tmp_path):
+def test_a_config_that_does_not_fit_the_weights_is_named(tmp_path):
     pair(SMALL)[1].save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     config["mask_decoder_config"]["mlp_dim"] = 256
@@ -341,7 +341,7 @@ def test_a_config_of_other_weights_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["file", "folder"])
-def test_weights_that_are_not_finite_are_warned_about(form, tmp_path, caplog):
+def test_a_warning_is_logged_for_weights_that_are_not_finite(form, tmp_path, caplog):
     model = HQSamModel(config_of(SMALL))
     with torch.no_grad():
         model.mask_decoder.mask_conv1.weight[0, 0] = float("nan")
@@ -352,7 +352,7 @@ def test_weights_that_are_not_finite_are_warned_about(form, tmp_path, caplog):
 
 
 class _propagating:
-    """transformers' loggers do not reach the root logger, where pytest listens, unless told to."""
+    """Within the block, the loggers pass messages on to the root logger, where pytest captures them."""
 
     def __enter__(self):
         self.loggers = [logging.getLogger(name) for name in ("hq_sam_hf", "transformers")]

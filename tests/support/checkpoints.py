@@ -1,4 +1,4 @@
-"""Checkpoints of other kinds, made of the weights of an original HQ-SAM, and a comparison of two models."""
+"""Checkpoints of other kinds, made from the weights of an original HQ-SAM, and a comparison of two models."""
 
 import torch
 
@@ -8,7 +8,7 @@ SECTIONS = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
 
 
 def plain_sam(weights):
-    """The weights of an original HQ-SAM without those that it adds to SAM."""
+    """The weights of an original HQ-SAM without its HQ head."""
     parts = ("hf_token", "hf_mlp", "compress_vit_feat", "embedding_encoder", "embedding_maskfeature")
     return {key: tensor for key, tensor in weights.items() if not any(part in key for part in parts)}
 
@@ -25,7 +25,7 @@ def assert_same_weights(model, other):
 
 
 def transformers_config(cls, **decoder):
-    """Our small configuration as one of transformers."""
+    """The small configuration as one of transformers."""
     stored = config_of(SMALL).to_dict()
     sections = {name: {k: v for k, v in stored[name].items() if k != "model_type"} for name in SECTIONS}
     sections["mask_decoder_config"].update(decoder)

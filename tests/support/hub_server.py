@@ -1,6 +1,6 @@
-"""A Hub on a loopback address: as much of its protocol as the real huggingface_hub client speaks here.
+"""A Hub on a loopback address: the part of the protocol that the real huggingface_hub client uses in the tests.
 
-Repositories are folders of files per revision. It can ask for a token, lack files, and break a download off.
+A repository has files by revision. The server can require a token, lack files, and cut a download off.
 """
 
 import base64
@@ -16,7 +16,7 @@ TOKEN = "hf_" + "t" * 34
 
 @dataclass
 class Repository:
-    """revisions: file contents by name, by branch or tag; private: only with TOKEN."""
+    """revisions: contents of files by name, for each branch or tag; private: needs TOKEN."""
 
     revisions: dict[str, dict[str, bytes]]
     private: bool = False
@@ -33,7 +33,7 @@ def commit_id(files: dict[str, bytes]) -> str:
 @dataclass
 class Hub:
     repositories: dict[str, Repository] = field(default_factory=dict)
-    break_off: set[str] = field(default_factory=set)  # names of files whose next download ends early
+    cut_off: set[str] = field(default_factory=set)  # names of files whose next download ends early
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)  # method, path, Range
     blobs: dict[str, bytes] = field(default_factory=dict)  # uploaded large files by sha256
 
@@ -74,36 +74,38 @@ class _Handler(BaseHTTPRequestHandler):
         self._get()
 
     def _get(self) -> None:
-        path = self._note()
+        path = self._record_request()
         if path.startswith("/api/models/"):
             name, _, rest = path.removeprefix("/api/models/").partition("/revision/")
             if "/tree/" in name:
                 name, _, rest = name.partition("/tree/")
                 return self._tree(name, rest.split("/")[0])
-            return self._about(name, rest or "main")
+            return self._repository_info(name, rest or "main")
         if "/resolve/" in path:
             name, _, rest = path[1:].partition("/resolve/")
             revision, _, file = rest.partition("/")
             return self._file(name, revision, file)
-        return self._answer(404, {"error": "Not found"})
+        return self._respond(404, {"error": "Not found"})
 
     def _repository(self, name: str, revision: str) -> dict[str, bytes] | None:
-        """The files of a revision, or None after an error was sent."""
+        """The files of a revision, or None after sending an error."""
         repository = self.hub.repositories.get(name)
         allowed = self.headers.get("Authorization") == f"Bearer {TOKEN}"
         if repository is None or (repository.private and not allowed):
-            self._answer(401, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
+            self._respond(401, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
             return None
         files = repository.files(revision)
         if files is None:
-            self._answer(404, {"error": f"No revision {revision}"}, {"X-Error-Code": "RevisionNotFound"})
+            self._respond(404, {"error": f"No revision {revision}"}, {"X-Error-Code": "RevisionNotFound"})
         return files
 
-    def _about(self, name: str, revision: str) -> None:
+    def _repository_info(self, name: str, revision: str) -> None:
         files = self._repository(name, revision)
         if files is not None:
             siblings = [{"rfilename": file} for file in files]
-            self._answer(200, {"id": name, "modelId": name, "sha": commit_id(files), "siblings": siblings, "tags": []})
+            self._respond(
+                200, {"id": name, "modelId": name, "sha": commit_id(files), "siblings": siblings, "tags": []}
+            )
 
     def _tree(self, name: str, revision: str) -> None:
         files = self._repository(name, revision)
@@ -112,14 +114,14 @@ class _Handler(BaseHTTPRequestHandler):
                 {"type": "file", "path": file, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
                 for file, content in files.items()
             ]
-            self._answer(200, entries)
+            self._respond(200, entries)
 
     def _file(self, name: str, revision: str, file: str) -> None:
         files = self._repository(name, revision)
         if files is None:
             return
         if file not in files:
-            self._answer(404, {"error": "Entry not found"}, {"X-Error-Code": "EntryNotFound"})
+            self._respond(404, {"error": "Entry not found"}, {"X-Error-Code": "EntryNotFound"})
             return
         content = files[file]
         headers = {
@@ -138,8 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        if file in self.hub.break_off:
-            self.hub.break_off.discard(file)
+        if file in self.hub.cut_off:
+            self.hub.cut_off.discard(file)
             self.wfile.write(body[: 3 * len(body) // 4])
             self.wfile.flush()
             self.close_connection = True
@@ -148,14 +150,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_POST(self) -> None:
-        path = self._note()
+        path = self._record_request()
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
-            return self._answer(401, {"error": "Invalid token"})
+            return self._respond(401, {"error": "Invalid token"})
         if path == "/api/repos/create":
             return self._create(json.loads(body))
         if path == "/api/validate-yaml":
-            return self._answer(200, {"errors": [], "warnings": []})
+            return self._respond(200, {"errors": [], "warnings": []})
         if "/preupload/" in path:
             files = [
                 {
@@ -165,33 +167,33 @@ class _Handler(BaseHTTPRequestHandler):
                 }
                 for file in json.loads(body)["files"]
             ]
-            return self._answer(200, {"files": files})
+            return self._respond(200, {"files": files})
         if path.endswith("/info/lfs/objects/batch"):
             return self._lfs_batch(json.loads(body))
         if "/commit/" in path:
             return self._commit(path, body)
-        return self._answer(404, {"error": "Not found"})
+        return self._respond(404, {"error": "Not found"})
 
     def _create(self, request: dict) -> None:
         name = f"{request['organization']}/{request['name']}" if request.get("organization") else request["name"]
         if name in self.hub.repositories:
-            return self._answer(409, {"error": "You already created this model repo", "url": self._url(name)})
+            return self._respond(409, {"error": "You already created this model repo", "url": self._url(name)})
         self.hub.repositories[name] = Repository({"main": {}}, private=bool(request.get("private")))
-        return self._answer(200, {"url": self._url(name), "name": name})
+        return self._respond(200, {"url": self._url(name), "name": name})
 
     def _lfs_batch(self, request: dict) -> None:
         objects = [
             {**entry, "actions": {"upload": {"href": f"{self.hub.address}/lfs/{entry['oid']}", "header": {}}}}
             for entry in request["objects"]
         ]
-        self._answer(200, {"transfer": "basic", "objects": objects})
+        self._respond(200, {"transfer": "basic", "objects": objects})
 
     def do_PUT(self) -> None:
-        path = self._note()
+        path = self._record_request()
         content = self.rfile.read(int(self.headers["Content-Length"]))
         assert hashlib.sha256(content).hexdigest() == path.removeprefix("/lfs/")
         self.hub.blobs[path.removeprefix("/lfs/")] = content
-        self._answer(200, {})
+        self._respond(200, {})
 
     def _commit(self, path: str, body: bytes) -> None:
         name, _, revision = path.removeprefix("/api/models/").partition("/commit/")
@@ -203,17 +205,17 @@ class _Handler(BaseHTTPRequestHandler):
             elif entry["key"] == "lfsFile":
                 files[entry["value"]["path"]] = self.hub.blobs[entry["value"]["oid"]]
         commit = commit_id(files)
-        self._answer(200, {"commitUrl": f"{self._url(name)}/commit/{commit}", "commitOid": commit, "success": True})
+        self._respond(200, {"commitUrl": f"{self._url(name)}/commit/{commit}", "commitOid": commit, "success": True})
 
     def _url(self, name: str) -> str:
         return f"{self.hub.address}/{name}"
 
-    def _note(self) -> str:
+    def _record_request(self) -> str:
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append((self.command, path, self.headers.get("Range")))
         return path
 
-    def _answer(self, status: int, content: object, headers: dict[str, str] | None = None) -> None:
+    def _respond(self, status: int, content: object, headers: dict[str, str] | None = None) -> None:
         body = json.dumps(content).encode()
         self.send_response(status)
         for key, value in {

@@ -1,4 +1,4 @@
-"""Small models with random weights, ours and the original's (PyPI segment-anything-hq 0.3), which judges ours."""
+"""Small models with random weights: the original's (PyPI segment-anything-hq 0.3), the oracle, and ours."""
 
 import functools
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from hq_sam_hf.model.key_mapping import keys_from_original
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes of one HQ-SAM; the defaults are those that all published backbones share."""
+    """The sizes of an HQ-SAM. The defaults are those of all published backbones."""
 
     dim: int
     depth: int
@@ -53,13 +53,13 @@ def build_original(arch: Architecture | str, seed: int = 0) -> nn.Module:
 
 
 def config_of(arch: Architecture | str) -> HQSamConfig:
-    """The configuration of a ViT or, by its name "tiny", of a slim TinyViT."""
+    """The configuration with a ViT or, for "tiny", with a narrow TinyViT."""
     if arch == TINY:
         return HQSamConfig(
             vision_config={
                 "model_type": "hq_sam_tiny_vit",
                 "image_size": 1024,
-                "embed_dims": [8, 16, 24, 320],  # the original keeps the grid only before 320 channels
+                "embed_dims": [8, 16, 24, 320],  # the original keeps the grid size only for 320 channels
                 "depths": [1, 2, 2, 1],
                 "num_attention_heads": [1, 2, 3, 10],
                 "window_sizes": [7, 7, 14, 7],
@@ -86,7 +86,7 @@ def config_of(arch: Architecture | str) -> HQSamConfig:
 
 
 def port(sam: nn.Module, arch: Architecture | str, attn_implementation: str = "sdpa") -> HQSamModel:
-    """Our model with the weights of an original one."""
+    """Our model with the weights of an original."""
     config = config_of(arch)
     config._attn_implementation = attn_implementation
     model = HQSamModel(config).eval()
@@ -100,10 +100,11 @@ def port(sam: nn.Module, arch: Architecture | str, attn_implementation: str = "s
 def build_lively_original(
     arch: Architecture | str, spread: float = 5.0, offset: float = 1.5, seed: int = 0
 ) -> nn.Module:
-    """An original whose answers depend on the prompt: masks with an inside and an outside, scores from 0.5 to 1.
+    """An original whose output depends on the prompt: masks with an inside and an outside, scores from 0.5 to 1.
 
-    With random weights all prompts get nearly the same mask. Here the vector of each mask loses its mean over prompts
-    and what the mean pixel sees of it; then logits have a deviation of `spread` and a mean of -offset * spread.
+    With random weights all prompts get nearly the same mask. So the hypernetworks' output loses its mean over prompts
+    and its component along the mean pixel, and is then scaled and shifted: logits have a standard deviation of
+    `spread` and a mean of -offset * spread.
     """
     sam = build_original(arch, seed)
     decoder, side = sam.mask_decoder, sam.image_encoder.img_size
@@ -114,30 +115,30 @@ def build_lively_original(
     if getattr(sam.image_encoder, "pos_embed", None) is not None:
         sam.image_encoder.pos_embed.mul_(0.1)
     generator = torch.Generator().manual_seed(3)
-    picture = nn.functional.interpolate(torch.randn(1, 3, side // 16, side // 16, generator=generator), (side, side))
+    image = nn.functional.interpolate(torch.randn(1, 3, side // 16, side // 16, generator=generator), (side, side))
     points = torch.rand(32, 1, 2, generator=generator) * side, torch.ones(32, 1)
     heads = [*decoder.output_hypernetworks_mlps, decoder.hf_mlp]
-    watched = [decoder.output_upscaling, decoder.embedding_maskfeature, *heads, decoder.iou_prediction_head]
-    seen: dict[nn.Module, torch.Tensor] = {}
-    hooks = [module.register_forward_hook(lambda m, _, output: seen.__setitem__(m, output)) for module in watched]
-    encoded = sam.image_encoder(picture)
+    hooked = [decoder.output_upscaling, decoder.embedding_maskfeature, *heads, decoder.iou_prediction_head]
+    outputs: dict[nn.Module, torch.Tensor] = {}
+    hooks = [module.register_forward_hook(lambda m, _, output: outputs.__setitem__(m, output)) for module in hooked]
+    encoded = sam.image_encoder(image)
     run_original(sam, None, points, encoded=encoded)
     for hook in hooks:
         hook.remove()
-    sam_pixels = seen[decoder.output_upscaling]
+    sam_pixels = outputs[decoder.output_upscaling]
     hq_pixels = decoder.embedding_encoder(encoded[0]) + decoder.compress_vit_feat(encoded[1][0].permute(0, 3, 1, 2))
-    hq_pixels = hq_pixels + seen[decoder.embedding_maskfeature]
+    hq_pixels = hq_pixels + outputs[decoder.embedding_maskfeature]
     for head in heads:
         pixels = hq_pixels if head is decoder.hf_mlp else sam_pixels
         mean_pixel = pixels.mean(dim=(0, 2, 3))
         unit = mean_pixel / mean_pixel.norm()
         project = torch.eye(len(unit)) - torch.outer(unit, unit)
-        mean_vector = seen[head].mean(dim=0)
-        logits = torch.einsum("pc,pchw->phw", (seen[head] - mean_vector) @ project, pixels)
+        mean_vector = outputs[head].mean(dim=0)
+        logits = torch.einsum("pc,pchw->phw", (outputs[head] - mean_vector) @ project, pixels)
         scale, last = spread / logits.std(), head.layers[-1]
         last.weight.copy_(scale * project @ last.weight)
         last.bias.copy_(scale * project @ (last.bias - mean_vector) - offset * spread * unit / mean_pixel.norm())
-    scores = seen[decoder.iou_prediction_head]
+    scores = outputs[decoder.iou_prediction_head]
     last, scale = decoder.iou_prediction_head.layers[-1], 0.1 / scores.std(dim=0)
     last.bias.copy_(scale * (last.bias - scores.mean(dim=0)) + 0.75)
     last.weight.mul_(scale[:, None])
@@ -146,20 +147,20 @@ def build_lively_original(
 
 @functools.cache
 def pair(arch: Architecture | str, attn_implementation: str = "sdpa") -> tuple[nn.Module, HQSamModel]:
-    """The original and ours with equal weights. Shared between tests: do not change either."""
+    """The original and our model with equal weights. Tests share them, so they must not change them."""
     sam = build_original(arch)
     return sam, port(sam, arch, attn_implementation)
 
 
 @functools.cache
 def lively_pair(arch: Architecture | str) -> tuple[nn.Module, HQSamModel]:
-    """As `pair`, with answers that depend on the prompt."""
+    """As `pair`, with output that depends on the prompt."""
     sam = build_lively_original(arch)
     return sam, port(sam, arch)
 
 
 def save_folder(model: HQSamModel, folder: Path | str) -> Path | str:
-    """Write a model and its processor; gives the folder."""
+    """Save a model and its processor; returns the folder."""
     model.save_pretrained(folder)
     HQSamProcessor.from_config(model.config).save_pretrained(folder)
     return folder
