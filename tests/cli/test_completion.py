@@ -22,18 +22,18 @@ def complete(tmp_path):
     separator = "\013"
 
     def run(line: str) -> set[str]:
-        answers = tmp_path / "answers"
+        candidates = tmp_path / "candidates"
         environment = {
             **os.environ,
             "_ARGCOMPLETE": "1",
             "_ARGCOMPLETE_IFS": separator,
-            "_ARGCOMPLETE_STDOUT_FILENAME": str(answers),
+            "_ARGCOMPLETE_STDOUT_FILENAME": str(candidates),
             "COMP_LINE": line,
             "COMP_POINT": str(len(line)),
             "COMP_TYPE": "9",
         }
         subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, check=True)
-        return {word.strip() for word in answers.read_text().split(separator) if word}
+        return {word.strip() for word in candidates.read_text().split(separator) if word}
 
     return run
 

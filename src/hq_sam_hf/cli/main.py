@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _complete(parser: argparse.ArgumentParser) -> None:
-    """Answer the shell and exit, if this process was started to complete a command line."""
+    """Write the candidates and exit, if a shell has started this process to complete a command line."""
     if "_ARGCOMPLETE" in os.environ:
         try:
             import argcomplete
