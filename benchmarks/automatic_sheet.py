@@ -1,4 +1,4 @@
-"""A picture for the docs: automatic masks of real photos and of generated scenes that training did not see.
+"""Draw the sheet of docs/automatic_masks.md: automatic masks of photos and of scenes that training did not use.
 
 example: python benchmarks/automatic_sheet.py -o docs/automatic_masks.jpg
 """
@@ -19,7 +19,7 @@ from hq_sam_hf.scenes import SceneGenerator
 from hq_sam_hf.utils.embedded import EMBEDDED
 
 PHOTOS = Path(__file__).parent.parent / "tests" / "photos" / "images"
-SCENES, SEED = 2, 20261124  # so many generated pictures of either split; training used the seeds 1 to 10
+SCENES, SEED = 2, 20261124  # generated images per split; training used the seeds 1 to 10
 HEIGHT = 210  # of a panel, in pixels
 GAP = 6
 
@@ -27,21 +27,21 @@ GAP = 6
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=EMBEDDED)
-    parser.add_argument("--photos", type=Path, default=PHOTOS, help="folder of pictures")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the picture to write, a .jpg")
+    parser.add_argument("--photos", type=Path, default=PHOTOS, help="folder of images")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the .jpg file to write")
     arguments = parser.parse_args()
     model = HQSamModel.from_pretrained(arguments.model)
     generator = HQSamMaskGenerator(model, HQSamProcessor.from_pretrained(arguments.model), **AUTOMATIC_OPTIONS)
     pairs = []
-    for name, picture in pictures(arguments.photos, model.config.vision_config.image_size):
-        records = generator.generate(picture)
+    for name, image in load_images(arguments.photos, model.config.vision_config.image_size):
+        records = generator.generate(image)
         print(f"{name}: {len(records)} masks")
-        pairs.append(side_by_side([picture, tinted(picture, records)], [name, f"{len(records)} masks"], HEIGHT))
-    page = sheet(pairs)
-    write_atomically(arguments.output, lambda file: page.save(file, format="JPEG", quality=82, optimize=True))
+        pairs.append(side_by_side([image, tinted(image, records)], [name, f"{len(records)} masks"], HEIGHT))
+    canvas = sheet(pairs)
+    write_atomically(arguments.output, lambda file: canvas.save(file, format="JPEG", quality=82, optimize=True))
 
 
-def pictures(photos: Path, side: int) -> Iterator[tuple[str, Image.Image]]:
+def load_images(photos: Path, side: int) -> Iterator[tuple[str, Image.Image]]:
     for path in sorted(photos.iterdir()):
         yield path.stem, load_image(path)
     for split in ("validation", "held_out"):
@@ -49,15 +49,15 @@ def pictures(photos: Path, side: int) -> Iterator[tuple[str, Image.Image]]:
             yield f"generated, {split} {number}", row["image"]
 
 
-def tinted(picture: Image.Image, records: Sequence[dict]) -> Image.Image:
-    """The masks laid over the picture, small ones over large ones."""
-    labels = label_map(records, (picture.height, picture.width))
+def tinted(image: Image.Image, records: Sequence[dict]) -> Image.Image:
+    """The image with its masks drawn over it, small masks over large ones."""
+    labels = label_map(records, (image.height, image.width))
     tinted = transparent_overlay(np.asarray(labels)).convert("RGBA")
-    return Image.alpha_composite(picture.convert("RGBA"), tinted).convert("RGB")
+    return Image.alpha_composite(image.convert("RGBA"), tinted).convert("RGB")
 
 
 def sheet(pairs: Sequence[Image.Image], width: int = 1600) -> Image.Image:
-    """Pictures of one height from left to right, in as many rows as they need."""
+    """Arrange images of equal height from left to right, in as many rows as needed."""
     rows: list[list[Image.Image]] = [[]]
     for pair in pairs:
         if rows[-1] and sum(other.width + 3 * GAP for other in rows[-1]) + pair.width > width:

@@ -1,7 +1,7 @@
-"""Figures of the embedded checkpoint, or of one that may replace it, on generated pictures that training did not see.
+"""Evaluate the embedded checkpoint, or one that may replace it, on generated images that training did not use.
 
 example: python benchmarks/nano.py --model runs/nano/7_hq/final --control token=runs/nano/control_token/final \\
-             --control decoder=runs/nano/control_decoder/final --count 500 -o figures
+             --control decoder=runs/nano/control_decoder/final --count 500 -o results
 """
 
 import argparse
@@ -17,7 +17,7 @@ from hq_sam_hf.model.files import write_atomically
 from hq_sam_hf.scenes import GROUPS, Materials, SceneGenerator
 from hq_sam_hf.utils.embedded import EMBEDDED
 
-SEED = 20261124  # of the pictures; training used 1 to 10
+SEED = 20261124  # of the generated images; training used the seeds 1 to 10
 PROMPTS = ("box", "clicks-3")
 SPLITS = ("validation", "held_out")
 
@@ -26,31 +26,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=EMBEDDED)
     parser.add_argument(
-        "--control", action="append", default=[], metavar="NAME=FOLDER", help="tuned SAMs to compare with"
+        "--control", action="append", default=[], metavar="NAME=FOLDER", help="tuned SAM to compare with"
     )
-    parser.add_argument("--count", type=int, default=500, help="pictures of each split")
+    parser.add_argument("--count", type=int, default=500, help="images per split")
     parser.add_argument("--materials", nargs="+", choices=get_args(Materials), default=["one"], help="of the objects")
     parser.add_argument("--workers", type=int, default=0)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for figures.md and figures.json")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for results.md and results.json")
     arguments = parser.parse_args()
-    pictures = (arguments.count, arguments.materials, arguments.workers)
-    columns = measure(arguments.model, ("sam", "hq", "sum"), *pictures)
+    data = (arguments.count, arguments.materials, arguments.workers)
+    columns = measure(arguments.model, ("sam", "hq", "sum"), *data)
     for control in arguments.control:
         name, _, folder = control.partition("=")
-        measured = measure(Path(folder), ("sam",), *pictures)
-        columns |= {f"control: {name}": measured["sam"]}
+        columns[f"control: {name}"] = measure(Path(folder), ("sam",), *data)["sam"]
     text = table(columns, arguments.model, arguments.count)
     print(text)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    write_atomically(arguments.output / "figures.md", lambda file: file.write(text.encode()))
-    figures = json.dumps(columns, indent=1).encode()
-    write_atomically(arguments.output / "figures.json", lambda file: file.write(figures))
+    write_atomically(arguments.output / "results.md", lambda file: file.write(text.encode()))
+    results = json.dumps(columns, indent=1).encode()
+    write_atomically(arguments.output / "results.json", lambda file: file.write(results))
 
 
 def measure(
     folder: Path, outputs: tuple[str, ...], count: int, materials: list[Materials], workers: int
 ) -> dict[str, dict[str, Any]]:
-    """{output: {"split/group/prompt": {"masks", "miou", "mbiou"}}}, where group is solid, thin or all."""
+    """Evaluate one model: {output: {"split/group/prompt": {"masks", "miou", "mbiou"}}}.
+
+    Groups are "solid", "thin" and "all".
+    """
     model, processor = HQSamModel.from_pretrained(folder), HQSamProcessor.from_pretrained(folder)
     side = model.config.vision_config.image_size
     datasets = {
@@ -61,11 +63,13 @@ def measure(
         for split in SPLITS
     }
     result = evaluate(model, processor, datasets, PROMPTS, outputs, batch_size=8, num_workers=workers, progress=True)
-    # A single point may mean several things, so it is also answered by SAM's best scored candidate.
-    clicked = evaluate(
+    # A single point is ambiguous, so it is also evaluated with SAM's best scored candidate.
+    best_candidates = evaluate(
         model, processor, datasets, ("centre",), outputs, batch_size=8, num_workers=workers, multimask_output=True
     )
-    return {output: {**_means(result, output, ""), **_means(clicked, output, " (multimask)")} for output in outputs}
+    return {
+        output: {**_means(result, output, ""), **_means(best_candidates, output, " (multimask)")} for output in outputs
+    }
 
 
 def _means(result: Evaluation, output: str, suffix: str) -> dict[str, dict[str, float]]:
@@ -88,8 +92,8 @@ def table(columns: dict[str, dict[str, Any]], folder: Path, count: int) -> str:
     added = sum(number for name, number in weights.items() if is_hq_key(name))
     total = sum(weights.values())
     lines = [
-        f"{count} pictures of each split, seed {SEED}. mIoU / mBIoU in per cent. The HQ head adds {added:,} to "
-        f"{total - added:,} weights, {100 * added / (total - added):.1f} %.",
+        f"{count} images per split, seed {SEED}. mIoU / mBIoU in per cent. The HQ head adds {added:,} weights to "
+        f"{total - added:,} ({100 * added / (total - added):.1f} %).",
         "",
         f"| split / group / prompt | masks | {' | '.join(columns)} |",
         f"|---|---:|{'---:|' * len(columns)}",

@@ -1,6 +1,6 @@
-"""Turn a trained small HQ-SAM into the embedded checkpoint: half precision, a card, its figures.
+"""Turn a trained small HQ-SAM into the embedded checkpoint: half precision weights and a model card with results.
 
-example: python conversion/ship_nano.py runs/nano/7_hq/final figures/figures.md src/hq_sam_hf/assets/nano
+example: python conversion/ship_nano.py runs/nano/7_hq/final results/results.md src/hq_sam_hf/assets/nano
 """
 
 import argparse
@@ -19,34 +19,35 @@ CARD = """\
 {front}
 # HQ-SAM nano
 
-A small HQ-SAM ("Segment Anything in High Quality", arXiv 2306.01567) that comes inside the package hq-sam-hf, so that
-it works at once and offline. It shows the paper's idea in miniature; for real work take the published checkpoints.
+A small HQ-SAM ("Segment Anything in High Quality", arXiv 2306.01567) inside the package hq-sam-hf. With it everything
+runs offline and at once. It shows the paper's idea at a small scale; for real work use the published checkpoints.
 
-* {total:,} weights, of which the HQ head has {head:,}; {size} pixels, patches of {patch}.
-* Trained from random weights on pictures that `hq_sam_hf.scenes` draws: flat drawings of shapes and things, plain and
-  printed, with exact masks. It has never seen a photo.
-* First a plain SAM on coarsened masks, with boxes, points and corrective clicks; then, with that SAM frozen, the HQ
-  head on exact masks by the paper's recipe, with single points too and begun as SAM's own mask. `configs/nano/` has
-  the configurations, with seeds, in their order.
-* Weights are stored in half precision and loaded in single.
+* {total:,} weights, {head:,} of them in the HQ head. The model input size is {size} pixels, the patch size {patch}.
+* Trained from random weights on images that `hq_sam_hf.scenes` generates: flat drawings of shapes and objects, plain
+  and printed, with exact masks. It was not trained on any photo.
+* The first runs train a plain SAM on coarsened masks, with boxes, points and corrective clicks. The last run freezes
+  that SAM and trains the HQ head on exact masks with the paper's recipe and with single points; the head starts as
+  SAM's own mask. `configs/nano/` has the configurations, with seeds, in the order of the runs.
+* Weights are stored in half precision and loaded in float32.
 
 ## What it cannot do
 
-It knows edges, not things: objects that blend into their surroundings, textured or crowded photos, and objects of many
-parts come out wrong or in pieces. Its scores are rough. A single click is often taken for another part than was meant.
-The HQ mask is better than SAM's on drawings. On photos its edges are finer where it finds the object, but over all
-SAM's mask is a little better there (docs/nano.md).
+It recognises edges, not objects. Objects that blend into their surroundings, textured or crowded photos and objects of
+many parts get wrong or incomplete masks. Its scores are rough. A single click often selects another part than was
+meant.
+On drawings the HQ mask is better than SAM's. On photos its boundaries are finer where it finds the object, but SAM's
+mask is a little better on average (docs/nano.md).
 
-## Figures
+## Results
 
-{figures}
+{results}
 """
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path)
-    parser.add_argument("figures", type=Path, help="figures.md of benchmarks/nano.py")
+    parser.add_argument("results", type=Path, help="results.md of benchmarks/nano.py")
     parser.add_argument("destination", type=Path)
     arguments = parser.parse_args()
     model = HQSamModel.from_pretrained(arguments.source)
@@ -61,7 +62,7 @@ def main() -> None:
         head=sum(tensor.numel() for tensor in hq_head_weights(model).values()),
         size=vision.image_size,
         patch=vision.patch_size,
-        figures=arguments.figures.read_text().strip(),
+        results=arguments.results.read_text().strip(),
     )
     config = json.loads((arguments.source / "config.json").read_text())
     config["dtype"] = "float32"
@@ -70,7 +71,7 @@ def main() -> None:
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         (folder / "processor_config.json").write_bytes((arguments.source / "processor_config.json").read_bytes())
         (folder / "README.md").write_text(card)
-    (arguments.destination / "model.safetensors").chmod(0o644)  # safetensors makes it for the owner alone
+    (arguments.destination / "model.safetensors").chmod(0o644)  # safetensors makes it readable only for its owner
     size = sum(file.stat().st_size for file in arguments.destination.iterdir())
     print(f"wrote {arguments.destination}, {size / 1e6:.2f} MB")
 

@@ -1,1 +1,1 @@
-"""Timings of this package, the original and transformers' SamHQModel, side by side; see docs/performance.md."""
+"""Benchmark this package, the original and transformers' SamHQModel side by side; see docs/performance.md."""

@@ -1,10 +1,10 @@
-"""Time ours, the original and transformers' SamHQModel side by side, each part in a process of its own.
+"""Benchmark ours, the original and transformers' SamHQModel side by side. Each part runs in its own process.
 
 examples:
   python -m benchmarks.speed                                        # everything, ViT-B, float32, on the CPU
   python -m benchmarks.speed --parts encoder prompts --backbone vit_l --dtype bfloat16 --device cuda
   python -m benchmarks.speed --parts training --original-train sam-hq    # a checkout of SysCV/sam-hq
-  python -m benchmarks.speed --backbone small --rounds 1            # does it run?
+  python -m benchmarks.speed --backbone small --rounds 1            # only tests that it runs
 """
 
 import argparse
@@ -30,35 +30,37 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--backbone", choices=BACKBONES, default="vit_b")
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the parts encoder and prompts")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="dtype of the parts encoder and prompts")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of A B C that are measured")
-    parser.add_argument("--threads", type=int, help="by default PyTorch's choice")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds to measure (default: 5)")
+    parser.add_argument("--threads", type=int, help="number of threads (default: as PyTorch chooses)")
     parser.add_argument("--original-train", metavar="PATH", help="checkout of SysCV/sam-hq, for the part training")
-    parser.add_argument("--points-per-side", type=int, default=32, help="of the part automatic")
+    parser.add_argument("--points-per-side", type=int, default=32, help="grid of the part automatic")
     parser.add_argument(
-        "--large-masks", type=int, default=24, help="masks at once at 12 Mpx; the original takes 64 MiB each"
+        "--large-masks", type=int, default=24, help="masks at once at 12 megapixels; the original uses 64 MiB for each"
     )
-    parser.add_argument("--cpu-time", action="store_true", help="count CPU time, for a busy machine; with --threads 1")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="also append the Markdown to a file")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="measure CPU time, for a busy machine; with --threads 1"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="also append the Markdown table to a file")
     parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)  # of a child process
     arguments = parser.parse_args()
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     if arguments.rows is not None:
-        return _measure_one(arguments)
+        return _measure_part(arguments)
     clock = ", CPU time" if arguments.cpu_time else ""
-    what = f"{arguments.backbone}, {arguments.dtype}, {arguments.device}{clock}"
-    head = f"{date.today()}: {what}. {machine(arguments.device)}."
+    setup = f"{arguments.backbone}, {arguments.dtype}, {arguments.device}{clock}"
+    head = f"{date.today()}: {setup}. {machine(arguments.device)}."
     print(head, flush=True)
     rows: list[Row] = []
     failed = []
     for part in arguments.parts:
-        made = _in_child(part)
-        rows += made
-        failed += [] if made else [part]
-        print("\n".join(row.markdown() for row in made) or f"The part {part} failed.", flush=True)
-    text = f"\n{head} Median (extremes) of {arguments.rounds} rounds or more, in turns.\n\n{table(rows)}\n"
+        part_rows = _in_child(part)
+        rows += part_rows
+        failed += [] if part_rows else [part]
+        print("\n".join(row.markdown() for row in part_rows) or f"The part {part} failed.", flush=True)
+    text = f"\n{head} Median (extremes) of at least {arguments.rounds} alternating rounds.\n\n{table(rows)}\n"
     print(text)
     if arguments.output is not None:
         with arguments.output.open("a") as file:
@@ -67,20 +69,20 @@ def main() -> int:
 
 
 def _in_child(part: str) -> list[Row]:
-    """The rows of a part, measured by this very command in a fresh process."""
+    """Measure a part by running this command in a new process. Returns its rows, or none if the part failed."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.json"
         command = [sys.executable, "-m", "benchmarks.speed", *sys.argv[1:], "--rows", str(path), "--parts", part]
         subprocess.run(command, check=False)
         if not path.exists():
             return []
-        made = json.loads(path.read_text())
-    for row in made:
+        stored = json.loads(path.read_text())
+    for row in stored:
         row["times"] = {name: Timing(**timing) for name, timing in row["times"].items()}
-    return [Row(**row) for row in made]
+    return [Row(**row) for row in stored]
 
 
-def _measure_one(arguments: argparse.Namespace) -> int:
+def _measure_part(arguments: argparse.Namespace) -> int:
     (part,) = arguments.parts
     names = ("backbone", "dtype", "device", "rounds", "original_train", "points_per_side", "large_masks", "cpu_time")
     options = Options(**{name: getattr(arguments, name) for name in names})

@@ -1,4 +1,4 @@
-"""The three implementations with equal weights, which are random."""
+"""The three implementations with equal random weights: ours, the original and transformers' SamHQModel."""
 
 import time
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from hq_sam_hf.model.presets import PRESETS
 
 from .measuring import Clock
 
-BACKBONES = (*PRESETS, "small")  # the last, of 256 pixels, only to see that the command works
+BACKBONES = (*PRESETS, "small")  # "small", with 256 pixels, only tests the command
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass
 class Options:
-    """What a part is asked to measure."""
+    """The options of a part of the benchmark."""
 
     backbone: str = "vit_b"
     dtype: str = "float32"
@@ -67,26 +67,28 @@ def configuration(backbone: str) -> HQSamConfig:
 
 
 def build(options: Options) -> Contenders:
-    """All three on the device, in evaluation mode; the positions of the ViT get values, so that they count."""
+    """Build all three on the device, in evaluation mode. Positional weights, which start at zero, become random."""
     torch.manual_seed(0)
     original = build_original(configuration(options.backbone))
     with torch.no_grad():
         for name, parameter in original.named_parameters():
             if "rel_pos" in name or "pos_embed" in name or "attention_biases" in name:
                 parameter.normal_(std=0.1)
-    original.eval()  # again: TinyViT keeps a copy of its biases
-    return around(original, options)
+    original.eval()  # again: TinyViT caches its attention biases when it enters evaluation mode
+    return with_weights_of(original, options)
 
 
-def around(original: nn.Module, options: Options) -> Contenders:
-    """Ours and transformers' with the weights of an original one."""
+def with_weights_of(original: nn.Module, options: Options) -> Contenders:
+    """Our model and transformers' with the weights of an original."""
     config, weights = configuration(options.backbone), original.state_dict()
     names = keys_from_original(weights)
     ours = HQSamModel(config).eval()
     ours.load_state_dict({names[key]: value for key, value in weights.items()})
-    theirs = None if options.backbone == "vit_tiny" else _transformers(ours)
-    where = {"device": options.device, "dtype": options.torch_dtype}
-    return Contenders(ours.to(**where), original.to(**where), None if theirs is None else theirs.to(**where))
+    transformers_model = None if options.backbone == "vit_tiny" else _transformers(ours)
+    target = {"device": options.device, "dtype": options.torch_dtype}
+    if transformers_model is not None:
+        transformers_model.to(**target)
+    return Contenders(ours.to(**target), original.to(**target), transformers_model)
 
 
 def _transformers(ours: HQSamModel) -> Any:
@@ -101,20 +103,20 @@ def _transformers(ours: HQSamModel) -> Any:
 
 
 def worst_gradient(contenders: Contenders, original: nn.Module, prefix: str = "") -> float:
-    """The largest 2-norm of the difference of a weight's gradient from the original's, relative to that of the latter.
+    """The largest relative difference of a weight's gradient to the original's, by the 2-norm.
 
-    original: the part that was differentiated, whose names follow `prefix` in the whole.
+    original: the module that was differentiated. prefix: its name in the whole model, with a dot.
     """
     names = keys_from_original(contenders.original.state_dict())
-    found: dict[str, Any] = {name: weight.grad for name, weight in contenders.ours.named_parameters()}
+    gradients: dict[str, Any] = {name: weight.grad for name, weight in contenders.ours.named_parameters()}
     return max(
-        float((found[names[prefix + name]] - weight.grad).norm() / weight.grad.norm())
+        float((gradients[names[prefix + name]] - weight.grad).norm() / weight.grad.norm())
         for name, weight in original.named_parameters()
         if weight.grad is not None
     )
 
 
 def named(ours: Any, original: Any, transformers: Any = None) -> dict[str, Any]:
-    """Tasks by contender, without those that are None."""
+    """The tasks by name of the contender, without those that are None."""
     tasks = {"ours": ours, "original": original, "transformers": transformers}
     return {name: task for name, task in tasks.items() if task is not None}

@@ -1,4 +1,4 @@
-"""Clocks, memory and the machine."""
+"""Measure time and peak memory of tasks, and describe the machine."""
 
 import contextlib
 import ctypes
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-SHORTEST = 0.2  # seconds: a task that takes less is repeated within one measurement
-DISTURBED = 0.05  # share of the CPU time that other processes may take without being mentioned
+SHORTEST = 0.2  # seconds; shorter tasks are repeated within one measurement
+DISTURBED = 0.05  # share of the CPU time of other processes from which it is reported
 
 Task = Callable[[], object]
 Clock = Callable[[], float]
@@ -23,7 +23,7 @@ Clock = Callable[[], float]
 
 @dataclass
 class Timing:
-    """Seconds: the median and the extremes of the rounds; the share of the CPU time that other processes took."""
+    """Median and extremes of the rounds in seconds, and the share of the CPU time that other processes took."""
 
     median: float
     low: float
@@ -32,13 +32,14 @@ class Timing:
 
 
 def alternate(tasks: Mapping[str, Task], rounds: int, clock: Clock = time.perf_counter) -> dict[str, Timing]:
-    """Time tasks in turns, A B C A B C, after one unmeasured turn, so that what disturbs the machine disturbs all.
+    """Time tasks in turns, A B C A B C, after a warm-up, so that other load on the machine affects all of them.
 
-    clock: time.process_time counts CPU time, which other processes hardly change if there is one thread.
+    clock: `time.perf_counter`, or `time.process_time` for CPU time, which depends little on other processes with one
+        thread.
     """
     repeats = {}
     for name, task in tasks.items():
-        for _ in range(2):  # the first time it may take longer
+        for _ in range(2):  # the first run may take longer
             start = clock()
             _finish(task)
             taken = clock() - start
@@ -59,7 +60,7 @@ def alternate(tasks: Mapping[str, Task], rounds: int, clock: Clock = time.perf_c
 
 
 def _time(task: Task, repeats: int, clock: Clock) -> tuple[float, float]:
-    """Seconds for so many repeats, and the share of the machine's CPU time that other processes took meanwhile."""
+    """Seconds for all repeats, and the share of the machine's CPU time that other processes took during them."""
     gc.collect()
     busy, begin, start = _others(), time.perf_counter(), clock()
     for _ in range(repeats):
@@ -69,7 +70,7 @@ def _time(task: Task, repeats: int, clock: Clock) -> tuple[float, float]:
 
 
 def _others() -> float:
-    """CPU seconds that all other processes have used so far, to some hundredths; 0 where there is no telling."""
+    """CPU seconds that all other processes have used since the start of the machine; 0 if not known."""
     statistics_of_cpus = Path("/proc/stat")
     if not statistics_of_cpus.exists():
         return 0.0
@@ -84,7 +85,7 @@ def _finish(task: Task) -> None:
 
 
 def peaks(tasks: Mapping[str, Task], device: str) -> dict[str, int | None]:
-    """Bytes that each task holds at its worst, above what is held before it, its result included."""
+    """Peak memory of each task in bytes, with its result, above the memory in use before it."""
     return {name: _peak_on_gpu(task) if device == "cuda" else _peak_on_cpu(task) for name, task in tasks.items()}
 
 
@@ -98,9 +99,9 @@ def _peak_on_gpu(task: Task) -> int:
 
 def _peak_on_cpu(task: Task) -> int | None:
     if not Path("/proc/self/clear_refs").exists():
-        return None  # only Linux tells the peak since a moment
+        return None  # only Linux can reset the peak
     gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # give back what the allocator keeps, which would hide a peak
+    with contextlib.suppress(OSError, AttributeError):  # memory that the allocator keeps would hide a peak
         ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
@@ -114,20 +115,20 @@ def _status(name: str) -> int:
 
 
 def matmul_rate(dtype: torch.dtype, device: str, clock: Clock) -> float:
-    """The most floating-point operations per second that a linear layer or 1 x 1 convolution of a ViT-B reaches."""
+    """Floating-point operations per second of a linear layer or 1 x 1 convolution of ViT-B, whichever is faster."""
     positions = torch.randn(4, 1024, 768, device=device, dtype=dtype)
     weight = torch.randn(3072, 768, device=device, dtype=dtype)
-    pictures, kernel = positions[:, None].permute(0, 3, 1, 2), weight[:, :, None, None]
+    feature_maps, kernel = positions[:, None].permute(0, 3, 1, 2), weight[:, :, None, None]
     tasks: dict[str, Task] = {
         "linear": lambda: torch.nn.functional.linear(positions, weight),
-        "convolution": lambda: torch.nn.functional.conv2d(pictures, kernel),
+        "convolution": lambda: torch.nn.functional.conv2d(feature_maps, kernel),
     }
     with torch.no_grad():
         return 2 * 4096 * 768 * 3072 / min(timing.median for timing in alternate(tasks, 5, clock).values())
 
 
 def machine(device: str) -> str:
-    """What the figures depend on, without names of hosts or people."""
+    """Describe the hardware and the versions, without names of hosts or people."""
     import numpy
     import PIL
     import transformers

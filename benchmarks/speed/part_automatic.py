@@ -1,4 +1,4 @@
-"""Automatic masks of a photo, end to end: encoding, a grid of points, filters, records."""
+"""Part `automatic`: automatic masks of a photo from the encoder to the records."""
 
 import sys
 from pathlib import Path
@@ -15,33 +15,33 @@ from hq_sam_hf.masks.rle import rle_to_mask
 from hq_sam_hf.model.key_mapping import keys_to_original
 from hq_sam_hf.utils.embedded import EMBEDDED
 
-from .contenders import Contenders, Options, around, configuration, named
+from .contenders import Contenders, Options, configuration, named, with_weights_of
 from .measuring import alternate, peaks
 from .part_pictures import photo
 from .report import Row
 
 TESTS = Path(__file__).parents[2] / "tests"
 
-Generators = tuple[HQSamMaskGenerator, Any]  # ours and the original's
+Generators = tuple[HQSamMaskGenerator, Any]  # ours and that of the original
 
 
 def measure(options: Options) -> list[Row]:
     side = options.points_per_side
-    picture = np.asarray(photo((1024, 768)))
-    contenders = around(_lively(options), options)
-    settings = {"pred_iou_thresh": _threshold(contenders, picture, side), "stability_score_thresh": 0.8}
+    image = np.asarray(photo((1024, 768)))
+    contenders = with_weights_of(_random_original(options), options)
+    settings = {"pred_iou_thresh": _threshold(contenders, image, side), "stability_score_thresh": 0.8}
     random = _generators(contenders.ours, contenders.processor, contenders.original, side, settings)
-    rows = [_row(f"automatic masks, {side} x {side} points, photo of 1024 x 768", random, picture, options)]
-    picture = np.asarray(photo((1024, 683)))
+    rows = [_row(f"automatic masks, {side} x {side} points, photo of 1024 x 768", random, image, options)]
+    image = np.asarray(photo((1024, 683)))
     settings = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.7, "box_nms_thresh": 0.9}
     real = _generators(*_embedded(options), side, settings)
-    rows.append(_row(f"the same with the embedded checkpoint, {side} x {side} points", real, picture, options))
+    rows.append(_row(f"the same with the embedded checkpoint, {side} x {side} points", real, image, options))
     return rows
 
 
-def _row(work: str, generators: Generators, picture: np.ndarray, options: Options) -> Row:
+def _row(work: str, generators: Generators, image: np.ndarray, options: Options) -> Row:
     ours, original = generators
-    tasks = named(lambda: ours.generate(picture), lambda: original.generate(picture))
+    tasks = named(lambda: ours.generate(image), lambda: original.generate(image))
     mine, theirs = tasks["ours"](), tasks["original"]()
     pairs = list(zip(mine, theirs))
     boxes = sum(a["bbox"] == b["bbox"] for a, b in pairs)
@@ -58,7 +58,9 @@ def _generators(
     module = sys.modules["segment_anything_hq.automatic_mask_generator"]
 
     def batched_nms(boxes: Tensor, scores: Tensor, _: Tensor, iou_threshold: float) -> Tensor:
-        return torch.from_numpy(box_nms(boxes.numpy(), scores.numpy(), iou_threshold))  # torchvision may be absent
+        return torch.from_numpy(
+            box_nms(boxes.numpy(), scores.numpy(), iou_threshold)
+        )  # torchvision may not be installed
 
     module.batched_nms = batched_nms  # type: ignore[attr-defined]
     both: dict[str, Any] = {"points_per_side": side, "output_mode": "uncompressed_rle", **settings}
@@ -66,7 +68,7 @@ def _generators(
 
 
 def _embedded(options: Options) -> tuple[HQSamModel, HQSamProcessor, torch.nn.Module]:
-    """The checkpoint of this package in both implementations: its masks are of objects, and many are kept."""
+    """The embedded checkpoint in both implementations. It predicts masks of objects, so many pass the filters."""
     model = HQSamModel.from_pretrained(EMBEDDED, dtype=torch.float32).to(options.device)
     original = build_original(model.config)
     weights = model.state_dict()
@@ -75,14 +77,14 @@ def _embedded(options: Options) -> tuple[HQSamModel, HQSamProcessor, torch.nn.Mo
     return model, HQSamProcessor.from_pretrained(EMBEDDED), original.to(options.device)
 
 
-def _lively(options: Options) -> torch.nn.Module:
-    """An original with random weights whose masks depend on the prompt, as made for the tests."""
+def _random_original(options: Options) -> torch.nn.Module:
+    """The original with random weights whose masks depend on the prompt, from the support code of the tests."""
     sys.path.append(str(TESTS))
     from support.oracle import Architecture, build_lively_original  # type: ignore[import-not-found]
 
     vision = configuration(options.backbone).vision_config
     if options.backbone == "vit_tiny":
-        raise SystemExit("The part `automatic` needs a ViT.")
+        raise SystemExit("The part `automatic` needs a ViT backbone, got vit_tiny. Choose another --backbone.")
     return build_lively_original(
         Architecture(
             dim=vision.hidden_size,
@@ -95,11 +97,11 @@ def _lively(options: Options) -> torch.nn.Module:
 
 
 @torch.no_grad()
-def _threshold(contenders: Contenders, picture: np.ndarray, side: int) -> float:
-    """The predicted IoU that a fifth of the points exceeds, as on photos with trained weights."""
-    height, width = picture.shape[:2]
+def _threshold(contenders: Contenders, image: np.ndarray, side: int) -> float:
+    """The 80 % quantile of the predicted IoU of all points: trained weights keep about a fifth of them on photos."""
+    height, width = image.shape[:2]
     grid = (np.arange(side) + 0.5) / side
     points = np.stack(np.meshgrid(grid * width, grid * height), axis=-1).reshape(-1, 1, 2)
-    inputs = contenders.processor(picture, input_points=[points]).to(contenders.ours.device)
+    inputs = contenders.processor(image, input_points=[points]).to(contenders.ours.device)
     scores = contenders.ours(**inputs, min_iou_score=float("inf")).iou_scores[0, :, 0]
     return float(scores.float().quantile(0.8))

@@ -1,4 +1,4 @@
-"""A click on the demo's page, from its arrival in the server to the layers that go back."""
+"""Part `demo`: a click on the demo's page, from its arrival at the server to the layers that are sent back."""
 
 import tempfile
 import time
@@ -31,8 +31,8 @@ def measure(options: Options) -> list[Row]:
         large = Path(folder) / "large.jpg"
         photo().save(large, quality=90)
         for path in (SAMPLE_IMAGE, large):
-            with Image.open(path) as picture:
-                size = f"{picture.width} x {picture.height}"
+            with Image.open(path) as image:
+                size = f"{image.width} x {image.height}"
             for model in predictors:
                 session = DemoSession(path, predictors, model)
                 row = Row(f"a click in the demo, {model}, photo of {size}")
@@ -42,7 +42,7 @@ def measure(options: Options) -> list[Row]:
 
 
 def click(session: DemoSession) -> object:
-    """A first click on an open picture."""
+    """The first click on an open image."""
     start = time.perf_counter()
     session.clear()
     height, width = session.size

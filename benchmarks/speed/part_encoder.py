@@ -1,4 +1,4 @@
-"""The image encoder, one picture at a time."""
+"""Part `encoder`: the image encoder on one image."""
 
 import torch
 
@@ -16,11 +16,11 @@ def measure(options: Options) -> list[Row]:
     del exact
     pixels = pixels.to(options.device, options.torch_dtype)
     original, ours = contenders.original.image_encoder, contenders.ours.vision_encoder
-    theirs = None if contenders.transformers is None else contenders.transformers.vision_encoder
+    transformers = None if contenders.transformers is None else contenders.transformers.vision_encoder
     tasks = named(
         lambda: ours(pixels).last_hidden_state,
         lambda: original(pixels)[0],
-        None if theirs is None else lambda: theirs(pixels).last_hidden_state,
+        None if transformers is None else lambda: transformers(pixels).last_hidden_state,
     )
     errors = {name: (tasks[name]().float().cpu() - expected) for name in ("ours", "original")}
     if options.dtype == "float32":
@@ -41,7 +41,7 @@ def measure(options: Options) -> list[Row]:
 
 
 def _operations(options: Options, side: int) -> int:
-    """Floating-point operations of the original's encoder for one picture, counted without computing."""
+    """Floating-point operations of the original's encoder for one image, counted on the meta device."""
     from torch.utils.flop_counter import FlopCounterMode
 
     from hq_sam_hf.export.reference import build_original

@@ -1,4 +1,4 @@
-"""The image encoder of one picture and the gradients of all its weights, as training a SAM or adapters takes."""
+"""Part `gradients`: the image encoder with gradients of all its weights, as for training a SAM or adapters."""
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +12,14 @@ def measure(options: Options) -> list[Row]:
     contenders = build(options)
     pixels = torch.randn(1, 3, contenders.side, contenders.side, generator=torch.Generator().manual_seed(1))
     pixels = pixels.to(options.device, options.torch_dtype)
-    original, ours, theirs = contenders.original, contenders.ours, contenders.transformers
+    original, ours, transformers = contenders.original, contenders.ours, contenders.transformers
     original.requires_grad_(True)  # it is built for inference
     tasks = named(
-        lambda: _learn(ours, ours.vision_encoder(pixels).last_hidden_state),
-        lambda: _learn(original, original.image_encoder(pixels)[0]),
-        None if theirs is None else lambda: _learn(theirs, theirs.vision_encoder(pixels).last_hidden_state),
+        lambda: _backward(ours, ours.vision_encoder(pixels).last_hidden_state),
+        lambda: _backward(original, original.image_encoder(pixels)[0]),
+        None
+        if transformers is None
+        else lambda: _backward(transformers, transformers.vision_encoder(pixels).last_hidden_state),
     )
     for task in tasks.values():
         task()
@@ -27,8 +29,11 @@ def measure(options: Options) -> list[Row]:
     return [Row(work, times, peaks(tasks, options.device), agreement)]
 
 
-def _learn(model: nn.Module, embedding: Tensor) -> None:
-    """Gradients for a random pull on every number: a norm of what a layer norm gives would hardly have any."""
+def _backward(model: nn.Module, embedding: Tensor) -> None:
+    """Backpropagate a random weighted sum of the embedding.
+
+    Its norm would not do: the output of a layer norm has a constant norm, so its gradient is almost zero.
+    """
     model.zero_grad(set_to_none=True)
-    pull = torch.randn(embedding.shape, generator=torch.Generator().manual_seed(5))
-    (embedding.float() * pull.to(embedding.device)).sum().backward()
+    loss_weights = torch.randn(embedding.shape, generator=torch.Generator().manual_seed(5))
+    (embedding.float() * loss_weights.to(embedding.device)).sum().backward()

@@ -1,4 +1,4 @@
-"""From files on a warm disk to a model that is ready."""
+"""Part `load`: load a model from files in the disk cache."""
 
 import contextlib
 import io

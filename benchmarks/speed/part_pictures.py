@@ -1,4 +1,4 @@
-"""From a photo of 12 megapixels, a JPEG file, to the model's pixels."""
+"""Part `pictures`: from a JPEG photo of 12 megapixels to pixel values."""
 
 import tempfile
 from pathlib import Path
@@ -22,30 +22,28 @@ def photo(size: tuple[int, int] = (4000, 3000)) -> Image.Image:
 
 def measure(options: Options) -> list[Row]:
     config = configuration("vit_b")
-    config.vision_config.num_hidden_layers, config.vision_config.global_attn_indexes = (
-        1,
-        [0],
-    )  # only its constants count
+    # Only the sizes and constants are used, so one block is enough.
+    config.vision_config.num_hidden_layers, config.vision_config.global_attn_indexes = 1, [0]
     sam = build_original(config)
     transform = import_original().SamPredictor(sam).transform
     processor = HQSamProcessor.from_config(config)
     from transformers import SamImageProcessor
 
-    theirs = SamImageProcessor()
+    transformers = SamImageProcessor()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "photo.jpg"
         photo().save(path, quality=92)
 
-        def by_original() -> torch.Tensor:
+        def original_pixels() -> torch.Tensor:
             image = transform.apply_image(np.array(Image.open(path).convert("RGB")))
             return sam.preprocess(torch.as_tensor(image).permute(2, 0, 1).contiguous()[None])
 
         tasks = named(
             lambda: processor.image_processor.preprocess(path)["pixel_values"],
-            by_original,
-            lambda: theirs(Image.open(path), return_tensors="pt")["pixel_values"],
+            original_pixels,
+            lambda: transformers(Image.open(path), return_tensors="pt")["pixel_values"],
         )
-        difference = (tasks["ours"]() - by_original()).abs().max().item()
+        difference = (tasks["ours"]() - original_pixels()).abs().max().item()
         agreement = f"pixels differ by {difference:.1g} where a grey level is 0.017"
         return [
             Row(

@@ -1,4 +1,4 @@
-"""Answers to prompts on a picture that is encoded already."""
+"""Part `prompts`: decode prompts on an encoded image."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,36 +17,36 @@ from .report import Row
 
 
 class Encoded:
-    """One picture's embedding, as each contender keeps it."""
+    """The embedding of one image, in the form that each contender keeps."""
 
     def __init__(self, contenders: Contenders, options: Options) -> None:
         self.contenders, self.options = contenders, options
         pixels = torch.randn(1, 3, contenders.side, contenders.side, generator=torch.Generator().manual_seed(1))
         pixels = pixels.to(options.device, options.torch_dtype)
-        self.pair = contenders.ours.get_image_embeddings(pixels)
+        self.embeddings = contenders.ours.get_image_embeddings(pixels)
         self.features = contenders.ours.get_image_features(pixels)
 
     def tasks(self, points: Tensor | None = None, boxes: Tensor | None = None) -> dict[str, Callable[[], tuple]]:
-        """Logits and scores for points (P, N, 2) or boxes (P, 4); single-mask mode."""
+        """Tasks that return logits and scores for points (P, N, 2) or boxes (P, 4), one mask per prompt."""
         points, boxes = (None if each is None else each.to(self.options.device) for each in (points, boxes))
         batch = {
             "input_points": None if points is None else points[None],
             "input_boxes": None if boxes is None else boxes[None],
         }
         labelled = None if points is None else (points, torch.ones(points.shape[:2], device=points.device))
-        embeddings, intermediate = self.pair
+        embeddings, intermediate = self.embeddings
 
-        def ask_ours() -> tuple:
+        def decode_ours() -> tuple:
             output = self.contenders.ours(image_features=self.features, **batch, multimask_output=False)
             return output.pred_masks[0], output.iou_scores[0]
 
-        def ask_original() -> tuple:
+        def decode_original() -> tuple:
             with _autocast(self.options):
                 return run_original(
                     self.contenders.original, None, labelled, boxes, encoded=(embeddings, list(intermediate))
                 )
 
-        def ask_transformers() -> tuple:
+        def decode_transformers() -> tuple:
             output = self.contenders.transformers(  # type: ignore[misc]
                 image_embeddings=embeddings,
                 intermediate_embeddings=list(intermediate),
@@ -55,10 +55,10 @@ class Encoded:
             )
             return output.pred_masks[0], output.iou_scores[0]
 
-        # The original's prompt encoder knows no half precision, and transformers' mixes both up.
+        # The original's prompt encoder does not support half precision; that of transformers mixes dtypes and fails.
         half = self.options.dtype != "float32"
         without = self.contenders.transformers is None or half
-        return named(ask_ours, ask_original, None if without else ask_transformers)
+        return named(decode_ours, decode_original, None if without else decode_transformers)
 
 
 @contextmanager
@@ -79,9 +79,9 @@ def measure(options: Options) -> list[Row]:
 
     rows = []
     for work, tasks, rounds in (
-        ("one click on a cached picture", encoded.tasks(points=points[:1]), 4 * options.rounds),
-        ("16 boxes on a cached picture", encoded.tasks(boxes=corners[:16]), options.rounds),
-        ("64 points on a cached picture", encoded.tasks(points=points), max(2, options.rounds // 2)),
+        ("one click on a cached image", encoded.tasks(points=points[:1]), 4 * options.rounds),
+        ("16 boxes on a cached image", encoded.tasks(boxes=corners[:16]), options.rounds),
+        ("64 points on a cached image", encoded.tasks(points=points), max(2, options.rounds // 2)),
     ):
         rows.append(
             Row(work, alternate(tasks, rounds, options.clock), peaks(tasks, options.device), _agreement(tasks))
@@ -90,9 +90,7 @@ def measure(options: Options) -> list[Row]:
     if options.dtype == "float32" and options.device == "cpu":
         rows.append(_click_on_photo(contenders, options))
     thousand = {"ours": encoded.tasks(boxes=corners)["ours"]}
-    rows.append(
-        Row("1000 boxes on one picture", alternate(thousand, 1, options.clock), peaks(thousand, options.device))
-    )
+    rows.append(Row("1000 boxes on one image", alternate(thousand, 1, options.clock), peaks(thousand, options.device)))
     return rows
 
 
@@ -104,8 +102,8 @@ def _agreement(tasks: dict[str, Callable[[], tuple]]) -> str:
 
 
 def _first_click(encoded: Encoded, points: Tensor, options: Options) -> Row:
-    """From an embedding that nothing was asked about yet."""
-    embeddings, intermediate = encoded.pair
+    """The first prompt on a new embedding, for which nothing is cached yet."""
+    embeddings, intermediate = encoded.embeddings
     points = points.to(options.device)
 
     def first() -> object:
@@ -118,19 +116,19 @@ def _first_click(encoded: Encoded, points: Tensor, options: Options) -> Row:
 
     tasks = {**encoded.tasks(points=points), "ours": first}
     return Row(
-        "first click on a fresh embedding",
+        "first click on a new embedding",
         alternate(tasks, 2 * options.rounds, options.clock),
         peaks(tasks, options.device),
     )
 
 
 def _click_on_photo(contenders: Contenders, options: Options) -> Row:
-    """As a user has it: a click on a photo of 12 megapixels that was set before, up to the mask of the photo."""
-    picture = np.asarray(photo())
+    """A click with the predictor on a photo of 12 megapixels that is already set, to the mask at its full size."""
+    image = np.asarray(photo())
     ours = HQSamPredictor(contenders.ours, contenders.processor)
     original = import_original().SamPredictor(contenders.original)
-    ours.set_image(picture)
-    original.set_image(picture)
+    ours.set_image(image)
+    original.set_image(image)
     point, label = np.array([[2000, 1300]]), np.array([1])
     tasks = named(
         lambda: ours.predict(points=point, labels=label, multimask_output=False)[0],

@@ -1,4 +1,4 @@
-"""A step of training the HQ head, batch 2: encoding, loss, gradients, Adam; and the same without the encoder."""
+"""Part `training`: a training step of the HQ head with batch size 2, with and without the image encoder."""
 
 import importlib.machinery
 import os
@@ -23,7 +23,7 @@ BATCH = 2
 
 def measure(options: Options) -> list[Row]:
     if options.original_train is None:
-        return [Row("training step", agreement="left out: give the original's checkout with --original-train")]
+        return [Row("training step", agreement="skipped: name a checkout of the original with --original-train")]
     contenders = build(options)
     side = contenders.side
     images = torch.randint(0, 256, (BATCH, 3, side, side), generator=torch.Generator().manual_seed(3))
@@ -68,7 +68,7 @@ class OurStep:
 
 
 class OriginalStep:
-    """The body of the loop of train/train.py, function by function."""
+    """The body of the training loop in the original's train/train.py, with its functions."""
 
     def __init__(
         self, contenders: Contenders, checkout: Path, backbone: str, images: Tensor, masks: Tensor, box: Tensor
@@ -114,23 +114,23 @@ class OriginalStep:
 
 
 def _difference(ours: OurStep, original: OriginalStep, contenders: Contenders) -> float:
-    """The worst relative difference of a weight's gradient, for the same pull on every logit."""
+    """The largest relative difference of a weight's gradient, for the same random weighted sum of the logits."""
     batch = ours.batch
     embeddings, early = ours.module.encode(batch.images)
     mine = contenders.ours(
         image_embeddings=embeddings, intermediate_embeddings=early, input_boxes=batch.boxes, hq_token_only=True
     ).pred_masks[:, 0]
-    pull = torch.randn(mine.shape, generator=torch.Generator().manual_seed(5))
-    (mine * pull).sum().backward()
-    (original.masks() * pull).sum().backward()
+    loss_weights = torch.randn(mine.shape, generator=torch.Generator().manual_seed(5))
+    (mine * loss_weights).sum().backward()
+    (original.masks() * loss_weights).sum().backward()
     return worst_gradient(contenders, original.net, "mask_decoder.")
 
 
 def _import(checkout: Path) -> tuple[Any, Any, Any]:
-    """train/train.py, its loss and its models, without the libraries that it only draws and reads files with."""
+    """Import train/train.py, its loss and its models. Mocks replace the libraries for drawing and reading files."""
     folder = checkout / "train" if (checkout / "train").is_dir() else checkout
     if not (folder / "train.py").is_file():
-        raise SystemExit(f"--original-train must be a checkout of SysCV/sam-hq, but {folder} holds no train.py.")
+        raise SystemExit(f"--original-train must be a checkout of SysCV/sam-hq, but {folder} has no train.py.")
     for name in (
         "cv2",
         "matplotlib",
@@ -151,7 +151,7 @@ def _import(checkout: Path) -> tuple[Any, Any, Any]:
 
 
 def _decoder(train: Any, sam: Any, backbone: str) -> Any:
-    """Its MaskDecoderHQ, whose constructor reads a file at a fixed place below the working folder."""
+    """Build its MaskDecoderHQ, whose constructor reads a file at a fixed path below the working folder."""
     here = os.getcwd()
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "pretrained_checkpoint"

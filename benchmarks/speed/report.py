@@ -1,4 +1,4 @@
-"""Rows of results and the Markdown table of them."""
+"""Rows of benchmark results and their Markdown table."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ HEADER = (
 
 @dataclass
 class Row:
-    """One kind of work: timings and peak bytes by contender, and how far ours agrees with the original."""
+    """The timings and peak bytes of one kind of work by contender, and how well ours agrees with the original."""
 
     work: str
     times: Mapping[str, Timing] = field(default_factory=dict)
