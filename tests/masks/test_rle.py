@@ -1,8 +1,12 @@
+import itertools
+
 import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from hq_sam_hf.masks.rle import mask_to_bbox, mask_to_rle, polygons_to_mask, rle_to_mask
+from hq_sam_hf.masks.coco import coco_annotation
+from hq_sam_hf.masks.polygon_filling import polygons_to_mask
+from hq_sam_hf.masks.rle import mask_to_bbox, mask_to_rle, rle_to_mask
 
 
 def random_masks():
@@ -79,3 +83,53 @@ def test_rles_with_counts_as_a_list():
     for counts in ([1, 2], [-1, 7], []):
         with pytest.raises(ValueError, match="size of 2 x 3 pixels, but they cover"):
             rle_to_mask({"size": [2, 3], "counts": counts})
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools with NumPy 2
+def test_rles_are_read_with_counts_in_any_form():
+    for mask in itertools.islice(random_masks(), 30):
+        of_pycocotools = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+        text, runs = mask_to_rle(mask), uncompressed(mask)
+        assert isinstance(of_pycocotools["counts"], bytes)
+        for counts in (of_pycocotools["counts"], bytearray(of_pycocotools["counts"]), text["counts"], runs):
+            rle = {"size": of_pycocotools["size"], "counts": counts}
+            assert np.array_equal(rle_to_mask(rle), mask)
+            assert coco_annotation({"segmentation": rle}, mask.shape)["segmentation"] == text
+        for counts in (np.array(runs), tuple(runs), [float(run) for run in runs]):
+            assert np.array_equal(rle_to_mask({"size": np.array(mask.shape), "counts": counts}), mask)
+
+
+def uncompressed(mask):
+    flat = mask.ravel(order="F")
+    changes = np.flatnonzero(np.diff(np.concatenate([[False], flat])))
+    return np.diff(np.concatenate([[0], changes, [flat.size]])).tolist()
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        (b"06 ", "damaged at character 3 of 3"),
+        ("06\u00e9", "damaged at character 3"),
+        (b"\xff\xfe", "damaged at character 1 of 2"),
+        ("P" * 1000, "damaged at character 14 of 1000"),  # a number without an end
+        ("06P", "end in the middle of a number"),
+        ([1.5, 4.5], "list of whole numbers, got"),
+        ([float("nan"), 6], "list of whole numbers, got"),
+        (["1", "5"], "list of whole numbers, got"),
+        ([[1, 5]], "list of whole numbers, got"),
+        ([1, [5]], "list of whole numbers, got"),
+        (None, "list of whole numbers, got None"),
+        (6, "list of whole numbers, got 6"),
+        ([10**30], "list of whole numbers, got"),
+    ],
+)
+def test_damaged_counts_are_named(counts, message):
+    for decode in (rle_to_mask, lambda rle: coco_annotation({"segmentation": rle}, (2, 3))):
+        with pytest.raises(ValueError, match=f"RLE.*{message}.*`mask_to_rle`"):
+            decode({"size": [2, 3], "counts": counts})
+
+
+@pytest.mark.parametrize("rle", [{"counts": "06"}, {"size": [2, 3]}, "06", None, [2, 3]])
+def test_what_is_no_rle_is_named(rle):
+    with pytest.raises(ValueError, match="An RLE must be a dict with `size` and `counts`, got"):
+        rle_to_mask(rle)

@@ -60,12 +60,19 @@ def as_binary_array(values: Any, name: str = "mask") -> np.ndarray:
             raise ValueError(_float_error(name, low, high))
         return array > 0.5
     if low < 0 or not ((array == 0) | (array == high)).all() or high not in (0, 1, 255):
-        raise ValueError(
-            f"`{name}` of integers must hold only 0 and 1 or only 0 and 255, got other values from {low} to {high}. "
-            f"Of a label map choose one object, such as `{name} == {high}`; of a soft mask of 0..255 take "
-            f"`{name} > 127`."
-        )
+        raise ValueError(_integer_error(name, array))
     return array != 0
+
+
+def _integer_error(name: str, array: np.ndarray) -> str:
+    low, high = array.min(), array.max()
+    got = f"`{name}` of integers must hold only 0 and 1 or only 0 and 255, got values from {low} to {high}."
+    if low < 0:
+        return f"{got} If all that is not 0 is the object, pass `{name} != 0`; of logits pass `{name} > 0`."
+    return (
+        f"{got} Of a label map choose one object, such as `{name} == {array[array > 0].min()}`; of a soft mask of "
+        f"0..255 pass `{name} > 127`."
+    )
 
 
 def _float_error(name: str, low: Any, high: Any) -> str:

@@ -47,14 +47,14 @@ def record_mask(record: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
 
 def _segmentation(record: Mapping[str, Any], size: tuple[int, int]) -> Any:
     """A record's segmentation: a bool array, an RLE (a dict) or polygons (a list)."""
-    if not isinstance(record, Mapping) or record.get("segmentation") is None:
+    segmentation = record.get("segmentation") if isinstance(record, Mapping) else None
+    if segmentation is None:
         got = (
-            f"the keys {', '.join(map(str, record))}" if isinstance(record, Mapping) else f"a {type(record).__name__}"
+            f"a dict of {', '.join(map(str, record))}" if isinstance(record, Mapping) else f"a {type(record).__name__}"
         )
         raise ValueError(
-            f"A record must be a dict with `segmentation`, got {got}. For a mask alone pass {{'segmentation': mask}}."
+            f"A record must be a dict with a mask as `segmentation`, got {got}. Pass {{'segmentation': mask}}."
         )
-    segmentation = record["segmentation"]
     if isinstance(segmentation, Mapping):
         return segmentation
     if isinstance(segmentation, list | tuple) and not _are_rows(segmentation, size):

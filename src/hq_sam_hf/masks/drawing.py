@@ -101,7 +101,7 @@ def _as_labels(labels: Any) -> np.ndarray:
     is_label_map = array.dtype.kind in "ui" and array.ndim == 2 and array.min(initial=0) >= 0
     if is_label_map and not np.isin(array, (0, 255)).all():
         return array
-    return as_binary_mask(labels, "labels").view(np.uint8)
+    return as_binary_mask(labels, "labels").astype(np.uint8)
 
 
 def side_by_side(images: Sequence[Image.Image], captions: Sequence[str], height: int = 360) -> Image.Image:
@@ -130,7 +130,7 @@ def cutout(image: Any, mask: Any) -> Image.Image:
     """
     pixels = read_image(image)
     mask = as_binary_mask(mask, size=pixels.shape[:2])
-    pixels = np.dstack([pixels, mask.view(np.uint8) * 255])
+    pixels = np.dstack([pixels, mask.astype(np.uint8) * 255])
     pixels[~mask] = 0
     return Image.fromarray(pixels)
 

@@ -25,7 +25,7 @@ def mask_to_geojson(mask: Any, transform: Sequence[float] = PIXELS, x: int = 0, 
 
     mask: (height, width), of the raster or of a part of it; see `binary`.
     transform: a, b, c, d, e, f of the map's x = a column + b row + c and y = d column + e row + f, as the affine
-        transform of rasterio. By default x and y are column and row.
+        transform of rasterio. GDAL has another order: c, a, b, f, d, e. By default x and y are column and row.
     x, y: the raster's pixel (column, row) of the mask's upper left corner.
 
     Raises ValueError for a transform that is none.
@@ -75,8 +75,8 @@ def _check_transform(transform: Sequence[float]) -> list[float]:
     if not is_affine or not np.isfinite(values).all() or values[0] * values[4] == values[1] * values[3]:
         raise ValueError(
             "`transform` must be six numbers a, b, c, d, e, f with x = a column + b row + c, y = d column + e row + f "
-            f"and a e - b d other than 0, got {transform!r:.120}. Pass the `transform` of rasterio; GDAL's "
-            "(c, a, b, f, d, e) has another order."
+            f"and a e - b d other than 0, got {transform!r:.120}. Pass the `transform` of "
+            "rasterio, or a, b, c, d, e, f of GDAL's (c, a, b, f, d, e)."
         )
     return values[:6].tolist()
 

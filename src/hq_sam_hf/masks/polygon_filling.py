@@ -49,7 +49,7 @@ def as_polygons(polygons: Any) -> list[np.ndarray]:
     """
     if isinstance(polygons, str | bytes) or not hasattr(polygons, "__len__"):
         raise ValueError(f"Polygons must be lists [x1, y1, x2, y2, ...], got {polygons!r:.60}. {_ADVICE}")
-    if len(polygons) and all(np.ndim(number) == 0 for number in polygons):
+    if len(polygons) and not any(hasattr(number, "__len__") for number in polygons):
         polygons = [polygons]  # some programs write the only polygon without the outer list
     return [_flat(polygon) for polygon in polygons]
 

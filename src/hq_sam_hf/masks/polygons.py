@@ -86,7 +86,9 @@ def _through_centres(ring: Ring) -> Ring:
 
 def _without_repeats(path: Ring) -> Ring:
     """The path without points that equal the one before, but at least three points, which programs ask for."""
-    kept = [point for i, point in enumerate(path) if point != path[i - 1]] or path[:1]
+    kept = [point for point, last in zip(path, [None, *path]) if point != last]
+    if len(kept) > 1 and kept[-1] == kept[0]:
+        kept.pop()
     return kept + kept[-1:] * (3 - len(kept))
 
 
