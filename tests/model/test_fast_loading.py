@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModel, PreTrainedModel
 
 from hq_sam_hf import HQSamConfig, HQSamModel
 from hq_sam_hf.model import loading, modeling_pretrained
@@ -98,6 +99,11 @@ def test_nothing_is_initialised(folder, monkeypatch):
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+def test_auto_model_takes_the_fast_path_too(folder, monkeypatch):
+    monkeypatch.setattr(PreTrainedModel, "from_pretrained", lambda *_, **__: pytest.fail("took the general path"))
+    assert type(AutoModel.from_pretrained(folder)) is HQSamModel
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_parameters_are_the_mapped_file_and_survive_its_replacement(tmp_path):
     pair(SMALL)[1].save_pretrained(tmp_path)
@@ -134,6 +140,7 @@ UNUSUAL = {
     "no dtype of weights": {"dtype": torch.int8},
     "dtypes by section": {"dtype": {"": "float32"}},
     "an argument of the configuration": {"image_size": 5},
+    "an adapter": {"adapter_kwargs": {"revision": "main"}},
 }
 
 

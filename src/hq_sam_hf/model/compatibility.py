@@ -12,10 +12,6 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.initialization import no_init_weights
 from transformers.utils import logging
 
-# `AutoModel.from_pretrained` passes these on to the model class. They do not change what is loaded from a local
-# folder, and without this list a folder that is loaded through AutoModel would miss the fast path of `fast_loading`.
-AUTO_CLASS_ARGUMENTS = ("_from_auto", "_commit_hash")
-
 
 def set_attention(config: PreTrainedConfig, implementation: str | None) -> None:
     """Choose the attention implementation ("sdpa", "eager") of the models that will be built from a configuration.
@@ -47,4 +43,4 @@ def without_load_report() -> Iterator[None]:
 
 
 # `no_init_weights` makes building a model skip its initialisation, which the loaded weights would overwrite at once.
-__all__ = ["AUTO_CLASS_ARGUMENTS", "no_init_weights", "set_attention", "without_load_report"]
+__all__ = ["no_init_weights", "set_attention", "without_load_report"]

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
-from .compatibility import AUTO_CLASS_ARGUMENTS, no_init_weights, set_attention
+from .compatibility import no_init_weights, set_attention
 from .key_mapping import POSITIONAL_MATRIX, POSITIONAL_MATRIX_COPY
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ _WITHOUT_EFFECT = {
     "weights_only",
     "trust_remote_code",
     "low_cpu_mem_usage",
-    *AUTO_CLASS_ARGUMENTS,
 }
 
 
@@ -44,6 +43,7 @@ def load_safetensors_folder(
     attn_implementation: str | None = None,
     device_map: Any = None,
     use_safetensors: bool | None = None,
+    adapter_kwargs: dict[str, Any] | None = None,
     **others: Any,
 ) -> "HQSamModel | None":
     """Load a model in evaluation mode, equal to what `PreTrainedModel.from_pretrained` gives for the same arguments.
@@ -54,7 +54,10 @@ def load_safetensors_folder(
     file = path / "model.safetensors"
     if not file.is_file() or (path / "adapter_config.json").is_file() or use_safetensors is False:
         return None
-    if {name for name in others if others[name] is not None} - _WITHOUT_EFFECT or is_deepspeed_zero3_enabled():
+    unusual = {name for name in others if others[name] is not None} - _WITHOUT_EFFECT
+    # AutoModel always passes `adapter_kwargs`, empty or with values of None.
+    unusual |= {name for name, value in (adapter_kwargs or {}).items() if value is not None}
+    if unusual or is_deepspeed_zero3_enabled():
         return None
     on_cpu = device_map in (None, "cpu", torch.device("cpu")) and torch.get_default_device().type == "cpu"
     if not on_cpu or (config is not None and config.model_type != model_class.config_class.model_type):
