@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 import hq_sam_hf
 from hq_sam_hf import HQSamModel
 from hq_sam_hf.model import compatibility
+from hq_sam_hf.model.modeling_pretrained import HQSamPreTrainedModel
 from support.oracle import SMALL, config_of
 
 MODEL_FILES = sorted((Path(hq_sam_hf.__file__).parent / "model").glob("*.py"))
@@ -38,12 +39,9 @@ def test_no_other_module_imports_such_a_name(path):
 
 
 def test_the_private_attributes_of_the_model_class_are_the_documented_ones():
-    own = {name for cls in (HQSamModel, HQSamModel.__mro__[1]) for name in vars(cls)}
-
-    overridden = {name for name in own if name.startswith("_") and not name.startswith("__")} & set(
-        dir(PreTrainedModel)
-    )
-    assert overridden <= MODEL_ATTRIBUTES
+    own = {name for cls in (HQSamModel, HQSamPreTrainedModel) for name in vars(cls)}
+    private = {name for name in own if name.startswith("_") and not name.startswith("__")}
+    assert private & set(dir(PreTrainedModel)) <= MODEL_ATTRIBUTES
 
 
 def test_no_init_weights_leaves_the_random_generator_alone():
