@@ -58,10 +58,9 @@ def _generators(
     module = sys.modules["segment_anything_hq.automatic_mask_generator"]
 
     def batched_nms(boxes: Tensor, scores: Tensor, _: Tensor, iou_threshold: float) -> Tensor:
-        return torch.from_numpy(
-            box_nms(boxes.numpy(), scores.numpy(), iou_threshold)
-        )  # torchvision may not be installed
+        return torch.from_numpy(box_nms(boxes.numpy(), scores.numpy(), iou_threshold))
 
+    # The original uses torchvision's, which may not be installed.
     module.batched_nms = batched_nms  # type: ignore[attr-defined]
     both: dict[str, Any] = {"points_per_side": side, "output_mode": "uncompressed_rle", **settings}
     return HQSamMaskGenerator(model, processor, **both), module.SamAutomaticMaskGenerator(original, **both)

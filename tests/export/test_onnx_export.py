@@ -1,4 +1,4 @@
-"""Exported graphs, run by ONNX Runtime, give the masks of the model and of the original's own graph."""
+"""Exported graphs in ONNX Runtime give the masks of the model and of the original's own ONNX graph."""
 
 import sys
 
@@ -35,8 +35,8 @@ def open_graphs(folder):
     return [onnxruntime.InferenceSession(folder / name) for name in ("encoder.onnx", "decoder.onnx")]
 
 
-def ask(decoder, embeddings, points, labels, size, mask=None):
-    """Masks, scores and low-resolution logits of a decoder, for points in pixels of its frame."""
+def run_decoder(decoder, embeddings, points, labels, size, mask=None):
+    """Masks, scores and low-resolution logits of a decoder. points: in model input coordinates."""
     side = decoder.get_inputs()[4].shape[-1]
     values = [
         *embeddings,
@@ -51,7 +51,7 @@ def ask(decoder, embeddings, points, labels, size, mask=None):
 
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory):
-    """The embedded checkpoint, its processor and the folder of its export."""
+    """The embedded checkpoint, its processor and the folder of its exported graphs."""
     folder = tmp_path_factory.mktemp("onnx") / "embedded"
     assert main(["export", str(folder)]) == 0
     return HQSamModel.from_pretrained(EMBEDDED), HQSamProcessor.from_pretrained(EMBEDDED), folder
@@ -59,7 +59,7 @@ def embedded(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("turned", [False, True], ids=["landscape", "portrait"])
-def test_a_conversation_about_a_photo(embedded, photo_path, turned):
+def test_a_box_and_a_refining_click_on_a_photo_give_the_masks_of_the_predictor(embedded, photo_path, turned):
     model, processor, folder = embedded
     photo = np.asarray(load_image(photo_path))
     photo = np.ascontiguousarray(photo.swapaxes(0, 1)) if turned else photo
@@ -77,14 +77,14 @@ def test_a_conversation_about_a_photo(embedded, photo_path, turned):
     predictor = HQSamPredictor(model, processor)
     predictor.set_image(photo)
 
-    masks, scores, logits = ask(decoder, embeddings, box * scale, [2, 3], size)
+    masks, scores, logits = run_decoder(decoder, embeddings, box * scale, [2, 3], size)
     expected, expected_scores, expected_logits = predictor.predict(boxes=box.ravel())
     assert masks.shape == (1, 1, *size)
     assert ((masks[0] > 0) == expected).mean() > 0.9995
     assert expected.mean() > 0.05
     assert scores[0] == pytest.approx(expected_scores, abs=0.01)
 
-    masks, _, _ = ask(decoder, embeddings, [*(click * scale), (0, 0)], [1, -1], size, logits)
+    masks, _, _ = run_decoder(decoder, embeddings, [*(click * scale), (0, 0)], [1, -1], size, logits)
     expected, _, _ = predictor.predict(points=click, mask=expected_logits)
     assert ((masks[0] > 0) == expected).mean() > 0.9995
 
@@ -92,8 +92,8 @@ def test_a_conversation_about_a_photo(embedded, photo_path, turned):
 @pytest.mark.slow
 @pytest.mark.parametrize("multimask_output", [False, True], ids=["single", "multi"])
 @pytest.mark.parametrize("hq_token_only", [False, True], ids=["sum", "hq"])
-def test_the_decoder_answers_as_the_originals_graph(tmp_path, multimask_output, hq_token_only):
-    """The original's `SamOnnxModel`, which is written for export, on the same tensors."""
+def test_the_decoder_gives_the_outputs_of_the_originals_graph(tmp_path, multimask_output, hq_token_only):
+    """The original's `SamOnnxModel`, which is written for export, runs on the same tensors."""
     import_original()
     from segment_anything_hq.utils.onnx import SamOnnxModel
 
@@ -103,10 +103,10 @@ def test_the_decoder_answers_as_the_originals_graph(tmp_path, multimask_output, 
     options = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
     export_onnx(model, processor, folder, **options)
     encoder, decoder = open_graphs(folder)
-    shot = random_image((96, 128))  # as large as the frame, since Pillow rounds a little otherwise
-    embeddings = encoder.run(None, {"image": shot.astype(np.float32)})
+    image = random_image((96, 128))  # fits the model input, because Pillow resizes with another rounding
+    embeddings = encoder.run(None, {"image": image.astype(np.float32)})
     with torch.no_grad():
-        encoded, levels = original.image_encoder(processor(shot)["pixel_values"])
+        encoded, levels = original.image_encoder(processor(image)["pixel_values"])
     assert len(levels) == len(embeddings[1])
     graph = SamOnnxModel(original, **options)
 
@@ -121,7 +121,7 @@ def test_the_decoder_answers_as_the_originals_graph(tmp_path, multimask_output, 
     for size in ((90, 120), (120, 90), (30, 400), (1000, 700)):
         for points, labels, mask in prompts:
             mask = None if mask is None else mask.astype(np.float32)
-            answer = ask(decoder, embeddings, points, labels, size, mask)
+            results = run_decoder(decoder, embeddings, points, labels, size, mask)
             with torch.no_grad():
                 expected = graph(
                     encoded,
@@ -132,33 +132,33 @@ def test_the_decoder_answers_as_the_originals_graph(tmp_path, multimask_output, 
                     torch.tensor([float(mask is not None)]),
                     torch.tensor(size, dtype=torch.float32),
                 )
-            for ours, theirs in zip(answer, expected, strict=True):
+            for ours, theirs in zip(results, expected, strict=True):
                 np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-4 * float(theirs.abs().max()))
 
 
 def annotate(folder, photo, corners):
-    """What X-AnyLabeling's `sam_hq` does with its two graphs: everything on a canvas of 684 x 1024 pixels."""
+    """Predict a mask as X-AnyLabeling's `sam_hq` does with its two graphs: on a canvas of 684 x 1024 pixels."""
     encoder, decoder = open_graphs(folder)
     canvas = np.zeros((684, 1024, 3), dtype=np.float32)
     canvas[: photo.shape[0], : photo.shape[1]] = photo
     features = encoder.run(None, {encoder.get_inputs()[0].name: canvas})
     embeddings = features[0], np.stack(features[1:])
-    masks, _, _ = ask(decoder, embeddings, [*corners, (0, 0)], [2, 3, -1], canvas.shape[:2])
+    masks, _, _ = run_decoder(decoder, embeddings, [*corners, (0, 0)], [2, 3, -1], canvas.shape[:2])
     return masks[0, 0, : photo.shape[0], : photo.shape[1]] > 0
 
 
 @pytest.mark.slow
-def test_embeddings_apart_as_x_anylabeling_stacks_them(tmp_path):
+def test_separate_embeddings_work_as_x_anylabeling_stacks_them(tmp_path):
     _, model = lively_pair(Architecture(dim=32, depth=3, heads=2, global_blocks=(0, 2), width=64, mlp=64))
     processor = HQSamProcessor.from_config(model.config)
     export_onnx(model, processor, tmp_path / "graphs", intermediate="separate")
-    shot = random_image((500, 1024))
-    mask = annotate(tmp_path / "graphs", shot, [[300, 100], [700, 400]])
+    image = random_image((500, 1024))
+    mask = annotate(tmp_path / "graphs", image, [[300, 100], [700, 400]])
     canvas = np.zeros((684, 1024, 3), dtype=np.uint8)
-    canvas[:500] = shot
+    canvas[:500] = image
     inputs = processor(canvas, input_points=[[[300, 100], [700, 400], [0, 0]]], input_labels=[[1, 1, -1]])
     assert inputs["input_points"].tolist() == [[[[300, 100], [700, 400], [0, 0]]]]
-    with torch.no_grad():  # corners with a closing point, which only a graph can be asked
+    with torch.no_grad():  # only graphs accept corners that are followed by a padding point
         tokens = model.prompt_encoder.embed_labelled(
             model.shared_image_embedding, inputs["input_points"][0], torch.tensor([[2, 3, -1]]), with_corners=True
         )
@@ -181,10 +181,10 @@ def test_embeddings_apart_as_x_anylabeling_stacks_them(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("intermediate", ["first", "stacked", "separate"])
-def test_light_hq_sam(tmp_path, intermediate):
+def test_light_hq_sam_can_be_exported(tmp_path, intermediate):
     model = pair(TINY)[1]
     folder = tmp_path / "graphs"
-    export_onnx(model, HQSamProcessor.from_config(model.config), folder, intermediate=intermediate)  # compares masks
+    export_onnx(model, HQSamProcessor.from_config(model.config), folder, intermediate=intermediate)  # verifies masks
     encoder, _ = open_graphs(folder)
     shapes = {output.name: output.shape for output in encoder.get_outputs()}
     name = "interm_embeddings_0" if intermediate == "separate" else "interm_embeddings"
@@ -198,27 +198,27 @@ def fine():
 
 
 @pytest.mark.slow
-def test_the_first_embedding_alone_is_enough(embedded, tmp_path):
+def test_the_decoder_needs_only_the_first_intermediate_embedding(embedded, tmp_path):
     model, processor, folder = embedded
-    shot, box = random_image((171, 256)).astype(np.float32), [[60, 40], [180, 120]]
+    image, box = random_image((171, 256)).astype(np.float32), [[60, 40], [180, 120]]
     paths = export_onnx(model, processor, tmp_path / "graphs", intermediate="first")
     assert [path.name for path in paths] == ["decoder.onnx", "encoder.onnx"]
-    answers = []
+    results = []
     for each in (folder, tmp_path / "graphs"):
         encoder, decoder = open_graphs(each)
-        embeddings = encoder.run(None, {"image": shot})
-        answers.append(ask(decoder, embeddings, box, [2, 3], (171, 256)))
-        if each == folder:  # of any number of levels the decoder reads the first
-            fewer = ask(decoder, [embeddings[0], embeddings[1][:1]], box, [2, 3], (171, 256))
-    for all_levels, one_level, first in zip(answers[0], fewer, answers[1], strict=True):
+        embeddings = encoder.run(None, {"image": image})
+        results.append(run_decoder(decoder, embeddings, box, [2, 3], (171, 256)))
+        if each == folder:  # the decoder reads the first of any number of levels
+            fewer = run_decoder(decoder, [embeddings[0], embeddings[1][:1]], box, [2, 3], (171, 256))
+    for all_levels, one_level, first in zip(results[0], fewer, results[1], strict=True):
         np.testing.assert_allclose(one_level, all_levels, atol=1e-4)
         np.testing.assert_allclose(first, all_levels, atol=1e-4)
 
 
 @pytest.mark.slow
-def test_large_weights_lie_beside_the_graph(fine, tmp_path, monkeypatch, capsys):
+def test_large_weights_are_written_beside_the_graph(fine, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(onnx_export, "LARGEST_FILE", 10_000)
-    paths = export_onnx(*fine, tmp_path / "graphs")  # compares masks
+    paths = export_onnx(*fine, tmp_path / "graphs")  # verifies masks
     names = ["decoder.onnx", "decoder.onnx.data", "encoder.onnx", "encoder.onnx.data"]
     assert [path.name for path in paths] == names
     assert sorted(path.name for path in (tmp_path / "graphs").iterdir()) == names
@@ -232,15 +232,15 @@ def test_large_weights_lie_beside_the_graph(fine, tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.slow
-def test_graphs_that_answer_otherwise_are_not_written(fine, tmp_path, monkeypatch):
-    good = onnx_export.picture_end
-    monkeypatch.setattr(onnx_export, "picture_end", lambda side, mean, std: good(side, mean[::-1], std))
-    with pytest.raises(ValueError, match="give other masks than the model"):
+def test_graphs_with_other_masks_than_the_model_are_not_written(fine, tmp_path, monkeypatch):
+    correct = onnx_export.preprocessing_graph
+    monkeypatch.setattr(onnx_export, "preprocessing_graph", lambda side, mean, std: correct(side, mean[::-1], std))
+    with pytest.raises(ValueError, match="must give the masks of the model"):
         export_onnx(*fine, tmp_path / "graphs")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_refusals_come_before_the_work(fine, tmp_path, monkeypatch):
+def test_wrong_arguments_raise_errors_before_the_export(fine, tmp_path, monkeypatch):
     model, processor = fine
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()
@@ -248,7 +248,7 @@ def test_refusals_come_before_the_work(fine, tmp_path, monkeypatch):
     for destination, options, message in (
         ("x", {"intermediate": "all"}, "`intermediate` must be one of stacked, separate, first, got 'all'"),
         ("full", {}, "is not empty"),
-        ("full", {"overwrite": True}, "holds more than an export, such as 'thesis.tex', which would be lost"),
+        ("full", {"overwrite": True}, "holds other files than an export, such as 'thesis.tex', which would be lost"),
         ("file", {}, "is a file"),
         ("no/where", {}, "is not a folder"),
     ):

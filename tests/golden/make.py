@@ -1,11 +1,11 @@
-"""Write golden.npz: what the original's training code answers to small inputs.
+"""Write golden.npz: outputs of the original's training code for small inputs.
 
     pip install opencv-python-headless
     git clone https://github.com/SysCV/sam-hq
     python tests/golden/make.py sam-hq/train
 
-Nothing of the original is kept but its answers. Where it draws random numbers it is given numbers that are stored too,
-or, where they are many, `even_points`, which the tests make again.
+The file stores only outputs of the original, no code. Its random numbers are replaced by numbers that are stored too,
+or by `even_points` if they are many; the tests compute those again.
 """
 
 import importlib
@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 
 
 def even_points(masks: int, count: int, start: int = 0) -> torch.Tensor:
-    """Points (masks, count, 2) spread evenly over [0, 1)^2 (the R2 sequence), other ones for each mask."""
+    """Points (masks, count, 2) spread evenly over [0, 1)^2, different for each mask: the R2 sequence."""
     index = np.arange(start, start + masks * count, dtype=np.float64)[:, None] + 1
     ratio = 1.32471795724474602596
     points = (0.5 + index * np.array([1 / ratio, 1 / ratio**2])) % 1
@@ -31,7 +31,7 @@ def even_points(masks: int, count: int, start: int = 0) -> torch.Tensor:
 
 
 def import_original(folder: str) -> tuple[types.ModuleType, types.ModuleType, types.ModuleType]:
-    """The original's utils.misc, utils.loss_mask and utils.dataloader, without torchvision and scikit-image."""
+    """Import the original's utils.misc, utils.loss_mask and utils.dataloader, without torchvision and scikit-image."""
     sys.path.insert(0, folder)
     names = ("skimage", "skimage.io", "torchvision", "torchvision.transforms", "torchvision.utils")
     for name in (*names, "torchvision.transforms.functional"):
@@ -52,17 +52,24 @@ def blob(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def metric_masks(rng: np.random.Generator, kind: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Prediction and truth: blobs, that may be cut by the border; empty, full, one pixel, a border strip, noise."""
-    truth = blob(rng, height, width)
-    shifted = np.roll(truth, tuple(rng.integers(-3, 4, 2)), (0, 1))
-    empty, full = np.zeros_like(truth), np.ones_like(truth)
+    """Prediction and ground truth: blobs, some cut by the border; empty, full, one pixel, a border strip, noise."""
+    ground_truth = blob(rng, height, width)
+    shifted = np.roll(ground_truth, tuple(rng.integers(-3, 4, 2)), (0, 1))
+    empty, full = np.zeros_like(ground_truth), np.ones_like(ground_truth)
     pixel = empty.copy()
     pixel[rng.integers(height), rng.integers(width)] = True
     strip = empty.copy()
     strip[:, : rng.integers(1, width + 1)] = True
-    noise = rng.random(truth.shape) < 0.5
-    pairs = [(shifted, truth), (empty, truth), (full, truth), (pixel, truth), (truth, pixel), (strip, truth)]
-    pairs += [(noise, truth), (full, full), (pixel, pixel), (truth, full), (truth, empty)]
+    noise = rng.random(ground_truth.shape) < 0.5
+    pairs = [
+        (shifted, ground_truth),
+        (empty, ground_truth),
+        (full, ground_truth),
+        (pixel, ground_truth),
+        (ground_truth, pixel),
+        (strip, ground_truth),
+    ]
+    pairs += [(noise, ground_truth), (full, full), (pixel, pixel), (ground_truth, full), (ground_truth, empty)]
     return pairs[kind % len(pairs)]
 
 
@@ -71,15 +78,15 @@ def metrics(misc: types.ModuleType, rng: np.random.Generator, out: dict[str, np.
     for i in range(200):
         # Beyond a diagonal of 75 pixels a boundary is two pixels wide.
         height, width = (int(side) for side in rng.integers(8, 72, 2))
-        pred, truth = metric_masks(rng, i, height, width)
-        if not (pred | truth).any():
-            truth[0, 0] = True  # the original has no value for two empty masks
+        pred, ground_truth = metric_masks(rng, i, height, width)
+        if not (pred | ground_truth).any():
+            ground_truth[0, 0] = True  # the original has no value for two empty masks
         logits = torch.from_numpy(pred)[None].float() * 2 - 1
-        labels = torch.from_numpy(truth)[None].to(torch.uint8) * 255
+        labels = torch.from_numpy(ground_truth)[None].to(torch.uint8) * 255
         values.append([misc.mask_iou(logits, labels).item(), misc.boundary_iou(labels, logits).item()])
         boxes.append(misc.masks_to_boxes(labels.float())[0].numpy())
         sizes.append((height, width))
-        bits.append(np.packbits(np.stack([pred, truth])))
+        bits.append(np.packbits(np.stack([pred, ground_truth])))
     out["metrics_sizes"], out["metrics_values"] = np.array(sizes, np.int16), np.array(values, np.float32)
     out["metrics_bits"], out["metrics_boxes"] = np.concatenate(bits), np.array(boxes, np.float32)
 
@@ -87,7 +94,7 @@ def metrics(misc: types.ModuleType, rng: np.random.Generator, out: dict[str, np.
 def jitters(dataloader: types.ModuleType, rng: np.random.Generator, out: dict[str, np.ndarray]) -> None:
     size = 24
     draws, images, masks = [], [], []
-    # Larger and smaller than the frame, upright and lying, flipped and not.
+    # Larger and smaller than the output, portrait and landscape, flipped and not.
     shapes = ((20, 30, 0.3), (20, 30, 1.9), (35, 11, 1.4), (32, 32, 1.0), (10, 45, 0.5), (17, 16, 0.77))
     for i, (height, width, scale) in enumerate(shapes):
         image, mask = rng.integers(0, 256, (height, width, 3), dtype=np.uint8), blob(rng, height, width)

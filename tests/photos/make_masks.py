@@ -1,6 +1,6 @@
 """Draw the masks of the photos from outlines that were traced by hand: `python tests/photos/make_masks.py`.
 
-Coordinates are (x, y) in pixels; the picture's corner is (0, 0) and the centre of its first pixel (0.5, 0.5).
+Coordinates are (x, y) in pixels. The corner of the image is (0, 0), the centre of its first pixel (0.5, 0.5).
 """
 
 from dataclasses import dataclass
@@ -11,24 +11,24 @@ from PIL import Image, ImageDraw
 
 HERE = Path(__file__).parent
 SUPERSAMPLING = 8
-STEPS = 12  # of a curve between two points
+STEPS = 12  # straight pieces of a curve between two points
 
 
 @dataclass
 class Shape:
-    """A closed outline (N, 2); `removed` where it takes away from what was drawn before."""
+    """A closed outline (N, 2). If `removed`, it is erased from the shapes drawn before it."""
 
     outline: np.ndarray
     removed: bool = False
 
 
 def polygon(text: str) -> Shape:
-    """Straight lines through "x,y x,y ..."."""
+    """A polygon through the points "x,y x,y ..."."""
     return Shape(np.array([[float(value) for value in point.split(",")] for point in text.split()]))
 
 
 def curve(text: str) -> Shape:
-    """A smooth closed curve through "x,y x,y! ...", with corners where an exclamation mark stands."""
+    """A smooth closed curve through the points "x,y x,y! ...", with corners at the points with an exclamation mark."""
     words = text.split()
     points = polygon(text.replace("!", "")).outline
     corner = np.array([word.endswith("!") for word in words])
@@ -40,7 +40,7 @@ def curve(text: str) -> Shape:
     leaving = np.where(corner[:, None], slopes, tangents)
     arriving = np.roll(np.where(corner[:, None], np.roll(slopes, 1, axis=0), tangents), -1, axis=0)
     t = (np.arange(STEPS) / STEPS)[:, None, None]
-    # Hermite's cubic between each point and the next.
+    # A cubic Hermite curve between each point and the next.
     pieces = (
         (2 * t**3 - 3 * t**2 + 1) * points
         + (3 * t**2 - 2 * t**3) * np.roll(points, -1, axis=0)
@@ -51,7 +51,7 @@ def curve(text: str) -> Shape:
 
 
 def stroke(text: str, width: float) -> Shape:
-    """A straight bar of some width from "x,y" to "x,y"."""
+    """A straight bar of the given width between the two points "x,y x,y"."""
     start, end = polygon(text).outline
     along = (end - start) / np.linalg.norm(end - start)
     side = np.array([-along[1], along[0]]) * width / 2
@@ -59,13 +59,13 @@ def stroke(text: str, width: float) -> Shape:
 
 
 def ellipse(x: float, y: float, across: float, down: float) -> Shape:
-    """The ellipse with the centre (x, y) and these half axes."""
+    """The ellipse with the centre (x, y) and the half axes `across` and `down`."""
     angles = np.linspace(0, 2 * np.pi, 120, endpoint=False)
     return Shape(np.stack([x + across * np.cos(angles), y + down * np.sin(angles)], axis=1))
 
 
 def without(*shapes: Shape) -> list[Shape]:
-    """What takes these shapes away, be it a gap or something that stands in front."""
+    """The shapes as removed ones, for gaps and for objects in front."""
     return [Shape(shape.outline, removed=True) for shape in shapes if not shape.removed]
 
 
@@ -239,12 +239,12 @@ MASKS: dict[str, dict[str, list[Shape]]] = {
 
 
 def draw(shapes: list[Shape], size: tuple[int, int]) -> np.ndarray:
-    """The mask (H, W) of a photo of `size` (width, height): the pixels of which more than half is covered."""
+    """The mask, bool (H, W), of a photo of `size` (width, height): the pixels that are covered by more than half."""
     width, height = size
     large = Image.new("L", (width * SUPERSAMPLING, height * SUPERSAMPLING))
     pen = ImageDraw.Draw(large)
     for shape in shapes:
-        # Pillow counts from the centre of the first pixel.
+        # Pillow's origin is the centre of the first pixel.
         corners = shape.outline * SUPERSAMPLING - 0.5
         pen.polygon([(x, y) for x, y in corners], fill=0 if shape.removed else 255)
     return np.asarray(large.resize(size, Image.Resampling.BOX)) > 128

@@ -1,21 +1,21 @@
-"""A model as two ONNX graphs, for programs without Python: an encoder, run once per picture, and a decoder, per click.
+"""Export a model as two ONNX graphs: an encoder, to run once per image, and a decoder, to run for every prompt.
 
-The decoder has the inputs and outputs of the original's `SamOnnxModel`; the original exports no encoder.
+The decoder has the inputs and outputs of the original's `SamOnnxModel`. The original exports no encoder.
 
     encoder.onnx    image (H, W, 3)                     RGB from 0 to 255, of any size
                     -> image_embeddings (1, C, h, w)
-                    -> interm_embeddings, of L global-attention blocks: (L, 1, h, w, D); or separate or the first alone
+                    -> interm_embeddings (L, 1, h, w, D) of the L global-attention blocks, or in another form
     decoder.onnx    image_embeddings, interm_embeddings
-                    point_coords (1, N, 2)              x, y in pixels of the frame, see `HQSamImageProcessor`
-                    point_labels (1, N)                 1 object, 0 background, 2 and 3 corners of a box, -1 no point
-                    mask_input (1, 1, m, m)             logits of an earlier answer, used if has_mask_input (1) is 1
-                    orig_im_size (2)                    height and width of the picture
+                    point_coords (1, N, 2)              x, y in model input coordinates, see `HQSamImageProcessor`
+                    point_labels (1, N)                 1 object, 0 background, 2 and 3 corners of a box, -1 padding
+                    mask_input (1, 1, m, m)             earlier low_res_masks, used if has_mask_input (1) is 1
+                    orig_im_size (2)                    height and width of the image
                     -> masks (1, 1, H, W)               logits at that size
-                    -> iou_predictions (1, 1)           SAM's estimate for its own mask
+                    -> iou_predictions (1, 1)           the IoU that SAM predicts for its own mask
                     -> low_res_masks (1, 1, m, m)       logits to feed back
 
-All are float32, all sizes but H, W and N are the model's. Points without a box end with one of label -1. The metadata
-of both files name the side of the frame, image_size.
+All tensors are float32. H, W and N may have any value; the other sizes are fixed by the model. Points without a box
+end with a padding point. The metadata of both files hold the model input size as `image_size`.
 """
 
 import logging
@@ -27,7 +27,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -35,7 +34,8 @@ from ..model.configuration_hq_sam import PADDING
 from ..model.files import check_parent, whole_folder
 from ..model.modeling_hq_sam import HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
-from .onnx_processing import OPSET, mask_end, picture_end, put_before, put_behind
+from .onnx_processing import OPSET, append, postprocessing_graph, prepend, preprocessing_graph
+from .onnx_verification import verify_graphs
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -43,14 +43,13 @@ if TYPE_CHECKING:
 INTERMEDIATE = ("stacked", "separate", "first")
 ENCODER, DECODER, WEIGHTS = "encoder.onnx", "decoder.onnx", ".data"
 
-# A file in the format of protobuf has less than 2 GiB; the weights of a larger graph go into a file beside it.
+# protobuf limits a file to 2 GiB. The weights of a larger graph go into a file beside it.
 LARGEST_FILE = 2**31 - 2**24
-
-# Largest difference of logits to PyTorch's, as a share of the largest of them, that rounding explains.
-TOLERANCE = 1e-3
 
 
 class EncoderGraph(nn.Module):
+    """The image encoder with its intermediate embeddings in the form that `intermediate` names."""
+
     def __init__(self, model: HQSamModel, intermediate: str) -> None:
         super().__init__()
         self.encoder, self.intermediate = model.vision_encoder, intermediate
@@ -64,6 +63,8 @@ class EncoderGraph(nn.Module):
 
 
 class DecoderGraph(nn.Module):
+    """The prompt encoder and mask decoder for one prompt, with labelled points in place of boxes."""
+
     def __init__(self, model: HQSamModel, intermediate: str, multimask_output: bool, hq_token_only: bool) -> None:
         super().__init__()
         self.model, self.intermediate = model, intermediate
@@ -107,60 +108,71 @@ def export_onnx(
     hq_token_only: bool = False,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write encoder.onnx and decoder.onnx into a folder, after ONNX Runtime has given the masks of PyTorch.
+    """Write encoder.onnx and decoder.onnx to a folder and verify them with ONNX Runtime. Returns their paths.
 
     model, processor: as loaded by `from_pretrained`, in float32 on a CPU.
-    intermediate: how the encoder gives the embeddings of its global-attention blocks, of which the decoder needs the
-        first alone: "stacked", in one tensor as the original's decoder takes them; "separate", a tensor (1, h, w, D)
-        for each, to be stacked by the program; "first", that one alone, (1, h, w, D), which the decoder then takes.
-        With the other two the decoder takes (L, 1, h, w, D) of any L.
-    multimask_output: answer with the best scored of SAM's three candidates in place of its single mask.
-    hq_token_only: with the HQ mask alone in place of its sum with SAM's.
-    overwrite: replace an export that is there.
+    intermediate: form of the embeddings of the global-attention blocks, of which the decoder uses only the first.
+        "stacked": one tensor (L, 1, h, w, D), as the original's decoder takes it. "separate": L tensors (1, h, w, D)
+        from the encoder, which the program stacks for the decoder. "first": only the first, (1, h, w, D), for both.
+        With the first two forms the decoder takes any L.
+    multimask_output: predict the best scored of SAM's three candidates instead of its single mask.
+    hq_token_only: predict the HQ mask alone instead of its sum with SAM's mask.
+    overwrite: replace an existing export.
 
-    Weights of more than 2 GiB lie beside their graph, in encoder.onnx.data. Gives the paths of the files. Raises
-    ValueError for wrong arguments, where a package is missing, or if masks differ.
+    Weights of more than 2 GiB are written beside their graph, to encoder.onnx.data. Raises ValueError for wrong
+    arguments, for a missing package, and if the masks of the graphs differ from those of PyTorch.
     """
-    _check(model, destination, intermediate, overwrite)
+    _check_arguments(model, destination, intermediate, overwrite)
     processor.check_fit(model.config)
     model = model.eval()
-    pictures = processor.image_processor
-    side, mask_side = pictures.image_size, pictures.mask_size["longest_edge"]
-    pixels = torch.zeros(1, 3, side, side)
-    with torch.no_grad():
-        encoder = EncoderGraph(model, intermediate)
-        embeddings, *levels = encoder(pixels)
-        names = [f"interm_embeddings_{i}" for i in range(len(levels))]
-        names = names if intermediate == "separate" else ["interm_embeddings"]
-        encoder_model = _to_onnx(encoder, {"pixel_values": pixels}, ["image_embeddings", *names])
-        put_before(picture_end(side, pictures.image_mean, pictures.image_std), encoder_model)
+    image_processor = processor.image_processor
+    side, mask_side = image_processor.image_size, image_processor.mask_size["longest_edge"]
 
-        inputs = {
-            "image_embeddings": embeddings,
-            "interm_embeddings": torch.stack(levels) if intermediate == "separate" else levels[0],
-            "point_coords": torch.zeros(1, 3, 2),
-            "point_labels": torch.zeros(1, 3),
-            "mask_input": torch.zeros(1, 1, mask_side, mask_side),
-            "has_mask_input": torch.zeros(1),
-        }
-        number: Any = torch.export.Dim("num_points", min=1)
-        any_number = {"point_coords": {1: number}, "point_labels": {1: number}}
-        if intermediate != "first" and len(inputs["interm_embeddings"]) > 1:
-            any_number["interm_embeddings"] = {0: torch.export.Dim("num_levels", min=1)}
-        decoder = DecoderGraph(model, intermediate, multimask_output, hq_token_only)
-        decoder_model = _to_onnx(decoder, inputs, ["iou_predictions", "low_res_masks"], any_number)
-        put_behind(mask_end(side, mask_side), decoder_model)
+    encoder = EncoderGraph(model, intermediate)
+    decoder = DecoderGraph(model, intermediate, multimask_output, hq_token_only)
+    with torch.no_grad():
+        image_embeddings, *levels = encoder(torch.zeros(1, 3, side, side))
+        encoder_model = _export_encoder(encoder, side, len(levels))
+        decoder_model = _export_decoder(decoder, image_embeddings, levels, mask_side)
+    prepend(preprocessing_graph(side, image_processor.image_mean, image_processor.image_std), encoder_model)
+    append(postprocessing_graph(side, mask_side), decoder_model)
 
     with whole_folder(destination) as folder:
         for name, onnx_model in ((ENCODER, encoder_model), (DECODER, decoder_model)):
             onnx_model.metadata_props.add(key="image_size", value=str(side))
             _save(onnx_model, folder / name)
-        _verify(folder, model, processor, intermediate == "separate", decoder.options)
+        verify_graphs(folder / ENCODER, folder / DECODER, model, processor, decoder.options)
         written = sorted(path.name for path in folder.iterdir())
     return [Path(destination) / name for name in written]
 
 
-def _check(model: HQSamModel, destination: str | os.PathLike, intermediate: str, overwrite: bool) -> None:
+def _export_encoder(encoder: EncoderGraph, side: int, num_levels: int) -> "ModelProto":
+    names = ["interm_embeddings"]
+    if encoder.intermediate == "separate":
+        names = [f"interm_embeddings_{i}" for i in range(num_levels)]
+    return _to_onnx(encoder, {"pixel_values": torch.zeros(1, 3, side, side)}, ["image_embeddings", *names])
+
+
+def _export_decoder(
+    decoder: DecoderGraph, image_embeddings: Tensor, levels: list[Tensor], mask_side: int
+) -> "ModelProto":
+    """image_embeddings, levels: example outputs of the encoder graph."""
+    inputs = {
+        "image_embeddings": image_embeddings,
+        "interm_embeddings": torch.stack(levels) if decoder.intermediate == "separate" else levels[0],
+        "point_coords": torch.zeros(1, 3, 2),
+        "point_labels": torch.zeros(1, 3),
+        "mask_input": torch.zeros(1, 1, mask_side, mask_side),
+        "has_mask_input": torch.zeros(1),
+    }
+    num_points: Any = torch.export.Dim("num_points", min=1)
+    dynamic_sizes = {"point_coords": {1: num_points}, "point_labels": {1: num_points}}
+    if decoder.intermediate != "first" and len(inputs["interm_embeddings"]) > 1:
+        dynamic_sizes["interm_embeddings"] = {0: torch.export.Dim("num_levels", min=1)}
+    return _to_onnx(decoder, inputs, ["iou_predictions", "low_res_masks"], dynamic_sizes)
+
+
+def _check_arguments(model: HQSamModel, destination: str | os.PathLike, intermediate: str, overwrite: bool) -> None:
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -179,15 +191,15 @@ def _check(model: HQSamModel, destination: str | os.PathLike, intermediate: str,
     folder = Path(destination)
     check_parent(folder)
     if folder.is_file():
-        raise ValueError(f"The export is a folder, and {str(destination)!r} is a file. Name another.")
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if there and not overwrite:
+        raise ValueError(f"The destination must be a folder, but {str(destination)!r} is a file. Name a folder.")
+    existing = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if existing and not overwrite:
         raise ValueError(f"{str(destination)!r} is not empty. Choose another folder or pass --overwrite.")
-    foreign = sorted(there - {ENCODER, DECODER, ENCODER + WEIGHTS, DECODER + WEIGHTS})
+    foreign = sorted(existing - {ENCODER, DECODER, ENCODER + WEIGHTS, DECODER + WEIGHTS})
     if foreign:
         raise ValueError(
-            f"{str(destination)!r} holds more than an export, such as {foreign[0]!r}, which would be lost. Choose "
-            "another folder."
+            f"{str(destination)!r} holds other files than an export, such as {foreign[0]!r}, which would be lost. "
+            "Choose another folder."
         )
 
 
@@ -195,9 +207,12 @@ def _to_onnx(
     graph: nn.Module,
     inputs: dict[str, Tensor],
     output_names: Sequence[str],
-    any_number: dict[str, dict[int, Any]] | None = None,
+    dynamic_sizes: dict[str, dict[int, Any]] | None = None,
 ) -> "ModelProto":
-    """The ONNX model of a module; any_number tells the dimensions that may have another size than in the inputs."""
+    """Export a module to an ONNX model.
+
+    inputs: example inputs by name. dynamic_sizes: the dimensions that may have other sizes than in the example.
+    """
     import onnx
 
     with _silence(), tempfile.TemporaryDirectory() as folder:
@@ -208,7 +223,7 @@ def _to_onnx(
             output_names=list(output_names),
             opset_version=OPSET,
             dynamo=True,
-            dynamic_shapes={**dict.fromkeys(inputs), **any_number} if any_number else None,
+            dynamic_shapes={**dict.fromkeys(inputs), **dynamic_sizes} if dynamic_sizes else None,
             custom_translation_table={torch.ops.aten.sort.stable: _stable_sort},
             verbose=False,
         )
@@ -218,7 +233,7 @@ def _to_onnx(
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Without what the exporter says of itself and of packages that are not needed."""
+    """Hide the exporter's warnings about itself and about optional packages."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -231,7 +246,7 @@ def _silence() -> Iterator[None]:
 
 
 def _stable_sort(values: Any, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
-    """`Tensor.sort` in ONNX: of equal values its TopK gives the first one first."""
+    """`Tensor.sort(stable=True)` in ONNX: TopK keeps equal values in their order."""
     from onnxscript import opset18
 
     number = opset18.Shape(values, start=dim, end=dim + 1)
@@ -243,51 +258,6 @@ def _save(model: "ModelProto", path: Path) -> None:
 
     size = sum(len(weight.raw_data) for weight in model.graph.initializer)
     onnx.save_model(model, path, save_as_external_data=size > LARGEST_FILE, location=path.name + WEIGHTS)
-
-
-@torch.no_grad()
-def _verify(
-    folder: Path, model: HQSamModel, processor: HQSamProcessor, separate: bool, options: dict[str, bool]
-) -> None:
-    """Ask both about a picture of noise."""
-    import onnxruntime
-
-    side, mask_side = processor.image_processor.image_size, processor.image_processor.mask_size["longest_edge"]
-    size = max(1, side * 3 // 4), side  # as large as the frame, so that it is not resized
-    random = np.random.default_rng(0)
-    picture = random.integers(0, 256, (*size, 3), dtype=np.uint8)
-    corners, point = [[0.2 * side, 0.1 * side], [0.7 * side, 0.6 * side]], [0.4 * side, 0.3 * side]
-    inputs = processor(picture, input_boxes=[[sum(corners, [])]], input_points=[[point]])
-    expected = model(**inputs, **options)
-    masks = processor.image_processor.post_process_masks(
-        expected.pred_masks[0, :, :1], inputs["original_sizes"], inputs["reshaped_input_sizes"], binarize=False
-    )
-
-    run = [
-        onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"]).run
-        for name in (ENCODER, DECODER)
-    ]
-    embeddings, *levels = run[0](None, {"image": picture.astype(np.float32)})
-    answer = run[1](
-        None,
-        {
-            "image_embeddings": embeddings,
-            "interm_embeddings": np.stack(levels) if separate else levels[0],
-            "point_coords": np.array([[point, *corners]], dtype=np.float32),
-            "point_labels": np.array([[1, 2, 3]], dtype=np.float32),
-            "mask_input": np.zeros((1, 1, mask_side, mask_side), dtype=np.float32),
-            "has_mask_input": np.zeros(1, dtype=np.float32),
-            "orig_im_size": np.array(size, dtype=np.float32),
-        },
-    )
-    named = ("masks", masks[0][None]), ("scores", expected.iou_scores[0, :, :1])
-    for (name, ours), theirs in zip(named, answer):
-        difference, largest = np.abs(ours.numpy() - theirs).max(), np.abs(ours.numpy()).max()
-        if not difference <= TOLERANCE * largest:
-            raise ValueError(
-                f"The exported graphs give other {name} than the model, by {difference:.2g} of {largest:.2g}. Nothing "
-                "was written. Please report it with the versions of torch, onnx, onnxscript and onnxruntime."
-            )
 
 
 __all__ = ["INTERMEDIATE", "export_onnx"]

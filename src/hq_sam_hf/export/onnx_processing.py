@@ -1,7 +1,7 @@
-"""What stands before and behind the networks of an ONNX export: pictures of any size in, masks of that size out.
+"""ONNX pre- and post-processing subgraphs: images of any size to pixel values, and logits to masks of that size.
 
-A graph computes the sizes from its inputs, where traced PyTorch code would fix them at those of the example; so these
-parts are written in the text form of ONNX.
+The subgraphs are written in ONNX's text format, because sizes have to be computed from the inputs at run time.
+Exported PyTorch code would fix them at the sizes of the example.
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
 
-OPSET = 18  # the first whose Resize can smooth as Pillow does
+OPSET = 18  # the first opset whose Resize has antialiasing, as in Pillow
 
-# The sizes of a picture of `{0}_size` inside the model's frame, `{0}_reshaped`: the longest side to that of the frame,
-# the other rounded half up, as `HQSamImageProcessor.reshaped_size`.
+# Compute `{0}_reshaped`, the size inside the model input of an image of size `{0}_size`: the longer side becomes the
+# model input size, the other one is rounded half up, as in `HQSamImageProcessor.reshaped_size`.
 RESHAPED = """
   {0}_side = Constant <value = int64[1] {{{1}}}> ()
   {0}_one = Constant <value = int64[1] {{1}}> ()
@@ -27,10 +27,10 @@ RESHAPED = """
   {0}_reshaped = Max ({0}_quotient, {0}_one)
 """
 
-# Rounded to bytes before and after, as Pillow does; what lies beside the picture has no share in its edges.
-PICTURE = """
+# Values are rounded to bytes before and after the resizing, and pixels outside the image have no weight, as in Pillow.
+PREPROCESSING = """
 <ir_version: 8, opset_import: ["": {opset}]>
-picture (float[height, width, 3] image) => (float[1, 3, {side}, {side}] pixel_values) {{
+preprocess (float[height, width, 3] image) => (float[1, 3, {side}, {side}] pixel_values) {{
   in_size = Shape <end = 2> (image)
   {reshaped}
   in_low = Constant <value = float {{0.0}}> ()
@@ -59,39 +59,42 @@ picture (float[height, width, 3] image) => (float[1, 3, {side}, {side}] pixel_va
 }}
 """
 
-MASKS = """
+POSTPROCESSING = """
 <ir_version: 8, opset_import: ["": {opset}]>
-masks (float[1, 1, {mask_side}, {mask_side}] low_res_masks, float[2] orig_im_size)
+postprocess (float[1, 1, {mask_side}, {mask_side}] low_res_masks, float[2] orig_im_size)
     => (float[1, 1, height, width] masks) {{
   out_size = Cast <to = 7> (orig_im_size)
   {reshaped}
   out_channels = Constant <value = int64[2] {{1, 1}}> ()
   out_sides = Constant <value = int64[4] {{1, 1, {side}, {side}}}> ()
-  out_frame = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (low_res_masks, , , out_sides)
+  out_padded = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (low_res_masks, , , out_sides)
   out_starts = Constant <value = int64[2] {{0, 0}}> ()
   out_axes = Constant <value = int64[2] {{2, 3}}> ()
-  out_picture = Slice (out_frame, out_starts, out_reshaped, out_axes)
+  out_cropped = Slice (out_padded, out_starts, out_reshaped, out_axes)
   out_shape = Concat <axis = 0> (out_channels, out_size)
-  masks = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (out_picture, , , out_shape)
+  masks = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (out_cropped, , , out_shape)
 }}
 """
 
 
-def picture_end(side: int, mean: Sequence[float], std: Sequence[float]) -> "GraphProto":
-    """image (H, W, 3), RGB from 0 to 255, to pixel_values (1, 3, side, side), as `HQSamImageProcessor` makes them.
+def preprocessing_graph(side: int, mean: Sequence[float], std: Sequence[float]) -> "GraphProto":
+    """The graph from image (H, W, 3), RGB from 0 to 255, to pixel_values (1, 3, side, side), as `HQSamImageProcessor`.
 
     mean, std: per channel, for values in [0, 1].
     """
     numbers = {
         name: ", ".join(str(255 * value) for value in values) for name, values in (("mean", mean), ("std", std))
     }
-    return _parse(PICTURE.format(opset=OPSET, side=side, reshaped=RESHAPED.format("in", side), **numbers))
+    return _parse(PREPROCESSING.format(opset=OPSET, side=side, reshaped=RESHAPED.format("in", side), **numbers))
 
 
-def mask_end(side: int, mask_side: int) -> "GraphProto":
-    """low_res_masks (1, 1, m, m) and orig_im_size (H, W) to masks (1, 1, H, W), as `post_process_masks` does."""
+def postprocessing_graph(side: int, mask_side: int) -> "GraphProto":
+    """The graph from low_res_masks (1, 1, m, m) and orig_im_size (H, W) to masks (1, 1, H, W).
+
+    It does the same as `HQSamImageProcessor.post_process_masks` without thresholding.
+    """
     reshaped = RESHAPED.format("out", side)
-    return _parse(MASKS.format(opset=OPSET, side=side, mask_side=mask_side, reshaped=reshaped))
+    return _parse(POSTPROCESSING.format(opset=OPSET, side=side, mask_side=mask_side, reshaped=reshaped))
 
 
 def _parse(text: str) -> "GraphProto":
@@ -100,19 +103,22 @@ def _parse(text: str) -> "GraphProto":
     return parser.parse_model(text).graph
 
 
-def put_before(end: "GraphProto", model: "ModelProto") -> None:
-    """Join a model, in place, with a graph whose only output is its first input."""
+def prepend(subgraph: "GraphProto", model: "ModelProto") -> None:
+    """Put a subgraph before a model, in place. Its only output must have the name of the model's first input."""
     graph = model.graph
-    _replace(graph.node, [*end.node, *graph.node])
-    _replace(graph.input, [*end.input, *graph.input[1:]])
+    _replace(graph.node, [*subgraph.node, *graph.node])
+    _replace(graph.input, [*subgraph.input, *graph.input[1:]])
 
 
-def put_behind(end: "GraphProto", model: "ModelProto") -> None:
-    """Join a model, in place, with a graph whose first input is one of its outputs; the graph's outputs come first."""
+def append(subgraph: "GraphProto", model: "ModelProto") -> None:
+    """Put a subgraph after a model, in place. Its first input must have the name of one of the model's outputs.
+
+    The outputs of the subgraph come before those of the model.
+    """
     graph = model.graph
-    graph.node.extend(end.node)
-    graph.input.extend(end.input[1:])
-    _replace(graph.output, [*end.output, *graph.output])
+    graph.node.extend(subgraph.node)
+    graph.input.extend(subgraph.input[1:])
+    _replace(graph.output, [*subgraph.output, *graph.output])
 
 
 def _replace(field: Any, values: Sequence[Any]) -> None:
@@ -123,4 +129,4 @@ def _replace(field: Any, values: Sequence[Any]) -> None:
     field.extend(copies)
 
 
-__all__ = ["OPSET", "mask_end", "picture_end", "put_before", "put_behind"]
+__all__ = ["OPSET", "append", "postprocessing_graph", "prepend", "preprocessing_graph"]

@@ -1,7 +1,7 @@
-"""The original implementation (PyPI segment-anything-hq 0.3), where it is installed, to check conversions against.
+"""The original implementation (PyPI segment-anything-hq 0.3), the reference that conversions are verified against.
 
-That package imports torchvision and timm for a handful of functions. Stand-ins with the same behaviour take their
-place while it is imported, so that it runs where neither is installed.
+It is optional. It imports a few functions of torchvision and timm; stand-ins with the same behaviour replace these
+packages during the import, so that neither has to be installed.
 """
 
 import functools
@@ -57,7 +57,7 @@ def _stand_ins() -> dict[str, types.ModuleType]:
 
 @functools.cache
 def import_original() -> Any:
-    """The module segment_anything_hq. Raises ImportError where it is not installed."""
+    """Import the package segment_anything_hq. Raises ImportError if it is not installed."""
     stand_ins = _stand_ins()
     replaced = {name: sys.modules.get(name) for name in stand_ins}
     sys.modules.update(stand_ins)
@@ -74,61 +74,75 @@ def import_original() -> Any:
 
 
 def build_original(config: HQSamConfig) -> Any:
-    """The original's `Sam` for one of our configurations, in evaluation mode, with random weights."""
+    """Build the original's `Sam` for a configuration of ours, with random weights, in evaluation mode."""
     modeling = import_original().modeling
-    vision, decoder = config.vision_config, config.mask_decoder_config
-    grid, width = vision.image_size // vision.patch_size, vision.output_channels
-    if hasattr(vision, "embed_dims"):
-        encoder = modeling.TinyViT(
-            img_size=vision.image_size,
-            in_chans=vision.num_channels,
-            num_classes=vision.num_classes,
-            embed_dims=list(vision.embed_dims),
-            depths=list(vision.depths),
-            num_heads=list(vision.num_attention_heads),
-            window_sizes=list(vision.window_sizes),
-            mlp_ratio=vision.mlp_ratio,
-            drop_path_rate=0.0,
-        )
-    else:
-        encoder = modeling.ImageEncoderViT(
-            img_size=vision.image_size,
-            patch_size=vision.patch_size,
-            embed_dim=vision.hidden_size,
-            depth=vision.num_hidden_layers,
-            num_heads=vision.num_attention_heads,
-            mlp_ratio=vision.mlp_dim / vision.hidden_size,
-            out_chans=width,
-            qkv_bias=vision.qkv_bias,
-            norm_layer=functools.partial(nn.LayerNorm, eps=vision.layer_norm_eps),
-            use_rel_pos=vision.use_rel_pos,
-            window_size=vision.window_size,
-            global_attn_indexes=tuple(vision.global_attn_indexes),
-        )
+    vision = config.vision_config
+    build_encoder = _tiny_vit if hasattr(vision, "embed_dims") else _image_encoder_vit
     sam = modeling.Sam(
-        image_encoder=encoder,
-        prompt_encoder=modeling.PromptEncoder(
-            embed_dim=width,
-            image_embedding_size=(grid, grid),
-            input_image_size=(vision.image_size, vision.image_size),
-            mask_in_chans=config.prompt_encoder_config.mask_input_channels,
-        ),
-        mask_decoder=modeling.MaskDecoderHQ(
-            num_multimask_outputs=decoder.num_multimask_outputs,
-            transformer=modeling.TwoWayTransformer(
-                depth=decoder.num_hidden_layers,
-                embedding_dim=decoder.hidden_size,
-                mlp_dim=decoder.mlp_dim,
-                num_heads=decoder.num_attention_heads,
-                attention_downsample_rate=decoder.attention_downsample_rate,
-            ),
-            transformer_dim=decoder.hidden_size,
-            iou_head_depth=decoder.iou_head_depth,
-            iou_head_hidden_dim=decoder.iou_head_hidden_dim,
-            vit_dim=decoder.vit_dim,
-        ),
+        image_encoder=build_encoder(modeling, vision),
+        prompt_encoder=_prompt_encoder(modeling, config),
+        mask_decoder=_mask_decoder(modeling, config.mask_decoder_config),
     )
     return sam.eval().requires_grad_(False)
+
+
+def _tiny_vit(modeling: Any, vision: Any) -> nn.Module:
+    return modeling.TinyViT(
+        img_size=vision.image_size,
+        in_chans=vision.num_channels,
+        num_classes=vision.num_classes,
+        embed_dims=list(vision.embed_dims),
+        depths=list(vision.depths),
+        num_heads=list(vision.num_attention_heads),
+        window_sizes=list(vision.window_sizes),
+        mlp_ratio=vision.mlp_ratio,
+        drop_path_rate=0.0,
+    )
+
+
+def _image_encoder_vit(modeling: Any, vision: Any) -> nn.Module:
+    return modeling.ImageEncoderViT(
+        img_size=vision.image_size,
+        patch_size=vision.patch_size,
+        embed_dim=vision.hidden_size,
+        depth=vision.num_hidden_layers,
+        num_heads=vision.num_attention_heads,
+        mlp_ratio=vision.mlp_dim / vision.hidden_size,
+        out_chans=vision.output_channels,
+        qkv_bias=vision.qkv_bias,
+        norm_layer=functools.partial(nn.LayerNorm, eps=vision.layer_norm_eps),
+        use_rel_pos=vision.use_rel_pos,
+        window_size=vision.window_size,
+        global_attn_indexes=tuple(vision.global_attn_indexes),
+    )
+
+
+def _prompt_encoder(modeling: Any, config: HQSamConfig) -> nn.Module:
+    vision = config.vision_config
+    grid = vision.image_size // vision.patch_size
+    return modeling.PromptEncoder(
+        embed_dim=vision.output_channels,
+        image_embedding_size=(grid, grid),
+        input_image_size=(vision.image_size, vision.image_size),
+        mask_in_chans=config.prompt_encoder_config.mask_input_channels,
+    )
+
+
+def _mask_decoder(modeling: Any, decoder: Any) -> nn.Module:
+    return modeling.MaskDecoderHQ(
+        num_multimask_outputs=decoder.num_multimask_outputs,
+        transformer=modeling.TwoWayTransformer(
+            depth=decoder.num_hidden_layers,
+            embedding_dim=decoder.hidden_size,
+            mlp_dim=decoder.mlp_dim,
+            num_heads=decoder.num_attention_heads,
+            attention_downsample_rate=decoder.attention_downsample_rate,
+        ),
+        transformer_dim=decoder.hidden_size,
+        iou_head_depth=decoder.iou_head_depth,
+        iou_head_hidden_dim=decoder.iou_head_hidden_dim,
+        vit_dim=decoder.vit_dim,
+    )
 
 
 def run_original(
@@ -141,9 +155,11 @@ def run_original(
     hq_token_only: bool = False,
     encoded: tuple | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Low-resolution logits (P, 1, h, w) and scores (P, 1) of the original for one image (1, 3, S, S).
+    """Run the original on one image. Returns low-resolution logits (P, M, m, m) and scores (P, M) for P prompts.
 
-    encoded: what its image encoder gave for that image, to ask again without the pixels.
+    pixel_values: (1, 3, S, S), normalised. points: coordinates (P, N, 2) and labels (P, N). boxes: (P, 4).
+    masks: mask prompts (P, 1, m, m). Coordinates are model input coordinates.
+    encoded: the output of its image encoder for the image, to use in place of the pixels.
     """
     with torch.no_grad():
         features, intermediate = encoded or sam.image_encoder(pixel_values)
