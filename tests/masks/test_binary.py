@@ -225,6 +225,10 @@ def test_soft_masks_of_data_keep_their_own_threshold_and_integers_follow_the_rul
     assert np.array_equal(foreground(MASK * np.uint8(255)), MASK)
     with pytest.raises(ValueError, match="from 0 to 2"):
         foreground(MASK * 2)
+    assert foreground(np.float32([1 + 1e-6, -1e-6])).tolist() == [True, False]  # after resizing
+    for no_mask in (np.where(MASK, 3.0, -3.0), MASK * 255.0, np.where(MASK, np.nan, 0)):
+        with pytest.raises(ValueError, match="must hold floats from 0 to 1"):
+            foreground(no_mask)
 
 
 def test_the_advice_of_the_metrics_helps():

@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from hq_sam_hf.masks.connected_components import find_components
+from hq_sam_hf.masks.connected_components import fill_small_holes, find_components
 from support.plain_components import flood_components, masks_of_many_kinds
 
 
@@ -25,3 +26,8 @@ def test_a_spiral_is_one_component():
             dx, dy = -dy, dx
         length += 2
     assert find_components(spiral).areas.tolist() == [spiral.sum()]
+
+
+def test_an_unknown_side_is_refused():
+    with pytest.raises(ValueError, match="`open_sides` must be among 'top', 'bottom', 'left', 'right', got 'upper'"):
+        fill_small_holes(np.ones((3, 3), dtype=bool), 4, ["upper"])

@@ -1,9 +1,10 @@
 import io
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from hq_sam_hf.masks.drawing import transparent_overlay
+from hq_sam_hf.masks.drawing import side_by_side, transparent_overlay
 
 
 def test_a_transparent_overlay_shows_tinted_masks_with_an_outline_of_two_pixels():
@@ -23,3 +24,12 @@ def test_a_transparent_overlay_shows_tinted_masks_with_an_outline_of_two_pixels(
     )
     assert (rgba[1:3, 1:19, :3] == 255).all()
     assert np.array_equal(rgba[..., 3] > 0, np.asarray(transparent_overlay(labels > 0).convert("RGBA"))[..., 3] > 0)
+
+
+@pytest.mark.parametrize(("count", "captions"), [(2, ["a"]), (1, ["a", "b"]), (0, [])])
+def test_images_without_their_captions_are_refused(count, captions):
+    images = [Image.new("RGB", (30, 20))] * count
+    with pytest.raises(ValueError, match="one text per image.*Pass an empty text"):
+        side_by_side(images, captions)
+    if count:
+        assert side_by_side(images, [""] * count, height=20).height == 38

@@ -35,3 +35,15 @@ def plain_iou(a, b) -> float:
     intersection = width * height
     union = sum(areas) - intersection
     return float(np.float32(intersection) / np.float32(union)) if union else 0.0
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores"),
+    [(np.ones((4, 5)), np.ones(4)), (np.ones(4), np.ones(1)), (np.ones((3, 4)), np.ones(2)), (np.ones((1, 4)), 1.0)],
+)
+def test_boxes_and_scores_of_other_shapes_are_refused(boxes, scores):
+    with pytest.raises(ValueError, match=r"`boxes` must have shape \(N, 4\) and `scores` \(N,\).*`boxes\[:, :4\]`"):
+        box_nms(boxes, scores, 0.5)
+    detections = np.array([[0, 0, 5, 5, 0.9], [0, 0, 5, 4, 0.8]])
+    assert box_nms(detections[:, :4], detections[:, 4], 0.5).tolist() == [0]
+    assert box_nms([], [], 0.5).tolist() == []

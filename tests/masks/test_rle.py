@@ -47,6 +47,7 @@ def test_an_rle_of_the_wrong_size_raises():
     rle = mask_to_rle(np.ones((2, 3), dtype=bool))
     with pytest.raises(ValueError, match="size of 4 x 4 pixels, but they cover 6"):
         rle_to_mask({**rle, "size": [4, 4]})
+    assert rle_to_mask({**rle, "size": [2, 3]}).all()  # the size of the mask that was encoded
 
 
 @pytest.mark.parametrize(

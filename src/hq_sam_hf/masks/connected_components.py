@@ -87,6 +87,12 @@ def fill_small_holes(mask: Any, min_area: float, open_sides: Collection[str] = (
 
     Returns the filled mask, bool (height, width), and whether there were small holes.
     """
+    unknown = set(open_sides) - {"top", "bottom", "left", "right"}
+    if unknown:
+        raise ValueError(
+            f"`open_sides` must be among 'top', 'bottom', 'left', 'right', got {', '.join(map(repr, unknown))}. Leave "
+            "it out for a mask of the whole image."
+        )
     mask = as_binary_mask(mask)
     holes = find_components(~mask)
     small = holes.areas < min_area

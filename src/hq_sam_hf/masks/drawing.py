@@ -106,6 +106,11 @@ def _as_labels(labels: Any) -> np.ndarray:
 
 def side_by_side(images: Sequence[Image.Image], captions: Sequence[str], height: int = 360) -> Image.Image:
     """Put images in a row, each resized to the same height in pixels, with its caption above it."""
+    if not len(images) or len(images) != len(captions):
+        raise ValueError(
+            f"`images` must have at least one image and `captions` one text per image, got {len(images)} images and "
+            f"{len(captions)} captions. Pass an empty text for an image without caption."
+        )
     caption_height, gap = 18, 4
     resized = [image.resize((max(1, round(image.width * height / image.height)), height)) for image in images]
     width = sum(image.width for image in resized) + gap * (len(resized) - 1)

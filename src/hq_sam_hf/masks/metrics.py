@@ -42,7 +42,7 @@ def boundary(mask: Any, dilation_ratio: float = DILATION_RATIO) -> Any:
 def boundary_width(height: int, width: int, dilation_ratio: float = DILATION_RATIO) -> int:
     """The width d of boundaries in pixels: the image diagonal times `dilation_ratio`, rounded, at least 1."""
     if not dilation_ratio > 0:
-        raise ValueError(f"`dilation_ratio` must be positive, got {dilation_ratio}.")
+        raise ValueError(f"`dilation_ratio` must be positive, got {dilation_ratio}. The paper uses 0.02.")
     return max(1, round(dilation_ratio * math.hypot(height, width)))
 
 

@@ -10,9 +10,17 @@ def box_nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarr
     (x2 - x1) * (y2 - y1) and arithmetic is in float32, as in `torchvision.ops.nms`.
 
     boxes: (N, 4) as (x1, y1, x2, y2). scores: (N,). Returns int64 (kept boxes,).
+
+    Raises ValueError for other shapes.
     """
-    boxes = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
-    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
+    boxes, scores = np.asarray(boxes, dtype=np.float32), np.asarray(scores, dtype=np.float64)
+    boxes = boxes.reshape(-1, 4) if boxes.size == 0 else boxes
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
+        raise ValueError(
+            "`boxes` must have shape (N, 4) and `scores` (N,), with x1, y1, x2, y2 of each box, got "
+            f"{boxes.shape} and {scores.shape}. If a column of the boxes holds the scores, pass `boxes[:, :4]`."
+        )
+    order = np.argsort(-scores, kind="stable")
     boxes = boxes[order]
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     keep = np.ones(len(boxes), dtype=bool)

@@ -18,12 +18,19 @@ class RLE(TypedDict):
 
 # The original compares `> 128` on masks of 0..255, in training and in evaluation.
 FOREGROUND = np.float32(128 / 255)
+ROUNDING = 1e-3
 
 
 def foreground(mask: np.ndarray) -> np.ndarray:
-    """Threshold a soft mask (..., height, width) in [0, 1] to bool. Other dtypes are read by the rule of `binary`."""
+    """Threshold a soft mask (..., height, width) in [0, 1] to bool. Other dtypes are read by the rule of `binary`.
+
+    Raises ValueError for floats that are no soft mask, such as logits. Resized masks may exceed [0, 1] by rounding.
+    """
     mask = np.asarray(mask)
-    return mask > FOREGROUND if mask.dtype.kind == "f" else as_binary_array(mask)
+    is_soft = mask.dtype.kind == "f"
+    if is_soft and (mask.size == 0 or (mask.min() >= -ROUNDING and mask.max() <= 1 + ROUNDING)):
+        return mask > FOREGROUND
+    return as_binary_array(mask)
 
 
 def mask_extent(mask: Any) -> tuple[int, int, int, int] | None:
@@ -103,7 +110,7 @@ def rle_to_mask(rle: RLE | Mapping[str, Any], max_pixels: int | None = MAX_PIXEL
     if min(counts, default=0) < 0 or sum(counts) != height * width:
         raise ValueError(
             f"The counts of an RLE must cover its size of {height} x {width} pixels, but they cover {sum(counts)}. "
-            "The size is [height, width]."
+            "Pass the [height, width] of the mask that was encoded."
         )
     values = np.arange(len(counts)) % 2 == 1
     return np.repeat(values, counts).reshape((height, width), order="F")
