@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..model.files import write_atomically
+from ..model.image_reading import shortened
 from ..model.modeling_hq_sam import HQSamImageFeatures, HQSamModel
 
 FORMAT = "hq_sam_hf image embedding 1"
@@ -58,8 +59,8 @@ def load_embedding(path: str | os.PathLike, model_fingerprint: str) -> tuple[HQS
 
     Raises ValueError for a file that is damaged, is not an embedding, or was made with other weights.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"{os.fspath(path)!r} is not a file.")
+    if not os.path.isfile(path):
+        raise ValueError(f"{shortened(os.fspath(path))} is not a file. Correct the path, or save an embedding there.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

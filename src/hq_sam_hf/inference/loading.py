@@ -6,11 +6,11 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..model.image_reading import shortened
 from ..model.modeling_hq_sam import HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
 from ..utils.embedded import EMBEDDED
@@ -18,6 +18,9 @@ from ..utils.embedded import EMBEDDED
 logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+# A repository has 96 characters at most; a file inside it may follow.
+LONGEST_HUB_NAME = 1000
 
 # Keyword arguments of `from_pretrained` that say where the files are; both the model and the processor take them.
 HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies", "subfolder")
@@ -103,10 +106,12 @@ def check_source(what: str, name: str | os.PathLike) -> None:
 
     The Hub client's own message would only be about the characters of the name.
     """
-    if not Path(name).exists() and not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", str(name)):
+    if os.path.exists(name):
+        return
+    if len(str(name)) > LONGEST_HUB_NAME or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", str(name)):
         raise ValueError(
-            f"The {what} {str(name)!r} is neither an existing folder or file nor a Hub repository, which is named "
-            "ORGANISATION/NAME. Correct the name."
+            f"The {what} {shortened(str(name))} is neither an existing folder or file nor a Hub repository, which is "
+            "named ORGANISATION/NAME. Correct the name."
         )
 
 

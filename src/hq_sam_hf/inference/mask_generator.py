@@ -17,6 +17,7 @@ from ..masks.rle import compress_counts
 from ..model.image_reading import ImageLike, read_image
 from ..model.modeling_hq_sam import HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
+from ..model.prompt_preparation import prepare_prompts
 from .crops import Box, crop_boxes, layer_grids, near_crop_edge
 from .loading import load_model, split_options
 from .stability import stable_masks
@@ -205,7 +206,9 @@ class HQSamMaskGenerator:
         parts = []
         for start in range(0, len(points), self.points_per_batch):
             batch = points[start : start + self.points_per_batch]
-            prompts = self.processor.prepare_prompts([size], input_points=[batch[:, None]])
+            prompts = prepare_prompts(
+                self.processor.image_processor, [size], points=[batch[:, None]], are_computed=True
+            )
             outputs = self.model(
                 image_features=features,
                 **prompts.to(device),

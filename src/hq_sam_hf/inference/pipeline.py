@@ -5,10 +5,11 @@ for other models. `pipeline(..., pipeline_class=HQSamMaskGenerationPipeline)` ch
 pipeline it does not need torchvision.
 """
 
+import base64
 import inspect
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from io import BytesIO
 from typing import Any
 
 from transformers.pipelines.mask_generation import MaskGenerationPipeline
@@ -37,7 +38,8 @@ class HQSamMaskGenerationPipeline(MaskGenerationPipeline):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        if getattr(getattr(kwargs.get("model"), "config", None), "model_type", None) == "hq_sam":
+        is_unpickled = not args and not kwargs  # pickle and copy make the object first and fill it afterwards
+        if is_unpickled or getattr(getattr(kwargs.get("model"), "config", None), "model_type", None) == "hq_sam":
             return super().__new__(cls)
         return MaskGenerationPipeline(*args, **kwargs)
 
@@ -61,7 +63,11 @@ class HQSamMaskGenerationPipeline(MaskGenerationPipeline):
         return preprocess, forward, postprocess
 
     def __call__(self, image: Any, *args: Any, **kwargs: Any) -> Any:
-        """Generate masks of an image, or of each image of a list: paths, URLs, base64, PIL images or arrays."""
+        """Generate masks of an image, or of each image of a list.
+
+        image: a path, URL, data URI or base64 text, as `transformers.image_utils.load_image` takes them, a PIL image,
+            an array or a tensor.
+        """
         if kwargs.get("batch_size") not in (None, 1):
             raise ValueError(
                 f"`batch_size` must be 1, got {kwargs['batch_size']}: images are processed one at a time. Set "
@@ -70,11 +76,9 @@ class HQSamMaskGenerationPipeline(MaskGenerationPipeline):
         return super().__call__(image, *args, **kwargs)
 
     def preprocess(self, image: Any, timeout: float | None = None) -> Iterator[dict[str, Any]]:
-        if isinstance(image, str) and not Path(image).is_file():
-            from transformers.image_utils import load_image
-
-            image = load_image(image, timeout=timeout)  # a URL or base64
-        yield {"image": os.fspath(image) if isinstance(image, Path) else image, "is_last": True}
+        if isinstance(image, str) and not os.path.isfile(image):
+            image = _read_text(image, timeout)
+        yield {"image": os.fspath(image) if isinstance(image, os.PathLike) else image, "is_last": True}
 
     def _forward(self, model_inputs: dict[str, Any], multimask_output: bool = True, **options: Any) -> dict[str, Any]:
         from ..model.processing_hq_sam import HQSamProcessor
@@ -95,7 +99,7 @@ class HQSamMaskGenerationPipeline(MaskGenerationPipeline):
         records = [record for outputs in model_outputs for record in outputs["records"]]
         encodings = [record["segmentation"] for record in records]
         result: dict[str, Any] = {
-            "masks": [rle_to_mask(rle) for rle in encodings],
+            "masks": [rle_to_mask(rle, max_pixels=None) for rle in encodings],
             "scores": torch.tensor([record["predicted_iou"] for record in records]),
         }
         if output_rle_mask:
@@ -104,6 +108,26 @@ class HQSamMaskGenerationPipeline(MaskGenerationPipeline):
             boxes = torch.tensor([record["bbox"] for record in records]).reshape(-1, 4)
             result["bounding_boxes"] = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)
         return result
+
+
+def _read_text(text: str, timeout: float | None) -> Any:
+    """The image of a URL, a data URI or base64 text. The content is read like that of a file."""
+    from transformers.image_utils import load_image
+
+    from ..model.image_files import open_upright
+    from ..model.image_reading import shortened
+
+    if text.startswith(("http://", "https://")):
+        return load_image(text, timeout=timeout)
+    try:
+        encoded = text.split(",", 1)[1] if text.startswith("data:image/") else text
+        return open_upright(BytesIO(base64.decodebytes(encoded.encode())))
+    except (ValueError, IndexError) as error:
+        raise ValueError(
+            f"A string must be the path of an image file, a URL that starts with http:// or https://, a data URI that "
+            f"starts with data:image/, or an image in base64, got {shortened(text)} ({error}). Correct the path, or "
+            "pass a PIL image."
+        ) from error
 
 
 __all__ = ["HQSamMaskGenerationPipeline"]

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from transformers.feature_extraction_utils import BatchFeature
 from ..model.image_reading import ImageLike
 from ..model.modeling_hq_sam import HQSamImageFeatures, HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
-from ..model.prompt_batching import nesting_depth
+from ..model.prompt_batching import is_empty, nesting_depth
+from ..model.prompt_preparation import prepare_prompts
+from ..model.prompt_wording import PREDICTOR_WORDING
 from .embeddings import fingerprint, load_embedding, save_embedding
 from .loading import load_model, split_options
 
@@ -23,6 +26,18 @@ Array = np.ndarray | Tensor
 
 # Many objects of one image are predicted in calls of this many, which bounds the memory of full-size masks.
 OBJECTS_PER_CALL = 16
+
+_PREDICTORS: "weakref.WeakSet[HQSamPredictor]" = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """After a fork: another thread of the parent may hold a lock, which nobody would release in the child."""
+    for predictor in list(_PREDICTORS):
+        predictor._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 @dataclass
@@ -48,6 +63,8 @@ class HQSamPredictor:
     Threads may share a predictor. The model runs for one thread at a time; reading images and resizing masks run in
     parallel. `predict` uses the image that it is given by name, else the image that the same thread set last, else
     the image that any thread set last.
+
+    A predictor can be pickled and copied, for example for the workers of a DataLoader. The copy keeps no images.
     """
 
     def __init__(self, model: HQSamModel, processor: HQSamProcessor, max_images: int = 32) -> None:
@@ -57,12 +74,25 @@ class HQSamPredictor:
         self.model = model.eval()
         self.processor = processor
         self.max_images = max_images
+        self._start_without_images()
+
+    def _start_without_images(self) -> None:
         self._encoded: OrderedDict[str, EncodedImage] = OrderedDict()  # least recently used first
         self._lock = threading.RLock()
         self._latest: str | None = None
         self._thread = threading.local()
         self._unnamed_count = 0
         self._fingerprint: tuple[list, str] = ([], "")
+        _PREDICTORS.add(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled or copied: the model, the processor and the options, without encoded images and locks."""
+        own = ("_encoded", "_lock", "_latest", "_thread", "_unnamed_count", "_fingerprint")
+        return {name: value for name, value in vars(self).items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._start_without_images()
 
     @classmethod
     def from_pretrained(
@@ -196,6 +226,9 @@ class HQSamPredictor:
         image: name of an encoded image; by default the one that this thread set last, else the one set last.
         output_size: (height, width) of the masks, by default that of the image. A smaller size is faster.
 
+        Lists, arrays and tensors without a number, such as [] or np.zeros((0, 4)), mean no object, P = 0. None means
+        no prompt of this kind. A warning says if coordinates look normalised.
+
         Returns, for masks of H x W pixels: masks (M, H, W), scores (M,) and logits (M, m, m), which can be passed on
         as `mask` if M is 1. For P objects each has a first axis P. M is 3 with `multimask_output`, else 1.
 
@@ -228,20 +261,18 @@ class HQSamPredictor:
             return self._encoded[name]
 
     def _prepare_prompts(self, size: tuple[int, int], points: Any, labels: Any, boxes: Any, mask: Any) -> BatchFeature:
-        """Prepare prompts for the model. The processor expects one more level of nesting, by image."""
-        _check_nesting("points", points, (2, 3), "[[x, y], ...] for one object or [[[x, y], ...], ...] for several")
-        _check_nesting("boxes", boxes, (1, 2), "[x1, y1, x2, y2] for one object or a list of those for several")
-        try:
-            return self.processor.prepare_prompts(
-                [size],
-                input_points=None if points is None else [points],
-                input_labels=None if labels is None else [labels],
-                input_boxes=None if boxes is None else [[boxes] if nesting_depth(boxes) == 1 else boxes],
-                input_masks=None if mask is None else [_without_mask_axis(mask)],
-            )
-        except ValueError as error:
-            message = str(error).replace("`input_masks`", "`mask`").replace("`input_", "`")
-            raise ValueError(message) from error
+        """Prepare prompts for the model. They get one more level of nesting, by image."""
+        _check_nesting("points", points, (2, 3))
+        _check_nesting("boxes", boxes, (1, 2))
+        return prepare_prompts(
+            self.processor.image_processor,
+            [size],
+            points=None if points is None else [points],
+            labels=None if labels is None else [labels],
+            boxes=None if boxes is None else [[boxes] if nesting_depth(boxes) == 1 else boxes],
+            masks=None if mask is None else [_without_mask_axis(mask)],
+            wording=PREDICTOR_WORDING,
+        )
 
     def save_embedding(self, path: str | os.PathLike, image: str | None = None) -> None:
         """Write the features of an encoded image as safetensors, for `load_embedding` in any process."""
@@ -299,24 +330,29 @@ class HQSamPredictor:
         return self._fingerprint[1]
 
 
-def _check_nesting(name: str, value: Any, allowed: tuple[int, int], form: str) -> None:
+def _check_nesting(name: str, value: Any, allowed: tuple[int, int]) -> None:
     depth = nesting_depth(value)
     if depth is not None and depth not in allowed:
-        raise ValueError(f"`{name}` must be {form}, got {depth} levels of nesting.")
+        form = PREDICTOR_WORDING.points_form if name == "points" else PREDICTOR_WORDING.boxes_form
+        if depth == 0:
+            remedy = "Pass a list, array or tensor of numbers."
+        else:
+            remedy = "Add a level of lists." if depth < allowed[0] else "Remove the outer or the inner level of lists."
+        raise ValueError(f"{form}, got {depth} levels of nesting. {remedy}")
 
 
 def _names_one_object(points: Any, boxes: Any, mask: Any) -> bool:
     """Whether the prompts describe one object, without the level of nesting that lists several."""
-    if isinstance(mask, list | tuple) or (isinstance(mask, Array) and mask.ndim >= 3 and mask.shape[0] != 1):
+    if isinstance(mask, list | tuple) or (isinstance(mask, Array) and (is_empty(mask) or mask.ndim == 4)):
         return False
-    if isinstance(mask, Array) and mask.ndim == 4:
+    if isinstance(mask, Array) and mask.ndim == 3 and mask.shape[0] != 1:
         return False
     return (points is None or nesting_depth(points) == 2) and (boxes is None or nesting_depth(boxes) == 1)
 
 
 def _without_mask_axis(mask: Any) -> Any:
     """(P, 1, m, m) as (P, m, m), so that the logits of an earlier call can be passed unchanged."""
-    if isinstance(mask, Array) and mask.ndim == 4:
+    if isinstance(mask, Array) and mask.ndim == 4 and not is_empty(mask):
         if mask.shape[1] != 1:
             raise ValueError(
                 f"`mask` must be one mask per object, got shape {tuple(mask.shape)}. Choose one of the candidates, "

@@ -3,7 +3,7 @@
 import inspect
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from PIL import Image
 
 from ..masks.nms import box_nms
 from ..masks.rle import mask_to_bbox
+from ..model.compatibility import without_capturing_hooks
 from ..model.image_reading import ImageLike, read_image
 from ..model.modeling_hq_sam import HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
@@ -62,6 +63,10 @@ class ZeroShotDetector:
         self.model = model.eval()
         self.processor = processor
         self.nms_threshold = nms_threshold
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled or copied: all, except hooks of transformers that cannot be pickled."""
+        return {**vars(self), "model": without_capturing_hooks(self.model)}
 
     @classmethod
     def from_pretrained(
@@ -228,7 +233,7 @@ class HQSamTextPredictor:
 
 def split_labels(text: str | Sequence[str]) -> list[str]:
     """The labels of "dog. leash." or of a list, without surrounding spaces or duplicates."""
-    parts = text.split(".") if isinstance(text, str) else list(text)
+    parts = text.split(".") if isinstance(text, str) else list(text) if isinstance(text, Iterable) else [text]
     labels = list(dict.fromkeys(part.strip() for part in parts if isinstance(part, str) and part.strip()))
     if not labels or not all(isinstance(part, str) for part in parts):
         raise ValueError(f'`text` must name objects, such as ["dog", "leash"] or "dog. leash.", got {text!r}.')

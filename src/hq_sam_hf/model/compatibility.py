@@ -4,13 +4,18 @@ A new release of transformers may change them, so all other modules of this pack
 that every model of transformers sets or reads (`_no_split_modules`, `_init_weights` and so on) are not listed.
 """
 
+import copy
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import LogRecord
 
+from torch import nn
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.initialization import no_init_weights
 from transformers.utils import logging
+
+CAPTURING_MODULE = "transformers.utils.output_capturing"
 
 
 def set_attention(config: PreTrainedConfig, implementation: str | None) -> None:
@@ -40,6 +45,32 @@ def without_load_report() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(is_other_message)
+
+
+def without_capturing_hooks(model: nn.Module) -> nn.Module:
+    """A model that shares all parameters with `model`, without the hooks that transformers adds on the first call.
+
+    These hooks are local functions, so that a model of transformers that was called once cannot be pickled. A model
+    without the mark that goes with them gets them again on its next call.
+    """
+    copies: dict[int, nn.Module] = {}  # a module may be in several places
+
+    def copied(module: nn.Module) -> nn.Module:
+        if id(module) not in copies:
+            copies[id(module)] = copy.copy(module)
+            own = vars(copies[id(module)])
+            own.pop("_output_capturing_hooks_installed", None)
+            own["_forward_hooks"] = OrderedDict(
+                (key, hook)
+                for key, hook in module._forward_hooks.items()
+                if getattr(hook, "__module__", "") != CAPTURING_MODULE
+            )
+            own["_modules"] = {
+                name: child if child is None else copied(child) for name, child in module._modules.items()
+            }
+        return copies[id(module)]
+
+    return copied(model)
 
 
 # `no_init_weights` makes building a model skip its initialisation, which the loaded weights would overwrite at once.
