@@ -147,6 +147,36 @@ def test_outputs_have_an_object_axis_only_for_several_objects(ready):
         assert (masks.dtype, scores.dtype, logits.dtype) == (np.bool_, np.float32, np.float32)
 
 
+EMPTY_PROMPTS = {
+    "points": [[], (), [[]], np.zeros(0), np.zeros((0, 2)), np.zeros((0, 3, 2)), torch.zeros(0, 1, 2)],
+    "boxes": [[], (), [[]], np.zeros(0), np.zeros((0, 4)), torch.zeros(0, 4)],
+    "mask": [
+        [],
+        (),
+        np.zeros(0),
+        np.zeros((0, 32, 32), np.float32),
+        np.zeros((0, 60, 90), dtype=bool),
+        torch.zeros(0, 1, 32, 32),
+        torch.zeros(0, 3, 32, 32),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", EMPTY_PROMPTS)
+def test_empty_prompts_of_every_form_mean_that_there_is_no_object(ready, name):
+    for empty in EMPTY_PROMPTS[name]:
+        masks, scores, logits = ready.predict(**{name: empty})
+        assert (masks.shape, scores.shape, logits.shape) == ((0, 1, 60, 90), (0, 1), (0, 1, 32, 32)), repr(empty)
+    assert ready.predict(**{name: []}, multimask_output=True)[0].shape == (0, 3, 60, 90)
+
+
+def test_empty_labels_and_all_kinds_of_empty_prompts_together(ready):
+    for labels in (None, [], [[]], np.zeros(0), np.zeros((0, 1)), torch.zeros(0)):
+        assert ready.predict(np.zeros((0, 2)), labels)[0].shape == (0, 1, 60, 90)
+    assert ready.predict([], [], np.zeros((0, 4)), [])[0].shape == (0, 1, 60, 90)
+    assert np.array_equal(ready.predict(labels=[])[0], ready.predict()[0])  # no labels are no prompt
+
+
 def test_several_objects_equal_separate_calls(ready):
     boxes = [[10, 5, 60, 50], [0, 0, 90, 60], [30, 20, 31, 21]]
     points = [[[30, 20]], [[5, 5], [80, 40]], [[31, 21]]]

@@ -148,6 +148,52 @@ def test_no_prompt_gives_one_mask_and_an_empty_list_gives_none(model, processor,
         assert processor.post_process_masks(model(**nothing), nothing)[0].shape == (0, 3, 400, 600)
 
 
+EMPTY_FORMS = {
+    "input_points": [
+        [[]],
+        [()],
+        [[[]]],
+        [np.zeros((0, 2))],
+        np.zeros((1, 0, 2)),
+        torch.zeros(1, 0, 3, 2),
+        [np.zeros(0)],
+    ],
+    "input_boxes": [[[]], [()], [[[]]], [np.zeros((0, 4))], np.zeros((1, 0, 4)), torch.zeros(1, 0, 4), [np.zeros(0)]],
+    "input_masks": [
+        [[]],
+        [()],
+        [np.zeros((0, 32, 32))],
+        [np.zeros((0, 400, 600), dtype=bool)],
+        torch.zeros(1, 0, 32, 32),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", EMPTY_FORMS)
+def test_empty_prompts_of_every_form_mean_that_there_is_no_object(model, processor, photo, name):
+    for form in EMPTY_FORMS[name]:
+        inputs = processor(photo, **{name: form})
+        assert inputs["prompt_counts"].tolist() == [0]
+        with torch.no_grad():
+            outputs = model(**inputs)
+        assert processor.post_process_masks(outputs, inputs)[0].shape == (0, 3, 400, 600)
+
+
+def test_empty_labels_and_ground_truth_go_with_empty_prompts(processor, photo):
+    for labels in (None, [[]], [[[]]], [np.zeros(0)], torch.zeros(1, 0, 2)):
+        inputs = processor(photo, input_points=[np.zeros((0, 2))], input_labels=labels)
+        assert inputs["prompt_counts"].tolist() == [0]
+    for maps in ([[]], np.zeros((1, 0, 400, 600), dtype=bool)):
+        inputs = processor(photo, input_boxes=[[]], segmentation_maps=maps)
+        assert (inputs["labels"] == -100).all()
+    assert "input_points" not in processor(photo, input_labels=[[]])  # no labels are no prompt
+
+
+def test_all_kinds_of_prompts_may_be_empty_together(processor, photo):
+    inputs = processor(photo, input_points=[[]], input_labels=[[]], input_boxes=[[]], input_masks=[[]])
+    assert inputs["prompt_counts"].tolist() == [0]
+
+
 def test_one_mask_prompt_is_used_for_all_boxes_of_its_image(model, processor, images):
     boxes = [[[1, 2, 30, 40], [5, 5, 60, 70]], [[5, 5, 60, 70]]]
     mask = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32)
@@ -294,7 +340,10 @@ BAD_PROMPTS = {
         "`input_masks` must have shape \\(height",
     ),
     "masks: empty": ({"input_masks": []}, "`input_masks` must have one entry per image"),
-    "masks: empty for the image": ({"input_masks": [[]]}, "`input_masks` of image 0 must be one or more masks"),
+    "masks: of two sizes": (
+        {"input_masks": [[np.zeros((5, 5)), np.zeros((6, 6))]]},
+        "`input_masks` of image 0 must be one or more masks",
+    ),
     "masks: for two images": ({"input_masks": [None, None]}, "got 2 entries for 1 image"),
     "masks: instance map": ({"input_masks": [np.arange(240000).reshape(400, 600) % 9]}, "`input_masks` must hold 0/1"),
     "masks: a missing file": ({"input_masks": ["nothing.png"]}, "'nothing.png', which is not a file"),

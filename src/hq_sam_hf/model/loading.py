@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from .checkpoint_format import ModelWeights, derive_config, is_hq_key, read_checkpoint, warn_if_not_finite
 from .compatibility import set_attention, without_load_report
 from .fast_loading import load_safetensors_folder
+from .folder_checks import check_model_folder
 from .key_mapping import HQ_HEAD_MODULES, HQ_INITS
 from .modeling_vision_encoder import init_like_pytorch
 from .weight_checks import check_keys, check_weights
@@ -96,6 +97,7 @@ def _load_folder(
     **kwargs: Any,
 ) -> "tuple[HQSamModel, dict[str, Any]]":
     """Load a folder or Hub repository, by the fast path where it applies. Missing keys are reported in the info."""
+    check_model_folder(name, kwargs.get("subfolder") or "", needs_config=kwargs.get("config") is None)
     if not args and not ignore_mismatched_sizes:
         model = load_safetensors_folder(model_class, name, **kwargs)
         if model is not None:

@@ -24,14 +24,19 @@ def check_prompts(
         if value is None:
             continue
         if not isinstance(value, Tensor) or value.ndim != rank or value.shape[-len(tail) :] != tail:
-            raise ValueError(f"`{name}` must be a tensor of shape {description}, got {describe(value)}.")
+            raise ValueError(
+                f"`{name}` must be a tensor of shape {description}, got {describe(value)}. The processor makes it of "
+                "prompts in any form."
+            )
         if value.shape[0] != batch:
-            raise ValueError(f"`{name}` is for {value.shape[0]} images, but there are {batch}.")
+            raise ValueError(
+                f"`{name}` is for {value.shape[0]} images, but there are {batch}. Give one entry per image."
+            )
         if value.shape[1] == 0:
             raise ValueError(f"`{name}` holds no prompt: its shape is {tuple(value.shape)}. Leave it out instead.")
         counts[name] = value.shape[1]
     if labels is not None and points is None:
-        raise ValueError("`input_labels` were given without `input_points`.")
+        raise ValueError("`input_labels` were given without `input_points`. Pass the points too, or omit the labels.")
     if labels is not None and points is not None and not has_shape(labels, points.shape[:3]):
         raise ValueError(
             f"`input_labels` must have shape {tuple(points.shape[:3])}, one label per point, got {describe(labels)}."
@@ -41,7 +46,10 @@ def check_prompts(
         counts.pop("input_masks")
     if len(set(counts.values())) > 1:
         listing = ", ".join(f"{count} in `{name}`" for name, count in counts.items())
-        raise ValueError(f"All kinds of prompts must name the same number of objects per image, got {listing}.")
+        raise ValueError(
+            f"All kinds of prompts must name the same number of objects per image, got {listing}. Give each object a "
+            "prompt of every kind, or omit a kind."
+        )
     return num_prompts
 
 

@@ -37,9 +37,9 @@ def find_file(
     Raises ValueError if it looks like a path to a file that does not exist.
     """
     path = Path(source)
-    if path.is_file():
+    if os.path.isfile(path):  # unlike Path.is_file, False for a name that is too long
         return path
-    if path.is_dir() or path.suffix not in WEIGHT_SUFFIXES:
+    if os.path.isdir(path) or path.suffix not in WEIGHT_SUFFIXES:
         return None
     parts = str(source).split("/")
     if isinstance(source, Path) or len(parts) < 3 or parts[0] in ("", ".", "..", "~"):
