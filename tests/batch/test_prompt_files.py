@@ -88,3 +88,28 @@ def test_files_that_cannot_be_read_are_refused(tmp_path, name, content, message)
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match="is not a file"):
         read_prompts(tmp_path / "none.csv")
+
+
+def test_empty_values_of_every_form_are_the_same_as_none(tmp_path):
+    rows = [
+        {"image": "a.jpg", "box": [1, 2, 3, 4], "points": [], "labels": [], "mask": "", "label": ""},
+        {"image": "a.jpg", "box": [], "points": [[5, 6]], "labels": None, "mask": None, "label": " "},
+        {"image": "a.jpg", "box": "", "points": [[]], "labels": [[]], "mask": "m.png"},
+    ]
+    (tmp_path / "p.json").write_text(json.dumps(rows))
+    (tmp_path / "p.csv").write_text(
+        "image,box,points,labels,mask,label\na.jpg,1 2 3 4, ,,,\na.jpg, ,5 6,,\t,\na.jpg,,,,m.png,\n"
+    )
+    expected = [
+        ObjectPrompt(box=[1, 2, 3, 4]),
+        ObjectPrompt(points=[[5, 6]]),
+        ObjectPrompt(mask=str(tmp_path / "m.png")),
+    ]
+    assert read_prompts(tmp_path / "p.json") == read_prompts(tmp_path / "p.csv") == {tmp_path / "a.jpg": expected}
+
+
+@pytest.mark.parametrize("row", [{"box": []}, {"box": ""}, {"points": [[], []]}, {"mask": ""}, {"box": None}, {}])
+def test_an_object_with_empty_prompts_alone_is_named(tmp_path, row):
+    (tmp_path / "p.json").write_text(json.dumps([{"image": "a.jpg", **row}]))
+    with pytest.raises(ValueError, match="object 1: it has no prompt; give a box, points or a mask"):
+        read_prompts(tmp_path / "p.json")

@@ -1,5 +1,8 @@
 """`transformers.pipeline("mask-generation")` for HQ-SAM, without torchvision, and for other models as before."""
 
+import base64
+import io
+import os
 import subprocess
 import sys
 
@@ -7,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import SamConfig, SamModel, pipeline
+from transformers import SamConfig, SamModel, image_utils, pipeline
 from transformers.pipelines.mask_generation import MaskGenerationPipeline
 
 from hq_sam_hf import HQSamMaskGenerator, HQSamProcessor
@@ -110,6 +113,57 @@ def test_a_model_by_path_and_a_list_of_image_paths_images_and_arrays(model, proc
     records = HQSamMaskGenerator(model, processor, **OURS).generate(IMAGE)
     for result in results:
         assert_same_masks(result, records)
+
+
+def as_bytes(image: Image.Image, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, **options)
+    return buffer.getvalue()
+
+
+class OnePath(os.PathLike):
+    def __init__(self, path) -> None:
+        self.path = path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+
+def test_whatever_load_image_of_transformers_takes_is_an_image(pipe, tmp_path, monkeypatch):
+    content = as_bytes(IMAGE, format="PNG")
+    (tmp_path / "image.png").write_bytes(content)
+    plain, lines = base64.b64encode(content).decode(), base64.encodebytes(content).decode()
+    assert len(plain) > 5000  # far more than a file name may have
+    expected = pipe(IMAGE, **STOCK)
+    sources = [plain, lines, f"data:image/png;base64,{plain}", tmp_path / "image.png", OnePath(tmp_path / "image.png")]
+    for result in pipe(sources, **STOCK):
+        assert all(np.array_equal(one, other) for one, other in zip(result["masks"], expected["masks"], strict=True))
+    fetched = []
+    monkeypatch.setattr(image_utils, "load_image", lambda url, timeout: fetched.append((url, timeout)) or IMAGE)
+    assert len(pipe("https://x.org/a.png", timeout=3, **STOCK)["masks"]) == len(expected["masks"])
+    assert fetched == [("https://x.org/a.png", 3)]
+
+
+def test_base64_is_read_like_the_file(pipe, tmp_path):
+    deep = Image.fromarray(np.asarray(IMAGE.convert("L")).astype(np.uint16) * 257)  # 16 bit
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for name, content in (
+        ("deep.png", as_bytes(deep, format="PNG")),
+        ("turned.jpg", as_bytes(IMAGE, format="JPEG", exif=turned)),
+    ):
+        (tmp_path / name).write_bytes(content)
+        from_file = pipe(str(tmp_path / name), **STOCK)["masks"]
+        from_text = pipe(base64.b64encode(content).decode(), **STOCK)["masks"]
+        assert len(from_file) > 0
+        assert all(np.array_equal(one, other) for one, other in zip(from_file, from_text, strict=True))
+
+
+@pytest.mark.parametrize("text", ["nothing.png", "A" * 5000, "data:image/png;base64,AAAA", "data:image/png", "\0", ""])
+def test_other_strings_are_refused_in_a_short_sentence(pipe, text):
+    with pytest.raises(ValueError, match="must be the path of an image file, a URL .* Correct the path") as caught:
+        pipe(text)
+    assert len(str(caught.value)) < 600
 
 
 def test_the_class_may_be_chosen_explicitly(model, processor):

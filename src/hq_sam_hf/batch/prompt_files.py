@@ -8,7 +8,7 @@
     label    name of the object's class
 
 An object needs `image` and at least one of `box`, `points` and `mask`. Coordinates are pixels of the image. JSON is a
-list of objects with these keys.
+list of objects with these keys. A cell or value without content, such as "" or [], is the same as none.
 """
 
 import csv
@@ -18,6 +18,14 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..model.normalised_coordinates import describe_normalised, look_normalised
+
+EXIF_ORIENTATION = 0x0112
+USUAL_SIZE = (1000, 1000)
 
 FIELDS = ("image", "box", "points", "labels", "mask", "label")
 
@@ -43,8 +51,8 @@ def read_prompts(path: str | os.PathLike) -> dict[Path, list[ObjectPrompt]]:
     Raises ValueError for a file that cannot be read or holds a wrong prompt, with the number of the object.
     """
     file = Path(path)
-    if not file.is_file():
-        raise ValueError(f"{os.fspath(path)!r} is not a file.")
+    if not os.path.isfile(path):
+        raise ValueError(f"{os.fspath(path)!r} is not a file. Correct the path.")
     suffix = file.suffix.lower()
     if suffix not in (".csv", ".json"):
         raise ValueError(f"Prompts are read from .csv or .json files, got {os.fspath(path)!r}.")
@@ -52,6 +60,7 @@ def read_prompts(path: str | os.PathLike) -> dict[Path, list[ObjectPrompt]]:
     for number, row in enumerate(_csv_rows(file) if suffix == ".csv" else _json_rows(file), start=1):
         try:
             image, prompt = _parse(row, file.absolute().parent)
+            _check_pixels(image, prompt)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{os.fspath(path)!r}, object {number}: {error}") from error
         prompts.setdefault(image, []).append(prompt)
@@ -79,7 +88,7 @@ def _csv_rows(file: Path) -> list[dict[str, Any]]:
             rows = list(csv.DictReader(lines, restkey="more", strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{str(file)!r} is not a CSV file in UTF-8 ({error}).") from error
-    return [_csv_row({key: value for key, value in row.items() if value}) for row in rows]
+    return [_csv_row({key: value for key, value in row.items() if not _has_no_content(value)}) for row in rows]
 
 
 def _csv_row(row: dict[str, Any]) -> dict[str, Any]:
@@ -98,11 +107,20 @@ def _parse(row: Any, folder: Path) -> tuple[Path, ObjectPrompt]:
     if not isinstance(row, dict) or not isinstance(row.get("image"), str):
         raise ValueError(f"`image` must be the path of an image, got {row!r:.80}.")
     unknown = sorted(str(key) for key in row.keys() - set(FIELDS))
+    if unknown == ["more"]:
+        raise ValueError(
+            "unknown keys 'more': the row has more cells than the header has names. Put spaces instead of commas "
+            "between the numbers of a cell, or put the cell into quotes."
+        )
     if unknown:
         raise ValueError(f"unknown keys {', '.join(map(repr, unknown))}; the keys are {', '.join(FIELDS)}.")
-    box, points, labels, mask, label = (row.get(key) for key in FIELDS[1:])
+    values = (row.get(key) for key in FIELDS[1:])
+    box, points, labels, mask, label = (None if _has_no_content(value) else value for value in values)
     if box is None and points is None and mask is None:
-        raise ValueError("it has no prompt; give a box, points or a mask.")
+        raise ValueError(
+            "it has no prompt; give a box, points or a mask. `box` must be x1, y1, x2, y2, `points` must be x, y "
+            "pairs, `mask` the path of a file."
+        )
     for name, value in (("mask", mask), ("label", label)):
         if value is not None and not isinstance(value, str):
             raise ValueError(f"`{name}` must be text, got {value!r}.")
@@ -110,7 +128,7 @@ def _parse(row: Any, folder: Path) -> tuple[Path, ObjectPrompt]:
         box = _numbers("box", box, 4, "x1, y1, x2, y2")
     if points is not None:
         if not isinstance(points, list) or not points:
-            raise ValueError(f"`points` must be x, y pairs, got {points!r}.")
+            raise ValueError(f"`points` must be x, y pairs, got {points!r}. Write [[x, y], ...] in JSON.")
         points = [_numbers("points", point, 2, "x, y") for point in points]
     if labels is not None:
         if points is None or not isinstance(labels, list) or len(labels) != len(points):
@@ -120,6 +138,35 @@ def _parse(row: Any, folder: Path) -> tuple[Path, ObjectPrompt]:
         labels = [int(label) for label in labels]
     mask = None if mask is None else str(folder / mask)
     return Path(os.path.normpath(folder / row["image"])), ObjectPrompt(box, points, labels, mask, label)
+
+
+def _has_no_content(value: Any) -> bool:
+    """Whether a cell or value is None, blank text or a list without content, at any depth."""
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, list) and all(map(_has_no_content, value)))
+
+
+def _check_pixels(image: Path, prompt: ObjectPrompt) -> None:
+    """Raise ValueError for coordinates that look normalised, before any work is done."""
+    for kind, rows in (("boxes", [] if prompt.box is None else [prompt.box]), ("points", prompt.points or [])):
+        coordinates = np.array(rows, dtype=np.float64)
+        # The file is opened only for coordinates that would be refused for an image of any usual size.
+        if look_normalised(coordinates, USUAL_SIZE):
+            message = describe_normalised(kind, coordinates, _image_size(image))
+            if message is not None:
+                raise ValueError(f"{message} For the first pixel itself, give whole numbers.")
+
+
+def _image_size(path: Path) -> tuple[int, int] | None:
+    """(height, width) of an image file, upright, from its head; None if the head cannot be read."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            is_turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    return (width, height) if is_turned else (height, width)
 
 
 def _numbers(name: str, values: Any, count: int, form: str) -> list[float]:
