@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,11 +16,12 @@ from transformers import SamHQModel, SamModel, SamProcessor
 
 from hq_sam_hf import HQSamConfig, HQSamModel, HQSamProcessor
 from hq_sam_hf.cli import main
-from hq_sam_hf.export import sources, verification
+from hq_sam_hf.export import layouts, sources, verification
 from hq_sam_hf.export.conversion import convert
 from hq_sam_hf.export.reference import build_original as build_from_config
 from hq_sam_hf.export.reference import import_original, run_original
 from hq_sam_hf.model.checkpoint_format import is_hq_key
+from hq_sam_hf.utils.output_lock import output_lock
 from support.checkpoints import assert_same_weights, decoder_alone, plain_sam
 from support.oracle import FINE, SMALL, TINY, WIDE, Architecture, build_original, config_of, pair
 from support.paths import ROOT
@@ -96,6 +98,7 @@ PEAK = """
 import re, sys
 from hq_sam_hf.export.conversion import convert
 from hq_sam_hf.model.checkpoint_format import is_hq_key
+from hq_sam_hf.utils.output_lock import output_lock
 convert(sys.argv[1], sys.argv[2])
 print(1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]))
 """  # not getrusage: its peak of a child process includes the memory of the parent at the fork
@@ -316,14 +319,146 @@ def test_an_existing_destination_is_only_replaced_with_overwrite(work):
     with pytest.raises(ValueError, match="exists already.*--overwrite"):
         convert("hq.pth", "ours", dtype="float16")
     assert (work / "ours" / "model.safetensors").read_bytes() == before
-    (work / "ours" / "stray.txt").write_text("x")
     convert("hq.pth", "ours", dtype="float16", overwrite=True)
     assert HQSamModel.from_pretrained("ours").dtype == torch.float16
-    assert not (work / "ours" / "stray.txt").exists()
+    convert("hq.pth", "ours", layout="sam", max_shard_size="200KB", overwrite=True)
+    convert("hq.pth", "ours", overwrite=True)
+    assert sorted(path.name for path in (work / "ours").glob("*.safetensors")) == ["model.safetensors"]
     convert("hq.pth", "back.pth")
     with pytest.raises(ValueError, match="'back.pth' exists already"):
         convert("hq.pth", "back.pth")
     convert("ours", "back.pth", overwrite=True)
+    assert not [path.name for path in work.iterdir() if path.name.startswith(".")]
+
+
+def tree(folder) -> dict[str, bytes | None]:
+    return {str(path): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
+
+
+def other_files(work):
+    (work / "photos" / "trip").mkdir(parents=True)
+    (work / "photos" / "trip" / "a.jpg").write_bytes(b"photo")
+
+
+def one_more_file(work):
+    convert("hq.pth", "photos", report=print)
+    (work / "photos" / "notes.txt").write_text("mine")
+
+
+def one_more_folder(work):
+    convert("hq.pth", "photos", report=print)
+    (work / "photos" / "model.safetensors.index.json").mkdir()
+
+
+def another_model(work):
+    (work / "photos").mkdir()
+    for name in ("config.json", "model.safetensors", "README.md"):
+        (work / "photos" / name).write_text("of another program")
+
+
+def saved_weights(work):
+    pair(SMALL)[1].save_pretrained("photos")
+
+
+def a_link(work):
+    convert("hq.pth", "elsewhere", report=print)
+    (work / "photos").symlink_to("elsewhere")
+
+
+FOREIGN = {
+    "other people's files": (
+        other_files,
+        "other files than a converted model, such as 'trip', .* another folder",
+    ),
+    "one more file": (one_more_file, "such as 'notes.txt'"),
+    "one more folder": (one_more_folder, "such as 'model.safetensors.index.json'"),
+    "a model of another program": (another_model, "such as 'README.md'"),
+    "a model that was saved without convert": (saved_weights, "such as 'config.json'"),
+    "a link": (a_link, "it is a link to '.*elsewhere'. Name the place itself"),
+}
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+@pytest.mark.parametrize("case", FOREIGN)
+def test_only_what_convert_wrote_is_replaced(case, overwrite, work):
+    make, message = FOREIGN[case]
+    make(work)
+    before = tree(work)
+    with pytest.raises(ValueError, match=message):
+        convert("hq.pth", "photos", overwrite=overwrite)
+    assert tree(work) == before
+    convert("hq.pth", "another", overwrite=overwrite)  # as the message says
+
+
+def test_a_file_that_convert_did_not_write_is_not_replaced(work):
+    (work / "thesis.pth").write_bytes(b"thesis")
+    torch.save(pair(SMALL)[1].state_dict(), "ours.pth")
+    (work / "link.pth").symlink_to("hq.pth")
+    before = tree(work)
+    for name in ("thesis.pth", "ours.pth", "epoch_11.pth"):
+        with pytest.raises(ValueError, match=f"'{name}' exists already and is not an HQ-SAM in the original layout"):
+            convert("head/hq_head.safetensors", name, base="sam.pth", overwrite=True)
+    with pytest.raises(ValueError, match="'link.pth': it is a link to '.*hq.pth'"):
+        convert("head/hq_head.safetensors", "link.pth", base="sam.pth", overwrite=True)
+    assert tree(work) == before
+
+
+def test_files_that_come_during_a_conversion_are_not_lost(work, monkeypatch):
+    convert("hq.pth", "ours")
+    save_file = layouts.save_file
+
+    def save_and_add(*arguments, **options):
+        save_file(*arguments, **options)
+        (work / "ours" / "notes.txt").write_text("mine")
+
+    monkeypatch.setattr(layouts, "save_file", save_and_add)
+    with pytest.raises(ValueError, match="such as 'notes.txt'"):
+        convert("hq.pth", "ours", overwrite=True)
+    assert (work / "ours" / "notes.txt").read_text() == "mine"
+    assert HQSamModel.from_pretrained("ours").dtype == torch.float32
+    assert not [path.name for path in work.iterdir() if path.name.startswith(".")]
+
+
+SELF = {
+    "the same file": ("hq.pth", "./head/../hq.pth", None),
+    "the same folder": ("ours", "ours", None),
+    "a file in the folder": ("ours/model.safetensors", "ours", None),
+    "through a link": ("link/model.safetensors", "ours", None),
+    "the base": ("head/hq_head.safetensors", "hq.pth", "hq.pth"),
+    "a base in the folder": ("head/hq_head.safetensors", "ours", "ours"),
+}
+
+
+@pytest.mark.parametrize("case", SELF)
+def test_no_source_is_replaced(case, work):
+    convert("hq.pth", "ours")
+    (work / "link").symlink_to("ours")
+    source, destination, base = SELF[case]
+    before = tree(work)
+    with pytest.raises(ValueError, match="is also an input|lies inside the output"):
+        convert(source, destination, base=base, overwrite=True)
+    assert tree(work) == before
+    convert("hq.pth", "another")
+
+
+def test_the_current_folder_is_not_replaced(work, monkeypatch):
+    convert("hq.pth", "ours")
+    monkeypatch.chdir(work / "ours")
+    before = tree(work)
+    for destination in (".", "../ours", "..", work / "ours"):
+        with pytest.raises(ValueError, match="the current folder or a folder around it. Name a new folder"):
+            convert("../hq.pth", destination, overwrite=True)
+    assert tree(work) == before
+    convert("../hq.pth", "new")
+
+
+def test_two_conversions_do_not_write_the_same_folder(work):
+    with output_lock(work / "ours", beside=True), ThreadPoolExecutor(1) as other:
+        with pytest.raises(ValueError, match=f"'ours' is being written by process {os.getpid()}"):
+            other.submit(convert, "hq.pth", "ours").result()
+        other.submit(convert, "hq.pth", "theirs").result()
+    (work / ".ours.0123456789abcdef.part").mkdir()  # of a killed conversion
+    convert("hq.pth", "ours")
     assert not [path.name for path in work.iterdir() if path.name.startswith(".")]
 
 

@@ -1,6 +1,9 @@
 """Exported graphs in ONNX Runtime give the masks of the model and of the original's own ONNX graph."""
 
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +12,13 @@ import torch
 from hq_sam_hf import HQSamModel, HQSamPredictor, HQSamProcessor
 from hq_sam_hf.cli import main
 from hq_sam_hf.export import onnx_export
-from hq_sam_hf.export.onnx_export import export_onnx
+from hq_sam_hf.export.onnx_export import export_onnx, lock_export
 from hq_sam_hf.export.reference import import_original
+from hq_sam_hf.inference import loading
+from hq_sam_hf.model import files
 from hq_sam_hf.model.image_reading import load_image
 from hq_sam_hf.utils.embedded import EMBEDDED
+from hq_sam_hf.utils.output_lock import output_lock
 from support.images import random_image
 from support.oracle import FINE, SMALL, TINY, Architecture, lively_pair, pair
 
@@ -238,6 +244,97 @@ def test_graphs_with_other_masks_than_the_model_are_not_written(fine, tmp_path, 
     with pytest.raises(ValueError, match="must give the masks of the model"):
         export_onnx(*fine, tmp_path / "graphs")
     assert list(tmp_path.iterdir()) == []
+
+
+def fake_export(folder, metadata=b"\n\nimage_size\x12\x0264"):
+    """A folder that looks as if an export had written it, without the time of an export."""
+    folder.mkdir()
+    for name in ("encoder.onnx", "decoder.onnx"):
+        (folder / name).write_bytes(b"graph" + metadata)
+    return folder
+
+
+def test_the_metadata_of_an_export_are_recognised(tmp_path):
+    folder = fake_export(tmp_path / "graphs")
+    graph = onnx.helper.make_graph([], "graph", [], [])
+    for name in ("encoder.onnx", "decoder.onnx"):
+        model = onnx.helper.make_model(graph)
+        onnx.save(model, folder / name)
+        with pytest.raises(ValueError, match=f"such as '{name}', which would be lost"), lock_export(folder, True):
+            pass  # encoders and decoders of other programs have these names too
+        model.metadata_props.add(key="image_size", value="1024")
+        onnx.save(model, folder / name)
+    with pytest.raises(ValueError, match="is not empty.*--overwrite"), lock_export(folder, False):
+        pass
+    with lock_export(folder, True):
+        pass
+
+
+def test_only_an_earlier_export_is_replaced(tmp_path, monkeypatch):
+    folder = fake_export(tmp_path / "graphs")
+    (folder / "encoder.onnx.data").mkdir()
+    with pytest.raises(ValueError, match="such as 'encoder.onnx.data'"), lock_export(folder, True):
+        pass
+    (folder / "encoder.onnx.data").rmdir()
+    (tmp_path / "link").symlink_to("graphs")
+    with pytest.raises(ValueError, match="is a link to"), lock_export(tmp_path / "link", True):
+        pass
+    with pytest.raises(ValueError, match="is also an input"), lock_export(folder, True, [tmp_path / "link"]):
+        pass
+    with (
+        pytest.raises(ValueError, match="lies inside the output"),
+        lock_export(folder, True, [folder / "encoder.onnx"]),
+    ):
+        pass
+    monkeypatch.chdir(folder)
+    with pytest.raises(ValueError, match="the current folder"), lock_export(Path("."), True):
+        pass
+    assert sorted(path.name for path in folder.iterdir()) == ["decoder.onnx", "encoder.onnx"]
+
+
+def test_the_command_takes_the_lock_before_it_loads_the_model(tmp_path, monkeypatch, capsys):
+    def load(*_):
+        raise AssertionError("it loaded the model first")
+
+    monkeypatch.setattr(loading, "load_model", load)
+    with output_lock(tmp_path / "graphs", beside=True), ThreadPoolExecutor(1) as other:
+        assert other.submit(main, ["export", "-o", str(tmp_path / "graphs")]).result() == 1
+    assert f"is being written by process {os.getpid()}" in capsys.readouterr().err
+    (tmp_path / "graphs").mkdir()
+    (tmp_path / "graphs" / "mine.txt").touch()
+    assert main(["export", "-o", str(tmp_path / "graphs"), "--overwrite"]) == 1
+    assert "such as 'mine.txt', which would be lost" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["graphs"]
+
+
+def test_an_export_that_fails_at_any_step_leaves_the_old_one(fine, tmp_path, monkeypatch):
+    """The graphs themselves are not made here: the steps from the finished graphs to the folder are interrupted."""
+    folder = fake_export(tmp_path / "graphs")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for name in ("_export_encoder", "_export_decoder"):
+        monkeypatch.setattr(onnx_export, name, lambda *_: onnx_model())
+    for name in ("prepend", "append", "verify_graphs"):
+        monkeypatch.setattr(onnx_export, name, lambda *_: None)
+    for name, owner in (("_save", onnx_export), ("verify_graphs", onnx_export), ("replace_folder", files)):
+        original = getattr(owner, name)
+
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(owner, name, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            export_onnx(*fine, folder, overwrite=True)
+        monkeypatch.setattr(owner, name, original)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+        assert [path.name for path in tmp_path.iterdir()] == ["graphs"]
+    (tmp_path / ".graphs.0123456789abcdef.part").mkdir()  # of a killed export
+    export_onnx(*fine, folder, overwrite=True)
+    export_onnx(*fine, folder, overwrite=True)  # the one before is recognised as an export
+    assert [path.name for path in tmp_path.iterdir()] == ["graphs"]
+
+
+def onnx_model():
+    return onnx.helper.make_model(onnx.helper.make_graph([], "graph", [], []))
 
 
 def test_wrong_arguments_raise_errors_before_the_export(fine, tmp_path, monkeypatch):

@@ -43,7 +43,7 @@ def add_convert_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--max-shard-size", metavar="SIZE", default="5GB", help="largest size of a file of weights (default: 5GB)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier conversion, but no other files")
     parser.add_argument("--verify", action="store_true", help="compare masks with the original implementation")
     parser.add_argument("--push-to-hub", metavar="REPO", help="upload the folder to this repository")
     parser.set_defaults(run=run_convert)

@@ -1,6 +1,7 @@
 """`hq-sam export`: a model as ONNX."""
 
 import argparse
+from pathlib import Path
 
 from .arguments import add_command, add_destination, add_model_choice, destination
 from .console import hide_library_bars, progress
@@ -36,27 +37,28 @@ def add_export_command(commands: argparse._SubParsersAction) -> None:
         help="the best of SAM's three candidates, not its single mask",
     )
     parser.add_argument("--hq-token-only", action="store_true", help="the HQ mask alone, not its sum with SAM's")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing folder")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export, but no other files")
     parser.set_defaults(run=run_export)
 
 
 def run_export(arguments: argparse.Namespace) -> None:
     output = destination(arguments)
-    from ..export.onnx_export import export_onnx
+    from ..export.onnx_export import export_onnx, lock_export
     from ..inference.loading import load_model
 
     hide_library_bars()
-    model, processor = load_model(arguments.model, "cpu", "float32", arguments.image_size)
-    progress("exporting the encoder and the decoder, which takes a minute ...")
-    paths = export_onnx(
-        model,
-        processor,
-        output,
-        intermediate=arguments.intermediate,
-        multimask_output=arguments.multimask_output,
-        hq_token_only=arguments.hq_token_only,
-        overwrite=arguments.overwrite,
-    )
+    with lock_export(Path(output), arguments.overwrite, inputs=[arguments.model]):
+        model, processor = load_model(arguments.model, "cpu", "float32", arguments.image_size)
+        progress("exporting the encoder and the decoder, which takes a minute ...")
+        paths = export_onnx(
+            model,
+            processor,
+            output,
+            intermediate=arguments.intermediate,
+            multimask_output=arguments.multimask_output,
+            hq_token_only=arguments.hq_token_only,
+            overwrite=arguments.overwrite,
+        )
     for path in paths:
         progress(f"wrote {path} ({path.stat().st_size / 2**20:.1f} MiB)")
 

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from ..model.checkpoint_format import ModelWeights, is_hq_key
 from ..model.configuration_hq_sam import HQSamConfig
+from ..model.files import check_parent, remove_leftovers
 from ..model.key_mapping import POSITIONAL_MATRIX
 from ..model.modeling_hq_sam import HQSamModel
 from ..model.weight_checks import check_weights
+from ..utils.output_lock import output_lock
 from .hub import push_folder
 from .layouts import check_destination, default_layout, write_folder, write_original
 from .model_cards import conversion_card
@@ -41,34 +43,38 @@ def convert(
     base: the SAM or HQ-SAM that completes a source with only a mask decoder or only an HQ head.
     dtype: dtype of the written weights, by default as in the source. The positional matrix stays float32.
     max_shard_size: largest size of a file of weights in a folder.
-    overwrite: replace an existing destination.
+    overwrite: replace an earlier conversion. A folder with other files is never replaced.
     verify: compare masks of the source in the original implementation with masks of the result.
     push_to: Hub repository to upload the folder to.
     revision: branch, tag or commit of a source on the Hub.
     report: called with one line for each step.
 
-    Raises ValueError, before anything is written, if the source is no HQ-SAM or cannot have the layout.
+    Raises ValueError, before anything is written, if the source is no HQ-SAM or cannot have the layout, and if another
+    process is writing the destination.
     """
     target = Path(destination)
     layout = layout or default_layout(target)
-    check_destination(target, layout, overwrite)
-    if push_to is not None and layout == "original":
-        raise ValueError("Only a folder can be pushed to the Hub. Choose the layout hq_sam or transformers.")
-    if verify:
-        check_can_verify(layout)
-    read = read_source(source, revision, report)
-    config, checkpoint = _whole_model(read, None if base is None else read_source(base, None, report))
-    weights = {name: _cast(name, tensor, dtype) for name, tensor in checkpoint.weights.items()}
-    if layout == "original":
-        write_original(target, weights)
-    else:
-        card = conversion_card(source, target, checkpoint.describe(), read.published, plain_sam=layout == "sam")
-        write_folder(target, layout, config, weights, max_shard_size, card)
-    report(f"wrote {target} ({layout} layout)")
-    if verify:
-        report(f"verified against segment-anything-hq: {verify_masks(read, checkpoint, target)}")
-    if push_to is not None:
-        report(f"pushed to {push_folder(target, push_to)}")
+    check_parent(target)
+    with output_lock(target, beside=True):
+        check_destination(target, layout, overwrite, [source, base])
+        if push_to is not None and layout == "original":
+            raise ValueError("Only a folder can be pushed to the Hub. Choose the layout hq_sam or transformers.")
+        if verify:
+            check_can_verify(layout)
+        remove_leftovers(target)
+        read = read_source(source, revision, report)
+        config, checkpoint = _whole_model(read, None if base is None else read_source(base, None, report))
+        weights = {name: _cast(name, tensor, dtype) for name, tensor in checkpoint.weights.items()}
+        if layout == "original":
+            write_original(target, weights)
+        else:
+            card = conversion_card(source, target, checkpoint.describe(), read.published, plain_sam=layout == "sam")
+            write_folder(target, layout, config, weights, max_shard_size, card)
+        report(f"wrote {target} ({layout} layout)")
+        if verify:
+            report(f"verified against segment-anything-hq: {verify_masks(read, checkpoint, target)}")
+        if push_to is not None:
+            report(f"pushed to {push_folder(target, push_to)}")
     return config
 
 

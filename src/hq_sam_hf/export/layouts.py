@@ -1,6 +1,9 @@
 """Write a model in one of the layouts of checkpoints: this package's, transformers' or the original's."""
 
 import json
+import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,15 +13,23 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from ..model.checkpoint_format import is_hq_key
+from ..model.checkpoint_format import is_hq_key, read_checkpoint
 from ..model.configuration_hq_sam import HQSamConfig, HQSamTinyViTConfig
-from ..model.files import check_parent, whole_folder, write_atomically
+from ..model.destinations import check_output_file, check_output_folder, first_foreign
+from ..model.files import whole_folder, write_atomically
 from ..model.image_processing_hq_sam import IMAGE_MEAN, IMAGE_STD
 from ..model.key_mapping import keys_to_original
 from ..model.processing_hq_sam import HQSamProcessor
 from ..model.weights import WEIGHT_SUFFIXES
+from .model_cards import is_conversion_card
 
 LAYOUTS = ("hq_sam", "transformers", "sam", "original")
+
+# What `write_folder` writes.
+FOLDER_FILES = re.compile(
+    r"README\.md|config\.json|(pre)?processor_config\.json|model(-\d{5}-of-\d{5})?\.safetensors"
+    r"|model\.safetensors\.index\.json"
+)
 
 # transformers' configuration, model, image processor and processor of the layouts that it reads.
 TRANSFORMERS_CLASSES = {
@@ -31,21 +42,40 @@ def default_layout(target: Path) -> str:
     return "original" if target.suffix in (".pth", ".pt") else "hq_sam"
 
 
-def check_destination(target: Path, layout: str, overwrite: bool) -> None:
-    """Raise ValueError unless `target` can be written in the layout."""
+def check_destination(
+    target: Path, layout: str, overwrite: bool, inputs: Sequence[str | os.PathLike | None] = ()
+) -> None:
+    """Raise ValueError unless `target` can be written in the layout, and nothing but an earlier conversion is lost.
+
+    inputs: files and folders that must stay.
+    """
     if layout not in LAYOUTS:
         raise ValueError(f"The layout must be one of {', '.join(LAYOUTS)}, got {layout!r}.")
     if layout == "original" and target.suffix not in (".pth", ".pt"):
         raise ValueError(f"The original layout is a single file; name it .pth, got {str(target)!r}.")
     if layout != "original" and target.suffix in WEIGHT_SUFFIXES:
         raise ValueError(f"The {layout} layout is a folder, got the file name {str(target)!r}. Name a folder.")
-    check_parent(target)
-    if target.is_dir() if layout == "original" else target.is_file():
-        kind = "folder" if target.is_dir() else "file"
-        raise ValueError(f"Cannot write {str(target)!r}: there is a {kind} of that name. Choose another destination.")
-    taken = target.is_file() or (target.is_dir() and any(target.iterdir()))
-    if taken and not overwrite:
-        raise ValueError(f"{str(target)!r} exists already. Choose another destination or pass --overwrite.")
+    if layout == "original":
+        check_output_file(target, "an HQ-SAM in the original layout", _is_original, overwrite, inputs)
+    else:
+        check_output_folder(target, "a converted model", find_foreign, overwrite, inputs)
+
+
+def find_foreign(folder: Path) -> str | None:
+    """The name of an entry that `write_folder` has not written; None if it has written all of them."""
+    foreign = first_foreign(folder, FOLDER_FILES)
+    if foreign is None and not is_conversion_card(folder / "README.md"):
+        return min(path.name for path in folder.iterdir())
+    return foreign
+
+
+def _is_original(path: Path) -> bool:
+    """Whether a file is a whole HQ-SAM in the original layout."""
+    try:
+        found = read_checkpoint(path)
+    except (ValueError, OSError):
+        return False
+    return found.layout == "original" and found.part == "model" and found.has_hq
 
 
 def write_folder(
@@ -61,13 +91,18 @@ def write_folder(
     config.dtype = weights["mask_decoder.hq_token.weight"].dtype
     if layout == "sam":
         weights = {name: tensor for name, tensor in weights.items() if not is_hq_key(name)}
-    with whole_folder(target) as folder:
+    with whole_folder(target, _check_unchanged) as folder:
         _write_weights(folder, weights, max_shard_size)
         if layout in TRANSFORMERS_CLASSES:
             _write_transformers_config(folder, config, *TRANSFORMERS_CLASSES[layout])
         else:
             _write_own_config(folder, config)
         (folder / "README.md").write_text(card)
+
+
+def _check_unchanged(target: Path) -> None:
+    """Raise ValueError if other files have come into the folder while the conversion ran."""
+    check_output_folder(target, "a converted model", find_foreign, overwrite=True)
 
 
 def _write_weights(folder: Path, weights: dict[str, Tensor], max_shard_size: str) -> None:

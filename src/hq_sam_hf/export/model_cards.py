@@ -1,6 +1,7 @@
 """Model cards: the metadata block that the Hub reads, and the text for converted checkpoints."""
 
 import os
+import re
 from pathlib import Path
 
 CARD = """\
@@ -38,6 +39,10 @@ Taken from `{source}`{published}.
 """
 
 
+# The last line of both cards.
+ORIGIN = re.compile(r"^(Converted|Taken) from `.*\.\n\Z", re.MULTILINE)
+
+
 def card_head(kind: str = "hq-sam", base_model: str | None = None) -> str:
     """The metadata block at the top of a model card.
 
@@ -56,6 +61,14 @@ tags:
 """
 
 
+def is_conversion_card(path: Path) -> bool:
+    """Whether a file is a model card that `conversion_card` made."""
+    if not path.is_file():
+        return False
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return text.startswith((card_head(), card_head("sam"))) and "HQ-SAM" in text and bool(ORIGIN.search(text))
+
+
 def conversion_card(source: str | os.PathLike, target: Path, what: str, published: str | None, plain_sam: bool) -> str:
     """The model card of a converted checkpoint.
 
@@ -72,4 +85,4 @@ def conversion_card(source: str | os.PathLike, target: Path, what: str, publishe
     )
 
 
-__all__ = ["card_head", "conversion_card"]
+__all__ = ["card_head", "conversion_card", "is_conversion_card"]

@@ -19,7 +19,9 @@ end with a padding point. The metadata of both files hold the model input size a
 """
 
 import logging
+import mmap
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -31,9 +33,11 @@ import torch
 from torch import Tensor, nn
 
 from ..model.configuration_hq_sam import PADDING
-from ..model.files import check_parent, whole_folder
+from ..model.destinations import check_output_folder, first_foreign
+from ..model.files import check_parent, remove_leftovers, whole_folder
 from ..model.modeling_hq_sam import HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
+from ..utils.output_lock import output_lock
 from .onnx_processing import OPSET, append, postprocessing_graph, prepend, preprocessing_graph
 from .onnx_verification import verify_graphs
 
@@ -42,6 +46,8 @@ if TYPE_CHECKING:
 
 INTERMEDIATE = ("stacked", "separate", "first")
 ENCODER, DECODER, WEIGHTS = "encoder.onnx", "decoder.onnx", ".data"
+EXPORT_FILES = re.compile(r"(encoder|decoder)\.onnx(\.data)?")
+IMAGE_SIZE = re.compile(rb"\nimage_size\x12.\d")  # as protobuf stores this entry of the metadata
 
 # protobuf limits a file to 2 GiB. The weights of a larger graph go into a file beside it.
 LARGEST_FILE = 2**31 - 2**24
@@ -117,14 +123,41 @@ def export_onnx(
         With the first two forms the decoder takes any L.
     multimask_output: predict the best scored of SAM's three candidates instead of its single mask.
     hq_token_only: predict the HQ mask alone instead of its sum with SAM's mask.
-    overwrite: replace an existing export.
+    overwrite: replace an earlier export. A folder with other files is never replaced.
 
     Weights of more than 2 GiB are written beside their graph, to encoder.onnx.data. Raises ValueError for wrong
-    arguments, for a missing package, and if the masks of the graphs differ from those of PyTorch.
+    arguments, for a missing package, if the masks of the graphs differ from those of PyTorch, and if another process
+    is writing the folder.
     """
-    _check_arguments(model, destination, intermediate, overwrite)
-    processor.check_fit(model.config)
-    model = model.eval()
+    target = Path(destination)
+    with lock_export(target, overwrite):
+        _check_arguments(model, intermediate)
+        processor.check_fit(model.config)
+        return _export(model.eval(), processor, target, intermediate, multimask_output, hq_token_only)
+
+
+@contextmanager
+def lock_export(destination: Path, overwrite: bool, inputs: Sequence[str | os.PathLike | None] = ()) -> Iterator[None]:
+    """Let no other process export to the folder during the block.
+
+    Raises ValueError if the folder cannot be written, or if more than an earlier export would be lost.
+    inputs: files and folders that must stay.
+    """
+    check_parent(destination)
+    with output_lock(destination, beside=True):
+        check_output_folder(destination, "an export", _find_foreign, overwrite, inputs)
+        remove_leftovers(destination)
+        yield
+
+
+def _export(
+    model: HQSamModel,
+    processor: HQSamProcessor,
+    destination: Path,
+    intermediate: str,
+    multimask_output: bool,
+    hq_token_only: bool,
+) -> list[Path]:
     image_processor = processor.image_processor
     side, mask_side = image_processor.image_size, image_processor.mask_size["longest_edge"]
 
@@ -137,13 +170,13 @@ def export_onnx(
     prepend(preprocessing_graph(side, image_processor.image_mean, image_processor.image_std), encoder_model)
     append(postprocessing_graph(side, mask_side), decoder_model)
 
-    with whole_folder(destination) as folder:
+    with whole_folder(destination, _check_unchanged) as folder:
         for name, onnx_model in ((ENCODER, encoder_model), (DECODER, decoder_model)):
             onnx_model.metadata_props.add(key="image_size", value=str(side))
             _save(onnx_model, folder / name)
         verify_graphs(folder / ENCODER, folder / DECODER, model, processor, decoder.options)
         written = sorted(path.name for path in folder.iterdir())
-    return [Path(destination) / name for name in written]
+    return [destination / name for name in written]
 
 
 def _export_encoder(encoder: EncoderGraph, side: int, num_levels: int) -> "ModelProto":
@@ -172,7 +205,7 @@ def _export_decoder(
     return _to_onnx(decoder, inputs, ["iou_predictions", "low_res_masks"], dynamic_sizes)
 
 
-def _check_arguments(model: HQSamModel, destination: str | os.PathLike, intermediate: str, overwrite: bool) -> None:
+def _check_arguments(model: HQSamModel, intermediate: str) -> None:
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -188,19 +221,26 @@ def _check_arguments(model: HQSamModel, destination: str | os.PathLike, intermed
             f"The model must be in float32 on a CPU to be exported, got {model.dtype} on {model.device}. "
             "Call `model.float().cpu()` first."
         )
-    folder = Path(destination)
-    check_parent(folder)
-    if folder.is_file():
-        raise ValueError(f"The destination must be a folder, but {str(destination)!r} is a file. Name a folder.")
-    existing = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if existing and not overwrite:
-        raise ValueError(f"{str(destination)!r} is not empty. Choose another folder or pass --overwrite.")
-    foreign = sorted(existing - {ENCODER, DECODER, ENCODER + WEIGHTS, DECODER + WEIGHTS})
-    if foreign:
-        raise ValueError(
-            f"{str(destination)!r} holds other files than an export, such as {foreign[0]!r}, which would be lost. "
-            "Choose another folder."
-        )
+
+
+def _find_foreign(folder: Path) -> str | None:
+    """The name of an entry that an export has not written; None if it has written all of them."""
+    foreign = first_foreign(folder, EXPORT_FILES)
+    graphs = [name for name in (ENCODER, DECODER) if not _is_own_graph(folder / name)]
+    return foreign or next(iter(graphs), None)
+
+
+def _is_own_graph(path: Path) -> bool:
+    """Whether a file has the metadata of an export. Other programs' models have these file names too."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return IMAGE_SIZE.search(content) is not None
+
+
+def _check_unchanged(destination: Path) -> None:
+    """Raise ValueError if other files have come into the folder during the export."""
+    check_output_folder(destination, "an export", _find_foreign, overwrite=True)
 
 
 def _to_onnx(
@@ -260,4 +300,4 @@ def _save(model: "ModelProto", path: Path) -> None:
     onnx.save_model(model, path, save_as_external_data=size > LARGEST_FILE, location=path.name + WEIGHTS)
 
 
-__all__ = ["INTERMEDIATE", "export_onnx"]
+__all__ = ["INTERMEDIATE", "export_onnx", "lock_export"]
