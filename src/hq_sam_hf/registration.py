@@ -140,8 +140,8 @@ class _ImportHook(importlib.abc.MetaPathFinder):
                 self.state.waiting.append(self.after_import_of.pop(name))
         finally:
             self.state.own_imports -= own
-            while self.state.waiting and not self.state.own_imports:
-                self.state.waiting.pop(0)()
+        while self.state.waiting and not self.state.own_imports:  # after a failed import they wait for the next one
+            self.state.waiting.pop(0)()
 
 
 class _ThreadState(threading.local):
