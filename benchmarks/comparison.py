@@ -1,4 +1,4 @@
-"""Draw the picture of the README: an image with a box, SAM's mask and HQ-SAM's mask, for a few objects.
+"""Draw the comparison image of the README: an image with a box, SAM's mask and HQ-SAM's mask, for a few objects.
 
 example: python benchmarks/comparison.py -o docs/comparison.jpg
 """
