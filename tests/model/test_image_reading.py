@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from hq_sam_hf import HQSamImageProcessor, load_image
-from hq_sam_hf.model.image_reading import read_binary_mask, read_image
+from hq_sam_hf.model.image_reading import read_image
+from hq_sam_hf.model.mask_reading import read_binary_mask
 
 
 @pytest.fixture

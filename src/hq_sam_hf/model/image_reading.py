@@ -1,29 +1,31 @@
-"""Read images of any kind as RGB uint8, and masks of any kind as bool.
+"""Read images of any kind as RGB uint8.
 
 How an image is read:
     alpha          dropped; the stored colours are kept
     orientation    an image file is rotated by its EXIF tag; a PIL image or array is used as it is
     16 bit         the full range 0..65535 is mapped to 0..255
     float          must lie in [0, 1]; mapped to 0..255
+    value range    if one is given, numbers of any type are mapped from it to 0..255
     array layout   NumPy (height, width, channels), torch (channels, height, width), unless `input_data_format` says
                    otherwise; 1 channel is grey, 2 are grey and alpha, 3 RGB, 4 RGBA; no channel axis is grey
     animations     the first frame
 """
 
 import os
-import warnings
-from pathlib import Path
-from typing import Any, BinaryIO
+import re
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from transformers.utils import logging
 
-logger = logging.get_logger(__name__)
+from .image_files import image_orientation, open_upright
+from .value_ranges import ValueRange, check_value_range, scale_to_uint8
 
-EXIF_ORIENTATION = 0x0112
+logger = logging.get_logger(__name__)
 
 # Modes that Pillow converts to RGB only through another mode.
 _INTERMEDIATE_MODES = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA"}
@@ -32,37 +34,69 @@ _SUPPORTED_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr",
 ImageLike = Image.Image | np.ndarray | Tensor | str | os.PathLike
 
 
-def load_image(path: str | os.PathLike) -> Image.Image:
+@dataclass(frozen=True)
+class ImageOptions:
+    """How image files are read; the fields are those of `load_image`."""
+
+    max_pixels: int | None = None
+    value_range: ValueRange | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value_range", check_value_range(self.value_range))
+        if self.max_pixels is not None and not (type(self.max_pixels) is int and self.max_pixels > 0):
+            raise ValueError(f"`max_pixels` must be a whole number from 1 on, got {self.max_pixels!r}. Omit it.")
+
+    def load(self, path: str | os.PathLike) -> Image.Image:
+        return load_image(path, self.max_pixels, self.value_range)
+
+    def as_options(self) -> dict[str, Any]:
+        """The fields that differ from their defaults, as JSON values."""
+        given = {one.name: getattr(self, one.name) for one in fields(self) if getattr(self, one.name) != one.default}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+
+
+DEFAULT_OPTIONS = ImageOptions()
+
+
+def load_image(image: ImageLike, max_pixels: int | None = None, value_range: ValueRange | None = None) -> Image.Image:
     """Load an image file the way the processor does: first frame, rotated by its EXIF tag, RGB uint8.
+
+    image: the path of a file; also an image or array of any kind that the processor takes, to apply a `value_range`.
+        `transformers.image_utils.load_image` reads URLs, data URIs and base64 text.
+    max_pixels: the most pixels of a file to read; by default Pillow's limit, 178,956,970. Raise it for files that you
+        trust.
+    value_range: (low, high), the values that become 0 and 255, such as (0, 4095) for data of 12 bits in a file of 16;
+        or "percentile", the 1st and 99th percentile of the image's own values. With it, images of int32 and of any
+        floats are read too.
 
     Raises ValueError if the path is a URL, is not a file, or cannot be read as an image.
     """
-    if str(path).startswith(("http://", "https://")):
-        raise ValueError(f"`images` must be local files, got the URL {str(path)!r}. Download the image first.")
-    if not Path(path).is_file():
-        raise ValueError(f"`images` contains {str(path)!r}, which is not a file.")
+    if not isinstance(image, str | os.PathLike):
+        rgb = read_rgb(image, value_range=value_range)
+        return rgb if isinstance(rgb, Image.Image) else Image.fromarray(rgb)
+    text, path = str(image), image
+    if text.startswith(("http://", "https://")):
+        raise ValueError(
+            f"`images` must be local files, got the URL {shortened(text)}. Download the image first, or read it with "
+            "`transformers.image_utils.load_image`."
+        )
+    if not os.path.isfile(path):  # False too for a text that is no possible path, such as a long one
+        if text.startswith("data:") or re.fullmatch(r"[A-Za-z0-9+/\s]{100,}=*\s*", text):
+            kind = "a data URI" if text.startswith("data:") else "what seems to be base64"
+            raise ValueError(
+                f"`images` must be local files, got {kind}, {shortened(text)}. Read it with "
+                "`transformers.image_utils.load_image` and pass the image."
+            )
+        raise ValueError(f"`images` contains {shortened(text)}, which is not a file. Correct the path.")
     try:
-        return _pil_to_rgb(open_upright(path))
+        return _pil_to_rgb(open_upright(path, max_pixels, all_bits=value_range is not None), value_range)
     except ValueError as error:
-        raise ValueError(f"`images`: cannot read {str(path)!r} as an image ({error}).") from error
+        raise ValueError(f"`images`: cannot read {shortened(text)} as an image ({error}).") from error
 
 
-def open_upright(file: str | os.PathLike | BinaryIO) -> Image.Image:
-    """Decode the first frame of an image file, rotated by its EXIF tag, in the file's own mode.
-
-    Raises ValueError if the file is not an image or is incomplete.
-    """
-    try:
-        with warnings.catch_warnings(), Image.open(file) as image:
-            # Pillow warns from its size limit on and refuses from twice the limit on. Images in between are fine.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-            return image
-    except UnidentifiedImageError as error:
-        raise ValueError("not an image file, or a format that Pillow does not support") from error
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(str(error)) from error
+def shortened(text: str, most: int = 200) -> str:
+    """A text in quotes for an error message, without the middle of a long one."""
+    return repr(text) if len(text) <= most else f"{text[: most // 2]!r}...{text[-20:]!r} ({len(text)} characters)"
 
 
 def read_image(image: ImageLike, input_data_format: str | None = None) -> np.ndarray:
@@ -75,17 +109,22 @@ def read_image(image: ImageLike, input_data_format: str | None = None) -> np.nda
     return np.asarray(read_rgb(image, input_data_format))
 
 
-def read_rgb(image: ImageLike, input_data_format: str | None = None) -> Image.Image | np.ndarray:
-    """Like `read_image`, but files and PIL images stay PIL images: copying a photo takes as long as decoding it."""
+def read_rgb(
+    image: ImageLike, input_data_format: str | None = None, value_range: ValueRange | None = None
+) -> Image.Image | np.ndarray:
+    """Like `read_image`, but files and PIL images stay PIL images: copying a photo takes as long as decoding it.
+
+    value_range: as in `load_image`.
+    """
     rgb: Image.Image | np.ndarray
     if isinstance(image, str | os.PathLike):
-        rgb = load_image(image)
+        rgb = load_image(image, value_range=value_range)
     elif isinstance(image, Image.Image):
-        rgb = _read_pil(image)
+        rgb = _read_pil(image, value_range)
     elif isinstance(image, Tensor):
-        rgb = _array_to_rgb(_tensor_to_array(image), input_data_format or "channels_first")
+        rgb = _array_to_rgb(_tensor_to_array(image), input_data_format or "channels_first", value_range)
     elif isinstance(image, np.ndarray):
-        rgb = _array_to_rgb(image, input_data_format or "channels_last")
+        rgb = _array_to_rgb(image, input_data_format or "channels_last", value_range)
     else:
         raise TypeError(
             f"`images` must be PIL images, NumPy arrays, torch tensors or paths, got a {type(image).__name__}."
@@ -107,39 +146,10 @@ def as_image_list(images: Any) -> list:
     return list(images)
 
 
-def read_binary_mask(mask: Any, name: str) -> np.ndarray:
-    """Read a mask as bool (height, width); an array or tensor keeps its shape.
-
-    mask: a bool array or tensor; one of numbers that are 0 or 1, or 0..255 with the object above 127; or a PIL image
-        or path, which is read as grey.
-    name: the argument that error messages name.
-
-    Raises ValueError for other values, such as an instance map of 0..7.
-    """
-    if isinstance(mask, str | os.PathLike):
-        mask = load_image(mask)
-    if isinstance(mask, Image.Image):
-        mask = np.asarray(mask.convert("L"))
-    elif isinstance(mask, Tensor):
-        mask = _tensor_to_array(mask)
-    mask = np.asarray(mask)
-    if mask.dtype == np.bool_:
-        return mask
-    if mask.dtype.kind not in "uif" or mask.size == 0:
-        raise ValueError(f"`{name}` must be arrays of bool or numbers, got {mask.dtype} of shape {mask.shape}.")
-    low, high = mask.min(), mask.max()
-    if not (low >= 0 and (high <= 1 or 127 < high <= 255)):
-        raise ValueError(
-            f"`{name}` must hold 0/1 or 0..255, got values from {low} to {high}. Give one mask per object; "
-            "split an instance map first."
-        )
-    return mask > (0.5 if high <= 1 else 127)
-
-
-def _read_pil(image: Image.Image) -> Image.Image:
+def _read_pil(image: Image.Image, value_range: ValueRange | None) -> Image.Image:
     try:
-        is_rotated = image.getexif().get(EXIF_ORIENTATION, 1) != 1
-        rgb = _pil_to_rgb(image)
+        is_rotated = image_orientation(image) != 1
+        rgb = _pil_to_rgb(image, value_range)
     except (OSError, SyntaxError, EOFError) as error:
         raise ValueError(f"`images`: cannot decode the PIL image ({error}).") from error
     if is_rotated:
@@ -150,18 +160,23 @@ def _read_pil(image: Image.Image) -> Image.Image:
     return rgb
 
 
-def _pil_to_rgb(image: Image.Image) -> Image.Image:
+def _pil_to_rgb(image: Image.Image, value_range: ValueRange | None = None) -> Image.Image:
     if image.mode.startswith("I;16"):
-        return Image.fromarray(_array_to_rgb(np.asarray(image).astype(np.uint16), "channels_last"))
+        return Image.fromarray(_array_to_rgb(np.asarray(image).astype(np.uint16), "channels_last", value_range))
+    if value_range is not None and image.mode in ("I", "F"):
+        return Image.fromarray(_array_to_rgb(np.asarray(image), "channels_last", value_range))
     if image.mode in _INTERMEDIATE_MODES:
         image = image.convert(_INTERMEDIATE_MODES[image.mode])
     if image.mode not in _SUPPORTED_MODES:
         raise ValueError(
-            f"`images`: a PIL image of mode {image.mode!r} has no defined value range. Convert it to 'L', 'RGB' or "
-            "'I;16'."
+            f"`images`: a PIL image of mode {image.mode!r} has no defined value range. "
+            + (_RANGE_ADVICE if image.mode in ("I", "F") else "Convert it to 'L', 'RGB' or 'I;16'.")
         )
     image.load()
-    return image if image.mode == "RGB" else image.convert("RGB")
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    if value_range is None:
+        return rgb
+    return Image.fromarray(_array_to_rgb(np.asarray(rgb), "channels_last", value_range))
 
 
 def _tensor_to_array(tensor: Tensor) -> np.ndarray:
@@ -169,7 +184,7 @@ def _tensor_to_array(tensor: Tensor) -> np.ndarray:
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-def _array_to_rgb(array: np.ndarray, layout: str) -> np.ndarray:
+def _array_to_rgb(array: np.ndarray, layout: str, value_range: ValueRange | None = None) -> np.ndarray:
     if layout not in ("channels_first", "channels_last"):
         raise ValueError(f"`input_data_format` must be 'channels_first' or 'channels_last', got {layout!r}.")
     if array.ndim == 2:
@@ -183,8 +198,8 @@ def _array_to_rgb(array: np.ndarray, layout: str) -> np.ndarray:
             f"`images` must have 1 to 4 channels, got {array.shape[2]} in an array read as {layout}. "
             "Set `input_data_format` to 'channels_first' or 'channels_last'."
         )
-    array = _array_to_uint8(array)
     colours = array[:, :, :1] if array.shape[2] < 3 else array[:, :, :3]
+    colours = _array_to_uint8(colours) if value_range is None else scale_to_uint8(colours, value_range)
     return np.ascontiguousarray(np.broadcast_to(colours, (*colours.shape[:2], 3)))
 
 
@@ -194,23 +209,43 @@ def _array_to_uint8(array: np.ndarray) -> np.ndarray:
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * 255
     if array.dtype == np.uint16:
+        _warn_if_dark(array)
         return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if array.dtype.kind == "f":
         if array.size and not (array.min() >= 0 and array.max() <= 1):  # also catches NaN
             raise ValueError(
                 f"`images` of floats must lie in [0, 1], got values from {array.min()} to {array.max()}. "
-                "Cast 0..255 values to uint8."
+                f"Cast 0..255 values to uint8. {_RANGE_ADVICE}"
             )
         return np.rint(array.astype(np.float32) * 255).astype(np.uint8)
-    raise TypeError(f"`images` must be bool, uint8, uint16 or float in [0, 1], got {array.dtype}. Cast it first.")
+    raise TypeError(
+        f"`images` must be bool, uint8, uint16 or float in [0, 1], got {array.dtype}. Cast it first. {_RANGE_ADVICE}"
+    )
+
+
+def _warn_if_dark(array: np.ndarray) -> None:
+    """Say once that an image of 16 bits is nearly black, as one that holds data of 12 bits is."""
+    if array.size and 0 < array.max() < 2**12:
+        logger.warning_once(
+            "A 16-bit image has no value above 4095 of 65535, so it is nearly black; further ones are not reported. "
+            f"If its data have fewer bits: {_RANGE_ADVICE}"
+        )
+
+
+_RANGE_ADVICE = (
+    "To say which values are black and white, use `load_image(image, value_range=(low, high))`, `--value-range "
+    "LOW,HIGH` on the command line, or `value_range: [low, high]` in a description of data."
+)
 
 
 __all__ = [
+    "DEFAULT_OPTIONS",
     "ImageLike",
+    "ImageOptions",
     "as_image_list",
     "load_image",
     "open_upright",
-    "read_binary_mask",
     "read_image",
     "read_rgb",
+    "shortened",
 ]
