@@ -176,9 +176,8 @@ def test_separate_embeddings_work_as_x_anylabeling_stacks_them(tmp_path):
             tokens[None],
             torch.zeros(1, 1, 3, dtype=torch.bool),
             model.prompt_encoder.no_mask_embed.weight.reshape(1, 1, -1, 1, 1),
-            1,
-            False,
-            False,
+            num_prompts=1,
+            multimask_output=False,
         )
     expected = processor.image_processor.post_process_masks(logits[0], [(684, 1024)], [(684, 1024)])[0][0, :500]
     assert (mask == expected.numpy()).mean() > 0.9995

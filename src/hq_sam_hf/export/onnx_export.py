@@ -36,6 +36,7 @@ from ..model.configuration_hq_sam import PADDING
 from ..model.destinations import check_output_folder, first_foreign
 from ..model.files import check_parent, remove_leftovers, whole_folder
 from ..model.modeling_hq_sam import HQSamModel
+from ..model.modeling_mask_decoder import MaskSource
 from ..model.processing_hq_sam import HQSamProcessor
 from ..utils.output_lock import output_lock
 from .onnx_processing import OPSET, append, postprocessing_graph, prepend, preprocessing_graph
@@ -96,11 +97,12 @@ class DecoderGraph(nn.Module):
             image_embeddings=image_embeddings,
             image_positions=self.model.image_positions(),
             hq_features=decoder.fuse_hq_features(image_embeddings, early),
-            sparse_prompt_embeddings=tokens[:, None],
-            absent_prompt_tokens=(point_labels == PADDING)[:, None],
+            prompt_tokens=tokens[:, None],
+            prompt_padding_mask=(point_labels == PADDING)[:, None],
             dense_prompt_embeddings=dense[:, None],
             num_prompts=1,
-            **self.options,
+            multimask_output=self.options["multimask_output"],
+            mask_source=MaskSource.from_flags(self.options["hq_token_only"]),
         )
         return scores[:, 0, :1], masks[:, 0, :1]
 

@@ -1,7 +1,8 @@
-"""What is done another way on a CPU, with the same result: matrix products by oneDNN, and work in bands.
+"""CPU fast paths: oneDNN linear layers and cache-sized tiling.
 
-A band is a part of the positions whose temporaries, about 2 MiB each, stay in a cache from kernel to kernel. Larger
-ones would also be given back to the system and mapped anew each time, which costs more than the arithmetic on them.
+A band is a part of the positions whose temporaries, about 2 MiB each, stay in the cache from one kernel to the next.
+The system also takes back the memory of larger temporaries and maps it anew each time, which costs more than the
+arithmetic on them.
 """
 
 from collections.abc import Callable
@@ -10,48 +11,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Numbers in a temporary of a band.
+# Numbers in one temporary of a band.
 BAND_NUMBERS = 2**19
 
-# PyTorch gives a 1 x 1 convolution to oneDNN whatever the number of threads if the batch is at least this large.
+# PyTorch passes a 1 x 1 convolution to oneDNN, for any number of threads, if the batch has at least this size.
 _BATCH_FOR_ONEDNN = 16
-# Multiplications from which that pays in bfloat16, whose F.linear is oneDNN's too.
+# In bfloat16, F.linear uses oneDNN too. The convolution is faster from this number of multiplications.
 _LARGE = 2**27
 
 
 def runs_eagerly_on_cpu(tensor: Tensor) -> bool:
-    """Whether what is tuned for a CPU may run: not on other devices or while a graph is traced."""
+    """Whether code that is tuned for a CPU may run: not on other devices and not while a graph is traced."""
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def wants_gradients(*tensors: Tensor) -> bool:
-    """Whether what is computed from the tensors is part of an autograd graph."""
+    """Whether autograd records what is computed from the tensors."""
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
-def are_untouched(*layers: nn.Module) -> bool:
-    """Whether the weights of layers may be used without calling them.
-
-    Not where a layer was replaced or hooked, as by adapters, quantization, or accelerate's offloading.
-    """
-    return all(
-        type(layer) in (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
-        and not layer._forward_pre_hooks
-        and not layer._forward_hooks
-        and "forward" not in layer.__dict__
-        for layer in layers
-    )
-
-
 def band_size(tensor: Tensor, length: int, numbers: int) -> int:
-    """How many of `length` positions, of so many numbers each, to treat at once: all, but for inference on a CPU."""
-    if not runs_eagerly_on_cpu(tensor) or torch.is_grad_enabled():
+    """How many of `length` positions, with `numbers` numbers each, to compute at once: a band on a CPU, else all."""
+    if not runs_eagerly_on_cpu(tensor):
         return length
     return min(length, max(1, BAND_NUMBERS // numbers))
 
 
 def by_bands(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """function(*tensors), which maps (..., L, C) to (..., L, D) position by position, in bands of L."""
+    """Compute function(*tensors) by bands. It maps (..., L, C) to (..., L, D), each position by itself."""
     length, channels = tensors[0].shape[-2:]
     size = band_size(tensors[0], length, tensors[0].shape[:-2].numel() * channels)
     if size == length:
@@ -66,29 +53,29 @@ def by_bands(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
 
 
 def linear(positions: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """As F.linear on positions (..., C) with weight (D, C) and bias (D,); gives (..., D).
+    """F.linear on positions (..., C) with weight (D, C) and bias (D,); returns (..., D).
 
-    In float32, and in bfloat16 where there is much to do, on a CPU the positions become a batch of 16 pictures, one
-    pixel high, of C channels, for a 1 x 1 convolution by oneDNN: up to twice as fast as MKL's product of float32, a
-    tenth faster than a product of bfloat16 and a bias, rounded no worse. A number of positions that 16 does not divide
-    is left to F.linear.
+    On a CPU, float32 positions, and bfloat16 ones where there is much to compute, become a batch of 16 images, each
+    one pixel high, with C channels. oneDNN multiplies them as a 1 x 1 convolution. That is up to twice as fast as
+    MKL's float32 product and a tenth faster than a bfloat16 product with a bias. The rounding is no worse. A number of
+    positions that is not a multiple of 16 goes to F.linear.
     """
     number = positions.shape[:-1].numel() if runs_eagerly_on_cpu(positions) else 0
-    pays = positions.dtype == torch.float32 or (
+    is_faster = positions.dtype == torch.float32 or (
         positions.dtype == torch.bfloat16 and number * weight.shape.numel() >= _LARGE
     )
-    if not pays or number == 0 or number % _BATCH_FOR_ONEDNN or not _has_onednn():
+    if not is_faster or number == 0 or number % _BATCH_FOR_ONEDNN or not _has_onednn():
         return F.linear(positions, weight, bias)
-    pictures = positions.reshape(_BATCH_FOR_ONEDNN, 1, -1, positions.shape[-1]).permute(0, 3, 1, 2)
-    result = F.conv2d(pictures, weight[:, :, None, None], bias).permute(0, 2, 3, 1)
-    # The convolution keeps the layout of its input, which reshaping may leave as it is; F.linear never does.
+    images = positions.reshape(_BATCH_FOR_ONEDNN, 1, -1, positions.shape[-1]).permute(0, 3, 1, 2)
+    result = F.conv2d(images, weight[:, :, None, None], bias).permute(0, 2, 3, 1)
+    # The convolution keeps the memory layout of its input, and reshape may too. The result of F.linear is contiguous.
     return result.reshape(*positions.shape[:-1], weight.shape[0]).contiguous()
 
 
 def products(positions: Tensor, vectors: Tensor) -> Tensor:
-    """Of positions (N, L, C) with each of vectors (N, K, C): (N, L, K).
+    """Products of positions (N, L, C) with each of vectors (N, K, C): (N, L, K).
 
-    Single ones of attention have few vectors or few channels; in bfloat16 `linear` would lose by them.
+    Where an attention calls this with N = 1, K or C is small, and in bfloat16 `linear` would be slower.
     """
     if len(positions) == 1 and positions.dtype == torch.float32 and not torch.compiler.is_compiling():
         return linear(positions, vectors[0])
@@ -96,27 +83,15 @@ def products(positions: Tensor, vectors: Tensor) -> Tensor:
 
 
 def add_products(totals: Tensor, positions: Tensor, vectors: Tensor) -> None:
-    """Add `products` of positions and vectors to totals (N, L, K), in place. For inference: no gradients."""
+    """Add `products(positions, vectors)` to totals (N, L, K), in place. For inference: autograd cannot record it."""
     if len(positions) == 1 and positions.dtype == torch.float32:
         totals += products(positions, vectors)
     else:
         totals.baddbmm_(positions, vectors.mT)
 
 
-def apply_linear(layer: nn.Module, positions: Tensor) -> Tensor:
-    """A layer on positions (..., C), by `linear` where its weights may be used."""
-    if are_untouched(layer):
-        return linear(positions, layer.weight, layer.bias)  # type: ignore[arg-type]
-    return layer(positions)
-
-
-def norm_channels(positions: Tensor, norm: nn.Module) -> Tensor:
-    """Apply a norm that is for channels first to positions (N, h, w, C)."""
-    return norm(positions.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-
-
 class HQSamLinear(nn.Linear):
-    """nn.Linear by `linear`."""
+    """nn.Linear computed by `linear`."""
 
     def forward(self, positions: Tensor) -> Tensor:
         return linear(positions, self.weight, self.bias)
@@ -129,12 +104,9 @@ def _has_onednn() -> bool:
 __all__ = [
     "HQSamLinear",
     "add_products",
-    "apply_linear",
-    "are_untouched",
     "band_size",
     "by_bands",
     "linear",
-    "norm_channels",
     "products",
     "runs_eagerly_on_cpu",
     "wants_gradients",

@@ -1,4 +1,4 @@
-"""Any number of prompts in bounded memory: how many are decoded together, and putting the parts together."""
+"""Chunked prompt decoding under a memory budget."""
 
 from collections.abc import Callable
 
@@ -8,20 +8,23 @@ from torch import Tensor
 from .configuration_hq_sam import HQSamMaskDecoderConfig
 from .modeling_kernels import runs_eagerly_on_cpu
 
-# Memory for prompts that are decoded together. On a CPU more than about fits its cache brings nothing.
+# Memory for the prompts that are decoded together. On a CPU, more than about fits its cache brings no speed.
 PART_BYTES_ON_CPU, PART_BYTES = 2**25, 2**32
 
 
-def prompts_at_once(config: HQSamMaskDecoderConfig, image_embeddings: Tensor, num_tokens: int) -> int:
-    """How many prompts on images (B, C, h, w) fit into the budget of a part, at least 1.
+def prompts_at_once(
+    config: HQSamMaskDecoderConfig, image_embeddings: Tensor, num_tokens: int, fast_path: bool = True
+) -> int:
+    """How many prompts on image_embeddings (B, C, h, w) fit into the memory budget; at least 1.
 
-    Rule: per cell of the h x w grid, a prompt needs 4 C numbers for its image before and after a layer and its
-    upscaled features, or 16 C where these are not made in bands; 2 for each of num_tokens tokens in each head, for
-    scores and weights; and 12 for each of 16 mask cells.
+    Per cell of the h x w grid, a prompt needs 4 C numbers for its image before and after a block and its upscaled
+    features, or 16 C where these are not computed by bands, as the fast path does on a CPU; 2 per token and head, for
+    scores and weights; and 12 for each of 16 mask pixels.
     """
     channels, height, width = image_embeddings.shape[1:]
     on_cpu = runs_eagerly_on_cpu(image_embeddings)
-    numbers = (4 if on_cpu else 16) * channels + 2 * num_tokens * config.num_attention_heads + 12 * 16
+    by_bands = on_cpu and fast_path
+    numbers = (4 if by_bands else 16) * channels + 2 * num_tokens * config.num_attention_heads + 12 * 16
     needed = height * width * numbers * image_embeddings.element_size()
     return max(1, (PART_BYTES_ON_CPU if on_cpu else PART_BYTES) // needed)
 
@@ -29,10 +32,10 @@ def prompts_at_once(config: HQSamMaskDecoderConfig, image_embeddings: Tensor, nu
 def decode_in_parts(
     decode: Callable[[slice, slice, int], tuple[Tensor, Tensor]], batch: int, num_prompts: int, at_once: int
 ) -> tuple[Tensor, Tensor]:
-    """Masks (B, P, M, h, w) and scores (B, P, M), put together from parts of at_once prompts.
+    """Masks (B, P, M, h, w) and scores (B, P, M), concatenated from parts of at most at_once prompts.
 
-    decode(images, prompts, number of prompts) gives those of a part: of several images with all their prompts, or of
-    some prompts of one image. The result does not depend on at_once, but for rounding.
+    decode(images, prompts, number of prompts per image) returns masks and scores of one part. A part is several images
+    with all their prompts, or some prompts of one image. Apart from rounding, the result does not depend on at_once.
     """
     images_at_once = max(1, at_once // num_prompts)
     masks = scores = torch.empty(0)

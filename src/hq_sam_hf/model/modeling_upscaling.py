@@ -1,41 +1,31 @@
-"""From the grid of patches to the mask grid, four times as fine, by two transposed convolutions of stride 2.
+"""Upscaling by two: a 2 x 2 transposed convolution of stride 2, computed as a matrix product.
 
-Their kernel is 2 x 2, so no two of their outputs overlap: each is a matrix product that gives every cell its four
-quarters, and in the end the quarters are put in their places.
+Kernel and stride are equal, so the outputs of two input pixels never overlap: each pixel becomes a 2 x 2 block by a
+linear map of its channels. One matrix product computes all blocks, which is faster than PyTorch's transposed
+convolution, with and without gradients.
 """
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .modeling_kernels import are_untouched, linear, norm_channels
+from .modeling_kernels import linear
 
 
-def upscale_cells(image: Tensor, first: nn.ConvTranspose2d, norm: nn.Module, second: nn.ConvTranspose2d) -> Tensor:
-    """second(GELU(norm(first(image)))) for image (N, h, w, C), each cell apart: (N, h, w, 2, 2, 2, 2, c).
+class HQSamUpscaleConv(nn.ConvTranspose2d):
+    """`nn.ConvTranspose2d(in_channels, out_channels, kernel_size=2, stride=2)`, with the same weights and outputs."""
 
-    The axes of 2 are row and column of a quarter of the cell, then row and column of a quarter of that quarter.
-    """
-    number, height, width = image.shape[:3]
-    if not are_untouched(first, second):
-        picture = second(F.gelu(norm(first(image.permute(0, 3, 1, 2)))))
-        cells = picture.view(number, -1, height, 2, 2, width, 2, 2)
-        return cells.permute(0, 2, 5, 3, 6, 4, 7, 1)
-    quarters = _quarters(image, first)
-    normalised = norm_channels(quarters.view(number, height, 4 * width, -1), norm).view_as(quarters)
-    return _quarters(F.gelu(normalised), second)
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size=2, stride=2)
 
+    def forward(self, image: Tensor) -> Tensor:  # type: ignore[override]  # the output size follows from the input's
+        """Upscale image (N, C, h, w) to (N, c, 2h, 2w). In memory, the channels of the output come last."""
+        blocks = self.to_blocks(image.permute(0, 2, 3, 1))  # (N, h, w, 2, 2, c)
+        return blocks.transpose(2, 3).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
 
-def put_cells(cells: Tensor, picture: Tensor) -> None:
-    """Write what `upscale_cells` gives into a picture (N, 4h, 4w, c)."""
-    number, height, width = cells.shape[:3]
-    picture.view(number, height, 2, 2, width, 2, 2, -1).copy_(cells.permute(0, 1, 3, 5, 2, 4, 6, 7))
+    def to_blocks(self, positions: Tensor) -> Tensor:
+        """The 2 x 2 block of outputs of each input position: (..., C) to (..., 2, 2, c)."""
+        weight = self.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (C, c, 2, 2) to (4 c, C)
+        bias = None if self.bias is None else self.bias.repeat(4)
+        return linear(positions, weight, bias).unflatten(-1, (2, 2, -1))
 
 
-def _quarters(cells: Tensor, convolution: nn.ConvTranspose2d) -> Tensor:
-    """The transposed convolution of cells (..., C), each by itself: (..., 2, 2, c)."""
-    weight = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (C, c, 2, 2) to (2 2 c, C)
-    bias = None if convolution.bias is None else convolution.bias.repeat(4)
-    return linear(cells, weight, bias).unflatten(-1, (2, 2, -1))
-
-
-__all__ = ["put_cells", "upscale_cells"]
+__all__ = ["HQSamUpscaleConv"]
