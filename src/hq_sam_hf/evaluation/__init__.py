@@ -1,4 +1,4 @@
-"""Metrics of a model on data sets: the work behind `hq-sam evaluate`.
+"""Evaluation of a model on data sets: metrics, tables and worst cases, as `hq-sam evaluate` reports them.
 
 May import: model, masks, data, scenes, inference, utils.
 """

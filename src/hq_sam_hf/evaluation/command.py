@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ class EvaluationData:
     sets: sets of HQSeg-44K, by default all.
     images, masks: two folders whose files have equal names.
     scenes: number of generated images, which have the model input size.
+    reading: how the files of custom data are read: `data.ReadingOptions` by name, such as {"mask_type": "instances"}.
     """
 
     root: Path | str | dict[str, Any] | None = None
@@ -33,20 +34,27 @@ class EvaluationData:
     images: Path | None = None
     masks: Path | None = None
     scenes: int | None = None
+    reading: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         given = [self.root is not None, self.images is not None, self.scenes is not None]
         if sum(given) != 1 or (self.images is None) != (self.masks is None):
             raise ValueError("Name the data by exactly one of --data ROOT, --images and --masks, or --scenes COUNT.")
+        if self.reading and not isinstance(self.root, dict) and self.images is None:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in self.reading)
+            raise ValueError(f"{options} says how files of custom data are read, and these are others. Omit it.")
         if isinstance(self.root, dict):
             refuse_sets(self.sets)
+            self.root = {**self.root, **self.reading}
 
     def __str__(self) -> str:
         if isinstance(self.root, dict):
             return describe_source(self.root)
         if self.root is not None:
             return f"{self.root} ({self.split}: {', '.join(self.sets) if self.sets else 'all sets'})"
-        return f"{self.scenes} scenes ({self.split})" if self.images is None else f"{self.images} and {self.masks}"
+        if self.images is None:
+            return f"{self.scenes} scenes ({self.split})"
+        return f"{self.images} and {self.masks}" + (f" ({describe_source(self.reading)})" if self.reading else "")
 
     def load(self, image_size: int) -> Any:
         """Load the data set. image_size: side of generated scenes, in pixels."""
@@ -55,7 +63,7 @@ class EvaluationData:
         if self.root is not None:
             return load_hqseg44k(self.root, self.split, self.sets)
         if self.images is not None and self.masks is not None:
-            return load_paired_folders(self.images, self.masks)
+            return load_paired_folders(self.images, self.masks, **self.reading)
         return scene_dataset(self.scenes or 0, size=image_size, split=self.split)  # type: ignore[arg-type]
 
 

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from ..data.image_bytes import undecoded
 from ..data.reading import MASK_COLUMNS, Sample, read_sample
+from ..data.reading_options import READING_COLUMN
 from ..masks.rle import foreground
 from .prompts import Prompt, PromptPlan, make_prompt
 from .protocols import EvaluationProtocol, PreparedImage
@@ -146,7 +147,7 @@ def _extra_columns(row: Mapping[str, Any], mask: int, num_masks: int) -> dict[st
     """The other columns of a row: plain values, and the value of this mask from lists with one value per mask."""
     extras = {}
     for name, value in row.items():
-        if name in ("image", "set", "name", *MASK_COLUMNS):
+        if name in ("image", "set", "name", READING_COLUMN, *MASK_COLUMNS):
             continue
         if isinstance(value, list | tuple) and len(value) == num_masks:
             value = value[mask]

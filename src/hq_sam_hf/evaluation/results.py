@@ -88,7 +88,8 @@ class Evaluation:
     ) -> dict[str, Any]:
         """by_set: the means of the set, or of all sets for the average."""
         means = [one for one in by_set.values() if one is not None]
-        row = {"set": label, "prompt": prompt, "output": output, "masks": sum(one["masks"] for one in means)}
+        row: dict[str, Any] = {"set": label, "prompt": prompt, "output": output}
+        row["masks"] = sum(one["masks"] for one in means)
         for name in ("miou", "mbiou"):
             row[name] = sum(one[name] for one in means) / len(means)
         as_paper = all(self.settings.get(name, value) == value for name, value in PAPER_SETTINGS.items())

@@ -1,4 +1,4 @@
-"""Models in other formats: checkpoint layouts, ONNX, model cards, the original package as reference.
+"""Export to other formats: checkpoint layouts, ONNX and model cards, verified against the original implementation.
 
 May import: model, utils.
 """
