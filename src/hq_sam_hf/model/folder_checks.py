@@ -1,6 +1,7 @@
 """Check what a local folder holds before transformers loads it, whose errors would be about something else."""
 
 import os
+import shlex
 from pathlib import Path
 
 from .weights import WEIGHT_SUFFIXES
@@ -21,9 +22,10 @@ def check_model_folder(source: str | os.PathLike, subfolder: str = "", needs_con
     if not any(any(folder.glob(pattern)) for pattern in _MODEL_FILES):
         raise ValueError(_without_model_file(folder))
     if needs_config and not (folder / "config.json").is_file():
+        command = f"hq-sam convert {shlex.quote(str(folder))} NEW_FOLDER"
         raise ValueError(
             f"The folder {str(folder)!r} holds weights but no config.json, which says what model they are of. Copy "
-            f"the config.json that belongs to them, or derive it: `hq-sam convert {folder} NEW_FOLDER`."
+            f"the config.json that belongs to them, or derive it: `{command}`."
         )
 
 
