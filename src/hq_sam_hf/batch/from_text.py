@@ -8,6 +8,7 @@ from PIL import Image
 
 from ..inference.loading import EMBEDDED_MODEL, ModelSpec
 from ..inference.text import DetectorSpec, HQSamTextPredictor, split_labels
+from ..model.image_reading import DEFAULT_OPTIONS, ImageOptions
 from .image_files import find_images
 from .output_folder import COCO_ONLY, ExtraOutputs
 from .runner import BatchRunner, ImageTask, RunSummary
@@ -22,18 +23,20 @@ def segment_by_text(
     extra_outputs: ExtraOutputs = COCO_ONLY,
     multimask_output: bool = False,
     hq_token_only: bool = False,
+    image_options: ImageOptions = DEFAULT_OPTIONS,
 ) -> RunSummary | None:
     """Write the masks of the objects that a detector finds into a folder, which `output_folder` describes.
 
     sources: files, folders and glob patterns.
     text: labels as a list or as "dog. leash."
     multimask_output, hq_token_only: as in `HQSamPredictor.predict`.
+    image_options: how image files are read, as in `load_image`.
 
     An image in which the detector finds nothing is done, without masks. A run continues an earlier run with the same
     options. Returns a summary in the main process, None in others.
     """
     task = _MasksByText(split_labels(text), detector, model, multimask_output, hq_token_only)
-    return BatchRunner(task, find_images(sources, exclude=output), output, extra_outputs).run()
+    return BatchRunner(task, find_images(sources, output, image_options), output, extra_outputs).run()
 
 
 class _MasksByText(ImageTask):

@@ -8,6 +8,7 @@ from PIL import Image
 
 from ..inference.loading import EMBEDDED_MODEL, ModelSpec
 from ..inference.mask_generator import HQSamMaskGenerator
+from ..model.image_reading import DEFAULT_OPTIONS, ImageOptions
 from .image_files import find_images
 from .output_folder import COCO_ONLY, ExtraOutputs
 from .runner import BatchRunner, ImageTask, RunSummary
@@ -19,17 +20,19 @@ def generate_masks(
     model: ModelSpec = EMBEDDED_MODEL,
     extra_outputs: ExtraOutputs = COCO_ONLY,
     multimask_output: bool = True,
+    image_options: ImageOptions = DEFAULT_OPTIONS,
     **options: Any,
 ) -> RunSummary | None:
     """Write the automatic masks of many images into a folder, which `output_folder` describes.
 
     sources: files, folders and glob patterns.
+    image_options: how image files are read, as in `load_image`.
     options: those of `HQSamMaskGenerator`.
 
     A run continues an earlier run with the same options. Returns a summary in the main process, None in others.
     """
     task = _AutomaticMasks(model, multimask_output, options)
-    return BatchRunner(task, find_images(sources, exclude=output), output, extra_outputs).run()
+    return BatchRunner(task, find_images(sources, output, image_options), output, extra_outputs).run()
 
 
 class _AutomaticMasks(ImageTask):

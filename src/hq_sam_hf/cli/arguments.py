@@ -7,6 +7,7 @@ from ..utils.embedded import EMBEDDED
 
 if TYPE_CHECKING:
     from ..batch.output_folder import ExtraOutputs
+    from ..data.reading_options import ReadingOptions
     from ..inference.loading import ModelSpec
 
 
@@ -83,6 +84,40 @@ def add_device_argument(parser: argparse.ArgumentParser | argparse._ArgumentGrou
     parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 or mps (default: cuda if there is one)")
 
 
+def add_image_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the options that say how image files are read."""
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        metavar="N",
+        help="read image files of up to N pixels, if you trust them (default: 178956970)",
+    )
+    parser.add_argument(
+        "--value-range",
+        type=value_range,
+        metavar="LOW,HIGH|percentile",
+        help="values that become black and white, such as 0,4095 for data of 12 bits in files of 16; percentile: the "
+        "1st and 99th of each image. Needed for images of int32 and of floats beyond 0..1",
+    )
+
+
+def value_range(text: str) -> Any:
+    """An argparse type: LOW,HIGH or "percentile"."""
+    from ..data.reading_options import ReadingOptions
+
+    try:
+        return ReadingOptions(value_range=tuple(text.split(",")) if "," in text else text).value_range  # type: ignore[arg-type]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def image_options(arguments: argparse.Namespace) -> "ReadingOptions":
+    """How image files are read, by the options of `add_image_arguments`."""
+    from ..data.reading_options import ReadingOptions
+
+    return ReadingOptions(arguments.max_pixels, arguments.value_range)
+
+
 def add_batch_outputs(parser: argparse.ArgumentParser) -> None:
     """Add the options for further files that the commands for many images write."""
     group = parser.add_argument_group("for many images, further files besides coco.json and annotations/IMAGE.json")
@@ -125,6 +160,7 @@ __all__ = [
     "add_command",
     "add_destination",
     "add_device_argument",
+    "add_image_arguments",
     "add_model_arguments",
     "add_model_choice",
     "add_output_argument",
@@ -132,5 +168,6 @@ __all__ = [
     "data_source",
     "destination",
     "extra_outputs",
+    "image_options",
     "model_spec",
 ]

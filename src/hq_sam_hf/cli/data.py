@@ -24,6 +24,8 @@ example: hq-sam data download -o hqseg44k
 CHECK_EXAMPLES = """\
 examples: hq-sam data check hqseg44k --split validation --sets dis,thin
           hq-sam data check '{kind: folders, images: photos, masks: masks}'
+          hq-sam data check '{kind: folders, images: photos, masks: maps, mask_type: instances, ignore_index: 255}'
+          hq-sam data check '{kind: coco, annotations: instances.json, images: photos, mask_pixels: stored}'
 """
 EXPORT_EXAMPLES = """\
 examples: hq-sam data export hqseg44k -o parquet
@@ -68,7 +70,8 @@ def _add_choice_of_sets(parser: argparse.ArgumentParser) -> None:
         type=data_source,
         metavar="DATA",
         help="folder with the data sets, unpacked, as zip archives or as Parquet; or custom data, described as in the "
-        "field `data` of a training configuration",
+        "field `data` of a training configuration, with max_pixels, value_range, mask_type, ignore_index and "
+        "mask_pixels to say how files are read",
     )
     parser.add_argument(
         "--split", choices=("train", "validation"), help="one split (default: both; of custom data, train)"

@@ -3,7 +3,14 @@
 import argparse
 from pathlib import Path
 
-from .arguments import add_command, add_model_arguments, add_output_argument, comma_separated, data_source
+from .arguments import (
+    add_command,
+    add_image_arguments,
+    add_model_arguments,
+    add_output_argument,
+    comma_separated,
+    data_source,
+)
 from .console import hide_library_bars, progress
 
 EXAMPLES = """\
@@ -11,9 +18,14 @@ examples: hq-sam evaluate --model MODEL --data hqseg44k --sets dis,coift,hrsod,t
           hq-sam evaluate --model MODEL --data hqseg44k --prompts box,box-noise-0.2,centre,points-5+5,clicks-3
           hq-sam evaluate --model MODEL --images photos --masks masks --protocol aspect
           hq-sam evaluate --model MODEL --data '{kind: coco, annotations: instances.json, images: photos}'
+          hq-sam evaluate --model MODEL --images photos --masks maps --mask-type instances --ignore-index 255
           hq-sam evaluate --scenes 20
           accelerate launch -m hq_sam_hf.cli evaluate --model MODEL --data hqseg44k -o report
 """
+
+
+# Options that say how the files of custom data are read.
+READING = ("max_pixels", "value_range", "mask_type", "ignore_index", "mask_pixels")
 
 
 def add_evaluate_command(commands: argparse._SubParsersAction) -> None:
@@ -38,6 +50,18 @@ def add_evaluate_command(commands: argparse._SubParsersAction) -> None:
         choices=("validation", "train", "held_out"),
         default="validation",
         help="split (default: validation); held_out is a split of --scenes",
+    )
+    add_image_arguments(data)
+    data.add_argument(
+        "--mask-type",
+        choices=("binary", "soft", "alpha", "instances", "classes"),
+        help="what mask files are (default: binary, one object each); maps of instances or classes are split",
+    )
+    data.add_argument("--ignore-index", type=int, metavar="N", help="value of mask files that counts as background")
+    data.add_argument(
+        "--mask-pixels",
+        choices=("upright", "stored"),
+        help="which pixels of images with an EXIF rotation the masks were made for (default: upright)",
     )
     data.add_argument("--limit", type=int, metavar="N", help="use only the first N images")
     method = parser.add_argument_group("method")
@@ -80,7 +104,13 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     from ..evaluation.command import EvaluationData, evaluate_and_report
 
     data = EvaluationData(
-        arguments.data, arguments.split, arguments.sets, arguments.images, arguments.masks, arguments.scenes
+        arguments.data,
+        arguments.split,
+        arguments.sets,
+        arguments.images,
+        arguments.masks,
+        arguments.scenes,
+        {name: getattr(arguments, name) for name in READING if getattr(arguments, name) is not None},
     )
     hide_library_bars()
     result = evaluate_and_report(

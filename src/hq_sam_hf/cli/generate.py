@@ -6,9 +6,11 @@ from pathlib import Path
 from .arguments import (
     add_batch_outputs,
     add_command,
+    add_image_arguments,
     add_model_arguments,
     add_output_argument,
     extra_outputs,
+    image_options,
     model_spec,
 )
 from .console import hide_library_bars, print_summary
@@ -50,6 +52,7 @@ def add_generate_command(commands: argparse._SubParsersAction) -> None:
     )
     add_output_argument(parser, "folder for coco.json and more", type=Path, required=True, metavar="FOLDER")
     add_model_arguments(parser)
+    add_image_arguments(parser.add_argument_group("reading images"))
     add_batch_outputs(parser)
     # Only options that were given are passed on: the defaults are those of HQSamMaskGenerator, the original's.
     options = parser.add_argument_group("mask generation", argument_default=argparse.SUPPRESS)
@@ -76,6 +79,7 @@ def run_generate(arguments: argparse.Namespace) -> None:
         arguments.output,
         model_spec(arguments),
         extra_outputs(arguments),
+        image_options=image_options(arguments),
         **options,
     )
     print_summary(summary, arguments.output)

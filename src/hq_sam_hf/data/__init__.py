@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .prepare import check_data, download_data, export_data
     from .prompt_simulation import draw_prompt
     from .reading import Sample, read_sample
+    from .reading_options import ReadingOptions
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
@@ -30,10 +31,12 @@ __getattr__, __dir__ = lazy_exports(
         "prepare": ["check_data", "download_data", "export_data"],
         "prompt_simulation": ["draw_prompt"],
         "reading": ["Sample", "read_sample"],
+        "reading_options": ["ReadingOptions"],
     },
 )
 
 __all__ = [
+    "ReadingOptions",
     "Sample",
     "augment",
     "check_data",

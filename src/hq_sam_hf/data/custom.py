@@ -2,35 +2,44 @@
 
 Every loader gives the columns of HQSeg-44K, which `reading.read_sample` reads: `image`, `set`, `name`, and `mask` if
 each image has one mask or `masks` if it may have several. Loading opens no image, and COCO segmentations stay text
-until a row is read.
+until a row is read. If images or masks are to be read in another way than the usual one, which is what the keyword
+arguments `reading` of all loaders say, rows also have the column `reading_options`.
 """
 
 import json
 import logging
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..model.image_files import describe_left_out, image_suffixes
 from .image_bytes import is_list_of_images, is_list_of_strings, list_of, undecoded
+from .reading_options import READING_COLUMN, ReadingOptions, reading_options, take_reading
 
 if TYPE_CHECKING:
     from .image_bytes import AnyDataset
 
 logger = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 STREAMING_SHARDS = 64  # the largest number of workers that can share a stream
 
 
 def load_paired_folders(
-    images: str | os.PathLike, masks: str | os.PathLike, set_name: str | None = None, streaming: bool = False
+    images: str | os.PathLike,
+    masks: str | os.PathLike,
+    set_name: str | None = None,
+    streaming: bool = False,
+    **reading: Any,
 ) -> "AnyDataset":
     """Load images/NAME.jpg with masks/NAME.png, or with all images in the folder masks/NAME/ for several masks.
 
-    If any image has a folder of masks, the column is `masks`, else `mask`. Files without a partner are logged as
-    warnings.
+    If any image has a folder of masks, the column is `masks`, else `mask`. Files without a partner, and files that are
+    no images, are logged as warnings.
     set_name: the value of the column `set`; by default the name of the parent of the image folder.
+    reading: `ReadingOptions`, such as mask_type="instances".
     """
+    options = reading_options(reading)
     image_files, mask_files = _files_by_stem(images), _files_by_stem(masks)
     masks_of = _group_masks(masks, mask_files)
     names = sorted(image_files.keys() & masks_of.keys())
@@ -50,7 +59,21 @@ def load_paired_folders(
         columns["mask"] = [mask_files[name] for name in names]
     else:
         columns["masks"] = [masks_of[name] for name in names]
-    return _build_dataset(columns, set_name or Path(images).absolute().parent.name or "own", names, streaming)
+    _log_left_out([images, masks, *{Path(path).parent for paths in masks_of.values() for path in paths}])
+    set_name = set_name or Path(images).absolute().parent.name or "own"
+    return _build_dataset(columns, set_name, names, streaming, options)
+
+
+def _log_left_out(folders: Iterable[str | os.PathLike]) -> None:
+    """Name the files of the folders that are no images, as a warning with the attribute `is_note`."""
+    left_out = sorted(
+        str(path)
+        for folder in {Path(folder).absolute() for folder in folders}
+        for path in folder.iterdir()
+        if path.is_file() and not path.name.startswith(".") and path.suffix.lower() not in image_suffixes()
+    )
+    if left_out:
+        logger.warning(describe_left_out(left_out), extra={"is_note": True})
 
 
 def _group_masks(folder: str | os.PathLike, mask_files: dict[str, str]) -> dict[str, list[str]]:
@@ -79,6 +102,7 @@ def load_named_columns(
     source: a data set, or what `datasets.load_dataset` accepts: a Hub repository, a folder of images with metadata, a
         folder written by `export_parquet`. `options` are passed to `load_dataset`.
     mask_column: holds images, lists of images, or lists of COCO segmentations as text. A list becomes `masks`.
+        `options` may also hold `ReadingOptions`, such as mask_type="instances".
     set_name: the value of the column `set`; by default the name of the source.
 
     The columns `set` and `name` of the source are kept, all others are dropped. Rows without `name` are numbered.
@@ -86,6 +110,7 @@ def load_named_columns(
     """
     import datasets
 
+    reading = take_reading(options)
     if isinstance(source, str | os.PathLike):
         set_name = set_name or Path(source).name
         dataset = datasets.load_dataset(os.fspath(source), split=split, streaming=streaming, **options)
@@ -96,12 +121,16 @@ def load_named_columns(
     _check_columns(columns, image_column, mask_column)
     is_text = is_list_of_strings(columns[mask_column])
     is_list = is_text or is_list_of_images(columns[mask_column])
-    kept = [name for name in ("set", "name") if name in columns]
+    if is_text:
+        reading.refuse_mask_type()
+    kept = [name for name in ("set", "name", READING_COLUMN) if name in columns]
+    if reading.as_text() is not None and READING_COLUMN in kept:
+        kept.remove(READING_COLUMN)
     dataset = dataset.select_columns([image_column, mask_column, *kept])
     mask_name = "masks" if is_list else "mask"
     renamed = {image_column: "image", mask_column: mask_name}
     dataset = dataset.rename_columns({old: new for old, new in renamed.items() if old != new})
-    dataset = _add_missing_names(dataset, set_name or "own")
+    dataset = _add_missing(dataset, set_name or "own", reading.as_text())
     if isinstance(dataset, datasets.IterableDataset):
         return dataset
     image = datasets.Image()
@@ -126,36 +155,44 @@ def _check_columns(columns: Any, image_column: str, mask_column: str) -> None:
         )
 
 
-def _add_missing_names(dataset: "AnyDataset", set_name: str) -> "AnyDataset":
-    """Add the columns `set` and `name` if they are missing, without decoding the images."""
+def _add_missing(dataset: "AnyDataset", set_name: str, reading: str | None) -> "AnyDataset":
+    """Add `set` and `name` if they are missing, and reading options if there are any, without decoding images."""
     import datasets
 
-    missing = [column for column in ("set", "name") if column not in dataset.features]
+    values: dict[str, Callable[[int], str | None]] = {"set": lambda i: set_name, "name": lambda i: f"{i:06d}"}
+    if reading is not None:
+        values[READING_COLUMN] = lambda i: reading
+    missing = [column for column in values if column not in dataset.features]
     if not missing:
         return dataset
     if isinstance(dataset, datasets.Dataset):
-        values = {"set": [set_name] * len(dataset), "name": [f"{i:06d}" for i in range(len(dataset))]}
         for column in missing:
-            dataset = dataset.add_column(column, values[column])
+            dataset = dataset.add_column(column, [values[column](i) for i in range(len(dataset))])
         return dataset
 
-    def add_names(row: dict, i: int) -> dict:
-        values = {"set": set_name, "name": f"{i:06d}"}
-        return {column: values[column] for column in missing}
+    def add(row: dict, i: int) -> dict:
+        return {column: values[column](i) for column in missing}
 
     features = datasets.Features({**dataset.features, **{column: datasets.Value("string") for column in missing}})
-    return dataset.map(add_names, with_indices=True, features=features)
+    return dataset.map(add, with_indices=True, features=features)
 
 
 def load_coco(
-    annotations: str | os.PathLike, images: str | os.PathLike, set_name: str | None = None, streaming: bool = False
+    annotations: str | os.PathLike,
+    images: str | os.PathLike,
+    set_name: str | None = None,
+    streaming: bool = False,
+    **reading: Any,
 ) -> "AnyDataset":
     """Load COCO instances: one row per image, with the instances as JSON text in the column `masks`.
 
     annotations: instances_*.json. images: the folder that its file names are relative to.
+    reading: `ReadingOptions`, such as mask_pixels="stored".
     Crowd regions (`iscrowd`) and images without instances are left out. Instances without a complete polygon are left
     out with a warning. Reading a row turns polygons and run lengths into the masks that pycocotools gives.
     """
+    options = reading_options(reading)
+    options.refuse_mask_type()
     images_by_id, instances = _read_coco(annotations)
     masks: dict[Any, list[str]] = {}
     unusable = []
@@ -183,7 +220,7 @@ def load_coco(
         raise ValueError(f"{len(missing)} of {len(files)} images are missing, such as {missing[0]!r}.")
     columns: dict[str, list] = {"image": files, "masks": [texts for _, texts in rows]}
     names = [str(Path(name).with_suffix("")) for name, _ in rows]
-    return _build_dataset(columns, set_name or Path(annotations).stem, names, streaming, masks_are_text=True)
+    return _build_dataset(columns, set_name or Path(annotations).stem, names, streaming, options, masks_are_text=True)
 
 
 def _read_coco(annotations: str | os.PathLike) -> tuple[dict[Any, dict], list[dict]]:
@@ -216,7 +253,12 @@ def _segmentation_text(segmentation: Any, image: dict) -> str | None:
 
 
 def _build_dataset(
-    columns: dict[str, list], set_name: str, names: list[str], streaming: bool, masks_are_text: bool = False
+    columns: dict[str, list],
+    set_name: str,
+    names: list[str],
+    streaming: bool,
+    options: ReadingOptions,
+    masks_are_text: bool = False,
 ) -> "AnyDataset":
     import datasets
 
@@ -224,6 +266,9 @@ def _build_dataset(
     types = {"image": image, "mask": image, "masks": [text if masks_are_text else image]}
     features = datasets.Features({**{name: types[name] for name in columns}, "set": text, "name": text})
     rows = {**columns, "set": [set_name] * len(names), "name": names}
+    if options.as_text() is not None:
+        features[READING_COLUMN] = text
+        rows[READING_COLUMN] = [options.as_text()] * len(names)
     dataset = datasets.Dataset.from_dict(rows, features=features)
     return dataset.to_iterable_dataset(num_shards=min(STREAMING_SHARDS, len(dataset))) if streaming else dataset
 
@@ -241,7 +286,7 @@ def _image_files(folder: str | os.PathLike) -> list[str]:
     if not Path(folder).is_dir():
         raise ValueError(f"{os.fspath(folder)!r} is not a folder.")
     paths = sorted(Path(folder).absolute().iterdir())
-    return [str(path) for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")]
+    return [str(path) for path in paths if path.suffix.lower() in image_suffixes() and not path.name.startswith(".")]
 
 
-__all__ = ["IMAGE_SUFFIXES", "load_coco", "load_named_columns", "load_paired_folders"]
+__all__ = ["load_coco", "load_named_columns", "load_paired_folders"]

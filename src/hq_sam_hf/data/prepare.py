@@ -10,13 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from ..masks.rle import foreground
 from .factory import load_rows, load_source, refuse_sets
 from .hqseg44k import SETS, find_sets, load_found, load_hqseg44k
 from .image_bytes import undecoded
 from .parquet import export_parquet
-from .reading import read_sample
+from .reading import Sample, read_sample, transpose_mask
 
 REPOSITORY = "sam-hq-team/sam-hq-training"
+NAMED = 10  # images that a sentence names
+SAME_PLACE = 0.9  # IoU of two masks from which they are in the same place
 ARCHIVES = ("data/DIS5K.zip", "data/cascade_psp.zip", "data/thin_object_detection.zip")
 
 
@@ -26,7 +31,7 @@ class SetReport:
 
     read: images that were read. skipped: known broken items that were left out. empty: masks without foreground.
     smallest, largest: (height, width) of the images with the fewest and the most pixels.
-    problems: sentences about what is wrong.
+    problems: sentences about what is wrong. notes: sentences about what is not wrong, such as files left out.
     """
 
     set: str
@@ -37,6 +42,7 @@ class SetReport:
     smallest: tuple[int, int] | None = None
     largest: tuple[int, int] | None = None
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def download_data(root: str | os.PathLike) -> list[Path]:
@@ -83,7 +89,9 @@ def check_data(
             continue
         report.problems += found.problems
         report.skipped = len(found.skipped)
-        _read_all(undecoded(load_found([found], found.split)), {name: report}, one_split, threads)
+        rotated = _read_all(undecoded(load_found([found], found.split)), {name: report}, one_split, threads)
+        if rotated.get(name):
+            report.notes.append(_describe_rotated(rotated[name]))
     return reports
 
 
@@ -91,23 +99,49 @@ def _check_custom(
     source: dict[str, Any], split: str | None, sets: Sequence[str] | None, threads: int
 ) -> list[SetReport]:
     refuse_sets(sets)
-    with _collected_warnings() as warnings:
+    with _collected_warnings() as (warnings, notes):
         rows = load_rows(source, split or "train")
     reports: dict[str, SetReport] = {}
-    _read_all(rows, reports, split or "-", threads)
+    rotated = _read_all(rows, reports, split or "-", threads)
     if not reports:
         raise ValueError(f"The data {source!r} have no rows.")
-    if warnings:  # such as files without a partner, which belong to no particular set
-        next(iter(reports.values())).problems[:0] = warnings
+    # Such as files without a partner, which belong to no particular set.
+    first = next(iter(reports.values()))
+    first.problems[:0], first.notes[:0] = warnings, notes
+    for name, images in rotated.items():
+        _report_rotated(reports[name], images, source.get("mask_pixels"))
     return list(reports.values())
 
 
+def _report_rotated(report: SetReport, images: Sequence["RotatedImage"], mask_pixels: str | None) -> None:
+    text = _describe_rotated(images)
+    if mask_pixels is not None:
+        report.notes.append(f"{text} Masks are read as made for the {mask_pixels} pixels.")
+    elif any(image.moved for image in images):
+        report.problems.append(
+            f"{text} Look which is right, and add `mask_pixels: upright` or `mask_pixels: stored` to the description."
+        )
+    else:
+        report.notes.append(text)
+
+
+def _describe_rotated(images: Sequence["RotatedImage"]) -> str:
+    names = ", ".join(image.name for image in images[:NAMED]) + (", ..." if len(images) > NAMED else "")
+    moved, masks = sum(image.moved for image in images), sum(image.masks for image in images)
+    share = f"{100 * moved / masks:.0f} %" if masks else "0 %"
+    verb = "image is" if len(images) == 1 else "images are"
+    return (
+        f"{len(images)} {verb} rotated by the EXIF tag: {names}. {moved} of {masks} masks ({share}) would lie "
+        "elsewhere in the pixels as they are stored than in the upright image."
+    )
+
+
 @contextmanager
-def _collected_warnings() -> Iterator[list[str]]:
-    """Collect the warnings that the loaders in `custom` log within the block, instead of printing them."""
-    messages: list[str] = []
+def _collected_warnings() -> Iterator[tuple[list[str], list[str]]]:
+    """Collect the warnings and notes that the loaders in `custom` log within the block, instead of printing them."""
+    messages: tuple[list[str], list[str]] = ([], [])
     collector = logging.Handler()
-    collector.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    collector.emit = lambda record: messages[hasattr(record, "is_note")].append(record.getMessage())  # type: ignore[method-assign]
     loader_log = logging.getLogger("hq_sam_hf.data.custom")
     propagate, loader_log.propagate = loader_log.propagate, False
     loader_log.addHandler(collector)
@@ -128,10 +162,16 @@ def _chosen_sets(split: str | None, sets: Sequence[str] | None) -> list[tuple[st
     return [(one, name) for one, names in chosen for name in names]
 
 
-def _read_all(dataset: Any, reports: dict[str, SetReport], split: str, threads: int) -> None:
-    """Read every row and record it in the report of its set; a set without a report gets a new one."""
+def _read_all(
+    dataset: Any, reports: dict[str, SetReport], split: str, threads: int
+) -> "dict[str, list[RotatedImage]]":
+    """Read every row and record it in the report of its set; a set without a report gets a new one.
+
+    Returns the rotated images of each set.
+    """
     from tqdm import tqdm
 
+    rotated: dict[str, list[RotatedImage]] = {}
     pool = ThreadPoolExecutor(threads)
     try:
         results = pool.map(lambda i: _read_row(dataset[i]), range(len(dataset)))
@@ -140,25 +180,52 @@ def _read_all(dataset: Any, reports: dict[str, SetReport], split: str, threads: 
             report = reports.setdefault(result.set, SetReport(result.set, split))
             report.problems += [*result.empty, *result.problems]
             report.empty += len(result.empty)
+            if result.rotated is not None:
+                rotated.setdefault(result.set, []).append(result.rotated)
             if result.size is not None:
                 report.read += 1
                 report.smallest = min(report.smallest or result.size, result.size, key=math.prod)
                 report.largest = max(report.largest or result.size, result.size, key=math.prod)
     finally:
         pool.shutdown(cancel_futures=True)
+    return rotated
 
 
 class RowResult(NamedTuple):
     """Result of reading a row.
 
     size: (height, width) of the image, or None if the row cannot be read. empty, problems: sentences about its empty
-    masks and about everything else that is wrong.
+    masks and about everything else that is wrong. rotated: the image, if its EXIF tag rotates it.
     """
 
     set: str
     size: tuple[int, int] | None
     empty: list[str]
     problems: list[str]
+    rotated: "RotatedImage | None" = None
+
+
+class RotatedImage(NamedTuple):
+    """An image that its EXIF tag rotates. moved: its masks that lie elsewhere in the stored pixels."""
+
+    name: str
+    masks: int
+    moved: int
+
+
+def _rotated(sample: Sample) -> RotatedImage | None:
+    if sample.orientation == 1:
+        return None
+    masks = foreground(sample.masks)
+    # A mask of another size than its image in the stored pixels can only be made for the upright image.
+    others = [transpose_mask(mask, sample.orientation) for mask in masks]
+    moved = sum(other.shape == mask.shape and _iou(mask, other) < SAME_PLACE for mask, other in zip(masks, others))
+    return RotatedImage(sample.name, len(masks), moved)
+
+
+def _iou(mask: np.ndarray, other: np.ndarray) -> float:
+    union = np.count_nonzero(mask | other)
+    return np.count_nonzero(mask & other) / union if union else 1.0
 
 
 def _read_row(row: Mapping[str, Any]) -> RowResult:
@@ -168,13 +235,14 @@ def _read_row(row: Mapping[str, Any]) -> RowResult:
         return RowResult(row["set"], None, [], [str(error)])
     item, count = f"{sample.set}/{sample.name}", len(sample.masks)
     names = ["the mask"] if count == 1 else [f"mask {k}" for k in range(count)]
-    empty = [f"{item}: {name} is empty." for name, mask in zip(names, sample.masks) if not mask.any()]
+    empty = [f"{item}: {name} is empty." for name, mask in zip(names, foreground(sample.masks)) if not mask.any()]
     height, width = sample.image.shape[:2]
-    return RowResult(row["set"], (height, width), empty, [] if count else [f"{item}: there is no mask."])
+    problems = [] if count else [f"{item}: there is no mask."]
+    return RowResult(row["set"], (height, width), empty, problems, _rotated(sample))
 
 
 def format_reports(reports: Sequence[SetReport]) -> str:
-    """Format a table with a row per set, followed by a line per problem."""
+    """Format a table with a row per set, followed by a line per problem and per note."""
     header = ("split", "set", "read", "known broken", "empty masks", "smallest", "largest", "problems")
     rows: list[tuple[str, ...]] = [header]
     for report in reports:
@@ -184,6 +252,7 @@ def format_reports(reports: Sequence[SetReport]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     problems = [problem for report in reports for problem in report.problems]
+    problems += [f"note: {note}" for report in reports for note in report.notes]
     return "\n".join([*lines, *([""] if problems else []), *problems])
 
 

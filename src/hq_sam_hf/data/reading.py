@@ -1,22 +1,17 @@
 """Read a row of a data set as arrays, for training and evaluation.
 
 A row has `image`, `set` and `name`, and its masks in one of two columns:
-    mask    one mask, an image
+    mask    a mask image
     masks   any number of masks: images, or JSON text with the COCO segmentation of an instance,
             {"size": [height, width], "polygons": [[x, y, ...], ...]} or {"size": ..., "counts": ...}
 
-How the values of a mask image are read, after resolving the palette and dropping alpha:
-    0 and 1, bool, float in [0, 1]      unchanged
-    0..255, and 16 bit 0..65535         scaled to [0, 1]; values in between stay soft
-    black and one other colour          the other colour is the object
-    nearly grey colours                 the red channel, read as above
-    anything else                       an error, such as an instance map of 0..7 or an image without any value above
-                                        half of its range, unless all values are 0
+`model.image_reading` and `model.mask_reading` say how the values of images and masks are read. Where somebody chose
+another way, the row has the column `reading_options`, `ReadingOptions` as JSON text.
 """
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,15 +19,29 @@ import numpy as np
 from PIL import Image
 
 from ..masks.rle import polygons_to_mask, rle_to_mask
-from ..model.image_reading import open_upright, read_image
+from ..model.image_files import image_orientation, open_with_orientation
+from ..model.image_reading import read_rgb
+from ..model.mask_reading import label_values, mask_values
 from .image_bytes import read_bytes
+from .reading_options import MAX_LABELS, READING_COLUMN, ReadingOptions
 
 MASK_COLUMNS = ("mask", "masks")
-_GREY_MODES = {"1", "L", "I", "F"}
 
-# Colours whose channels differ by no more than this are taken as grey, because lossy compression leaves such
-# differences. The red channel is used then, which the original uses always.
-NEARLY_GREY = 32
+# How an image that was annotated in its stored pixels becomes upright, by its EXIF orientation.
+_TRANSPOSED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda mask: mask[:, ::-1],
+    3: lambda mask: mask[::-1, ::-1],
+    4: lambda mask: mask[::-1],
+    5: lambda mask: mask.T,
+    6: lambda mask: mask.T[:, ::-1],
+    7: lambda mask: mask.T[::-1, ::-1],
+    8: lambda mask: mask.T[::-1],
+}
+_MASK_ADVICE = (
+    "Give one mask per object, or say in the description of the data what the values are: `mask_type: instances` or "
+    "`mask_type: classes` splits an instance map or a class map into masks, `ignore_index: 255` counts a value as "
+    "background, and `mask_type: soft` takes values in between as soft."
+)
 
 
 @dataclass
@@ -40,13 +49,14 @@ class Sample:
     """A row as arrays.
 
     image: RGB, uint8 (H, W, 3). masks: float32 (N, H, W) in [0, 1]; a mask may be empty, and N may be 0.
-    set, name: as in the row.
+    set, name: as in the row. orientation: the EXIF orientation of the image file, 1 to 8; the image is upright.
     """
 
     image: np.ndarray
     masks: np.ndarray
     set: str
     name: str
+    orientation: int = 1
 
 
 def read_sample(row: Mapping[str, Any]) -> Sample:
@@ -60,22 +70,40 @@ def read_sample(row: Mapping[str, Any]) -> Sample:
     if "image" not in row or len(columns) != 1:
         raise ValueError(f"{item}: a row must have `image` and one of `mask`, `masks`, got {', '.join(row)}.")
     values = [row["mask"]] if columns == ["mask"] else row["masks"]
-    image = _read_with_name(item, "image", row["image"], lambda value: read_image(_open_image(value)))
-    masks = np.zeros((len(values), *image.shape[:2]), dtype=np.float32)
-    for out, value in zip(masks, values):
-        mask = _read_with_name(item, "mask", value, _read_mask)
-        if mask.shape != out.shape:
-            raise ValueError(
-                f"{item}: image and mask must have the same size, got (height, width) {out.shape} and {mask.shape} "
-                "after applying the EXIF orientation. Export the mask at the size of the image, or leave the item out."
-            )
-        out[:] = mask
+    options = _read_with_name(item, "column `reading_options`", row.get(READING_COLUMN), ReadingOptions.from_text)
+    image, orientation = _read_with_name(item, "image", row["image"], lambda value: _read_image(value, options))
+    found: list[np.ndarray] = []
+    for value in values:
+        for mask in _read_with_name(item, "mask", value, lambda value: _read_masks(value, options, orientation)):
+            _check_size(item, image.shape[:2], mask.shape, orientation)
+            found.append(mask)
+    masks = np.stack(found).astype(np.float32, copy=False) if found else np.zeros((0, *image.shape[:2]), np.float32)
     # PIL returns read-only memory, which torch.from_numpy warns about.
-    image = np.require(image, requirements=["C", "W"])
-    return Sample(image, masks, str(row.get("set", "")), str(row.get("name", "")))
+    image, masks = (np.require(array, requirements=["C", "W"]) for array in (image, masks))
+    return Sample(image, masks, str(row.get("set", "")), str(row.get("name", "")), orientation)
 
 
-def _read_with_name(item: str, what: str, value: Any, read: Callable[[Any], np.ndarray]) -> np.ndarray:
+def transpose_mask(mask: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn a mask (height, width) of the stored pixels of an image upright, by the image's EXIF orientation."""
+    return _TRANSPOSED[orientation](mask) if orientation in _TRANSPOSED else mask
+
+
+def _check_size(item: str, expected: tuple[int, ...], size: tuple[int, ...], orientation: int) -> None:
+    if size == expected:
+        return
+    advice = "Export the mask at the size of the image, or leave the item out."
+    if size == expected[::-1] and orientation > 4:
+        advice = (
+            "The file is rotated by its EXIF tag; if the mask was made for the pixels as they are stored, add "
+            "`mask_pixels: stored` to the description of the data."
+        )
+    raise ValueError(
+        f"{item}: image and mask must have the same size, got (height, width) {expected} and {size} "
+        f"after applying the EXIF orientation. {advice}"
+    )
+
+
+def _read_with_name(item: str, what: str, value: Any, read: Callable[[Any], Any]) -> Any:
     """Read a value, and put the name of its item into errors."""
     try:
         return read(value)
@@ -84,17 +112,54 @@ def _read_with_name(item: str, what: str, value: Any, read: Callable[[Any], np.n
         raise ValueError(f"{item}: cannot read the {what}{f' {path!r}' if path else ''}: {error}") from error
 
 
-def _open_image(value: Any) -> Image.Image:
+def _open_image(value: Any, max_pixels: int | None, all_bits: bool = False) -> tuple[Image.Image, int]:
+    """A decoded image, upright if it comes from a file, and its EXIF orientation."""
     if isinstance(value, Image.Image):
-        return value
+        return value, image_orientation(value)
     if not isinstance(value, Mapping) or (value.get("bytes") is None and not value.get("path")):
         raise TypeError(f"an image must be a PIL image or have bytes or a path, got {value!r:.80}.")
     content = value.get("bytes")
-    return open_upright(io.BytesIO(read_bytes(value["path"]) if content is None else content))
+    file = io.BytesIO(read_bytes(value["path"]) if content is None else content)
+    return open_with_orientation(file, max_pixels, all_bits)
 
 
-def _read_mask(value: Any) -> np.ndarray:
-    return _segmentation_mask(value) if isinstance(value, str) else mask_values(_open_image(value))
+def _read_image(value: Any, options: ReadingOptions) -> tuple[np.ndarray, int]:
+    if options.mask_pixels == "stored" and isinstance(value, Image.Image):
+        raise ValueError(
+            "masks of stored pixels need the EXIF tag of the image, which a decoded image has lost. Read the rows of "
+            "`undecoded(dataset)`"
+        )
+    image, orientation = _open_image(value, options.max_pixels, all_bits=options.value_range is not None)
+    return np.asarray(read_rgb(image, value_range=options.value_range)), orientation
+
+
+def _read_masks(value: Any, options: ReadingOptions, orientation: int) -> Sequence[np.ndarray]:
+    """The masks of a segmentation as text, of a mask image or of a label map, upright.
+
+    orientation: the EXIF orientation of the image.
+    """
+    own_orientation = 1
+    if isinstance(value, str):
+        masks = [_segmentation_mask(value)]
+    else:
+        image, own_orientation = _open_image(value, options.max_pixels)
+        if options.mask_type in ("instances", "classes"):
+            masks = _split_labels(label_values(image), options.ignore_index)
+        else:
+            masks = [mask_values(image, "a mask", _MASK_ADVICE, options.mask_type, options.ignore_index)]
+    is_turned = options.mask_pixels == "stored" and own_orientation == 1
+    return [transpose_mask(mask, orientation) for mask in masks] if is_turned else masks
+
+
+def _split_labels(labels: np.ndarray, ignore_index: int | None) -> list[np.ndarray]:
+    """A mask of each number of a label map; 0 is background."""
+    numbers = [number for number in np.unique(labels).tolist() if number not in (0, ignore_index)]
+    if len(numbers) > MAX_LABELS:
+        raise ValueError(
+            f"a map of instances or classes has at most {MAX_LABELS:,} numbers, got {len(numbers):,}. Remove "
+            "`mask_type` if the image is something else, such as a soft mask."
+        )
+    return [labels == number for number in numbers]
 
 
 def _segmentation_mask(text: str) -> np.ndarray:
@@ -107,42 +172,4 @@ def _segmentation_mask(text: str) -> np.ndarray:
         raise ValueError(f"expected a COCO segmentation with its size as JSON, got {text:.80}.") from error
 
 
-def mask_values(image: Image.Image) -> np.ndarray:
-    """Read a mask image as float32 (H, W) in [0, 1], by the rules of this module."""
-    if image.mode not in {*_GREY_MODES, "LA", "RGB", "RGBA"} and not image.mode.startswith("I;16"):
-        image = image.convert("RGB")
-    values = np.asarray(image)
-    if image.mode == "LA":
-        values = values[..., 0]
-    elif values.ndim == 3:
-        values = _colours_to_grey(values[..., :3])
-    if values.dtype == np.bool_:
-        return values.astype(np.float32)
-    low, high = values.min(), values.max()
-    for maximum in (1, 255, 65535):
-        # Only low values usually mean an instance map, so the brightest pixel must exceed half of the range.
-        if low >= 0 and maximum / 2 < high <= maximum:
-            return values.astype(np.float32) / np.float32(maximum)
-    if low == high == 0:
-        return np.zeros(values.shape, dtype=np.float32)
-    raise ValueError(
-        f"a mask must hold 0/1 or 0..255, got values from {low} to {high}. Give one mask per object; split an "
-        "instance map into its objects first."
-    )
-
-
-def _colours_to_grey(colours: np.ndarray) -> np.ndarray:
-    """Convert an RGB mask (H, W, 3) to grey values, or to bool if it is black and one other colour."""
-    first = colours[..., 0]
-    if np.array_equal(first, colours[..., 1]) and np.array_equal(first, colours[..., 2]):
-        return first
-    foreground = np.any(colours, axis=-1)
-    objects = colours[foreground]
-    if (objects == objects[0]).all():
-        return foreground
-    if np.ptp(colours, axis=-1).max() <= NEARLY_GREY:
-        return first
-    raise ValueError("a coloured mask must be black and one other colour, got several. Give one grey mask per object.")
-
-
-__all__ = ["MASK_COLUMNS", "Sample", "mask_values", "read_sample"]
+__all__ = ["MASK_COLUMNS", "Sample", "read_sample", "transpose_mask"]
