@@ -1,5 +1,6 @@
 """The README and docs tell the truth: their code runs, their commands work, their links lead somewhere."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -53,6 +54,67 @@ def test_python_blocks_run_in_order(page, workplace):
     namespace: dict = {}
     for block in blocks(page, "python"):
         exec(compile(block, page.name, "exec"), namespace)
+
+
+ENCODING = ("get_image_features", "get_image_embeddings")
+
+
+def calls_that_keep_gradients(code: str, models: set[str]) -> list[str]:
+    """Calls of models outside of `torch.inference_mode()` and `torch.no_grad()` that do not lead to a loss.
+
+    models: names of variables that hold models, to which those of this code are added.
+    """
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and re.match(r"\w*Model\w*\(|\w*Model\w*\.from_", ast.unparse(node.value)):
+            models.update(target.id for target in node.targets if isinstance(target, ast.Name))
+    found = []
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.With | ast.FunctionDef):
+            managers = (
+                node.decorator_list if isinstance(node, ast.FunctionDef) else [i.context_expr for i in node.items]
+            )
+            if {ast.unparse(manager) for manager in managers} & {"torch.inference_mode()", "torch.no_grad()"}:
+                return
+        if isinstance(node, ast.Attribute) and node.attr == "loss":  # training
+            return
+        if isinstance(node, ast.Call):
+            function = ast.unparse(node.func)
+            is_encoding = isinstance(node.func, ast.Attribute) and node.func.attr in ENCODING
+            if function in models or is_encoding:
+                found.append(ast.unparse(node))
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(tree)
+    return found
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
+def test_examples_that_infer_keep_no_gradients(page):
+    models = {"model"}
+    assert [call for block in blocks(page, "python") for call in calls_that_keep_gradients(block, models)] == []
+
+
+@pytest.mark.parametrize(
+    ("code", "number"),
+    [
+        ("outputs = model(**inputs)", 1),
+        ("half = HQSamModel.from_pretrained('x')\nmasks = process(half(**inputs).pred_masks)", 1),
+        ("sam = HQSamModel.from_sam_pretrained('x')\nsam(**inputs)", 1),
+        ("auto = AutoModelForMaskGeneration.from_pretrained('x')\ndef f():\n    return auto(pixels)", 1),
+        ("features = model.get_image_features(pixels)", 1),
+        ("with open('x') as file:\n    model(**inputs)", 1),
+        ("with torch.inference_mode():\n    outputs = model(**inputs)", 0),
+        ("with torch.no_grad(), open('x') as file:\n    outputs = model(**inputs)", 0),
+        ("@torch.no_grad()\ndef f():\n    return model(**inputs)", 0),
+        ("model(**inputs).loss.backward()", 0),
+        ("predictor.predict(boxes=box)\nmodel.eval()", 0),
+    ],
+)
+def test_calls_that_keep_gradients_are_found(code, number):
+    assert len(calls_that_keep_gradients(code, {"model"})) == number
 
 
 WRITTEN = {
