@@ -143,15 +143,8 @@ def test_options_are_text_that_reads_back():
     options = ReadingOptions(max_pixels=9, value_range=(0, 4095), mask_type="soft", mask_pixels="stored")
     assert ReadingOptions.from_text(options.as_text()) == options
     with pytest.raises(ValueError, match=r"^s/n: cannot read the column `reading_options`"):
-        read_sample(
-            {
-                "image": Image.new("L", (3, 3)),
-                "mask": Image.new("L", (3, 3)),
-                "set": "s",
-                "name": "n",
-                "reading_options": "x",
-            }
-        )
+        image = Image.new("L", (3, 3))
+        read_sample({"image": image, "mask": image, "set": "s", "name": "n", "reading_options": "x"})
 
 
 def test_a_description_reads_deep_and_large_images(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ _DECODERS = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}
 
 _PLANAR, _BITS, _SAMPLE_FORMAT, _SIGNED = 284, 258, 339, 2  # tags of TIFF
 NAMED = 10  # files that a message names
+_HEIC, _HEIC_ADVICE = (".heic", ".heif"), "To read HEIC files, install pillow-heif"
 _limit_lock = threading.Lock()
 
 
@@ -34,8 +35,7 @@ def image_suffixes() -> frozenset[str]:
 def describe_left_out(files: Sequence[str]) -> str:
     """A sentence that counts and names files that are left out since they are no images."""
     names = ", ".join(files[:NAMED]) + (", ..." if len(files) > NAMED else "")
-    is_heic = any(file.lower().endswith((".heic", ".heif")) for file in files)
-    advice = " To read HEIC files, install pillow-heif." if is_heic else ""
+    advice = f" {_HEIC_ADVICE}." if any(file.lower().endswith(_HEIC) for file in files) else ""
     verb = "files are" if len(files) > 1 else "file is"
     return f"{len(files)} {verb} left out as no image that can be read: {names}.{advice}"
 
@@ -77,7 +77,9 @@ def open_with_orientation(
                 ImageOps.exif_transpose(image, in_place=True)
                 return image, orientation
     except UnidentifiedImageError as error:
-        raise ValueError("not an image file, or a format that Pillow does not support") from error
+        is_heic = isinstance(file, str | os.PathLike) and os.fspath(file).lower().endswith(_HEIC)
+        advice = f". {_HEIC_ADVICE}" if is_heic else ""
+        raise ValueError(f"not an image file, or a format that Pillow does not support{advice}") from error
     except Image.DecompressionBombError as error:
         pixels = re.search(r"\((\d+) pixels\)", str(error))
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) if max_pixels is None else max_pixels
