@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
 import hq_sam_hf.masks
 from hq_sam_hf.masks import (
@@ -30,6 +30,7 @@ from hq_sam_hf.masks import (
 from hq_sam_hf.masks.binary import as_binary_array, as_binary_mask, check_size
 from hq_sam_hf.masks.cropped_mask import CroppedMask
 from hq_sam_hf.masks.rle import foreground, run_lengths
+from hq_sam_hf.model.mask_reading import read_binary_mask
 
 SIZE = (9, 12)
 MASK = np.zeros(SIZE, dtype=bool)
@@ -67,6 +68,10 @@ FORMS = {
     "PIL 1": Image.fromarray,
     "NumPy bool with bytes of 255": lambda mask: np.asarray(Image.fromarray(mask)),
     "PIL L": lambda mask: Image.fromarray(mask.astype(np.uint8) * 255),
+    "PIL RGB": lambda mask: Image.fromarray(np.dstack([mask * np.uint8(255)] * 3)),
+    "PIL alpha over one colour": lambda mask: Image.fromarray(
+        np.dstack([np.full((*mask.shape, 3), 255, dtype=np.uint8), mask * np.uint8(255)])
+    ),
 }
 
 
@@ -146,16 +151,15 @@ NO_MASKS = {
     "objects": (MASK.astype(object), r"object.*`{name}.astype\(bool\)`", lambda m: m.astype(bool)),
     "several masks": (MASK[None], r"\(1, 9, 12\).*`{name}\[0\]`", lambda m: m[0]),
     "channels": (np.dstack([MASK] * 3), r"\(9, 12, 3\).*`{name}\[..., 0\]`", lambda m: m[..., 0]),
-    "RGB": (Image.fromarray(np.dstack([MASK * np.uint8(255)] * 3)), "'RGB'.*getchannel", lambda m: m.getchannel(0)),
-    "RGBA": (
-        Image.fromarray(np.dstack([IMAGE, MASK * np.uint8(255)])),
-        r"'RGBA'.*getchannel\('A'\)",
+    "colours and another alpha": (
+        Image.fromarray(np.dstack([MASK[::-1] * np.uint8(255)] * 3 + [MASK * np.uint8(255)])),
+        r"by its alpha.*getchannel\('A'\)",
         lambda m: m.getchannel("A"),
     ),
-    "palette": (
-        Image.fromarray(MASK * np.uint8(1)).convert("P"),
-        r"'P'.*`numpy.asarray\({name}\) == 1`",
-        lambda m: np.asarray(m) == 1,
+    "label map of PIL": (
+        Image.fromarray(np.where(MASK, 7, np.eye(*SIZE, dtype=int)).astype(np.uint8)),
+        "from 0 to 7.*`mask == 7`",
+        lambda m: np.asarray(m) == 7,
     ),
 }
 
@@ -197,6 +201,18 @@ def test_what_is_no_array_is_refused(value):
 def test_masks_without_pixels_are_masks(value):
     assert as_binary_mask(value).shape == value.shape
     assert mask_to_bbox(value) == [0, 0, 0, 0]
+
+
+def test_pil_images_are_read_as_mask_files_are_with_soft_edges(tmp_path):
+    soft = Image.new("L", (60, 60))
+    ImageDraw.Draw(soft).ellipse((10, 10, 50, 45), fill=255)
+    soft = soft.filter(ImageFilter.GaussianBlur(1))
+    soft.save(tmp_path / "mask.png")
+    expected = read_binary_mask(tmp_path / "mask.png", "mask")
+    assert np.array_equal(as_binary_mask(soft), expected)
+    assert np.array_equal(as_binary_mask(np.asarray(soft) > 128), expected)
+    with pytest.raises(ValueError, match="`mask > 127`"):
+        as_binary_mask(np.asarray(soft))
 
 
 def test_bool_masks_are_not_copied_and_arrays_keep_their_shape():

@@ -6,7 +6,8 @@
     floats from 0 to 1        above 0.5 is the object
     anything else             an error: logits, label maps, soft masks of 0..255, images with channels
 
-A mask is a NumPy array, a torch tensor on any device, a grey PIL image or a list of rows.
+A mask is a NumPy array, a torch tensor on any device, a list of rows or a PIL image. PIL images are read as mask files
+are, see `model.mask_reading`: with soft edges, and with colours or alpha that can mean only one thing.
 """
 
 import operator
@@ -15,6 +16,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from ..model.mask_reading import read_binary_mask
 
 # What Pillow reads at most. A mask belongs to an image, and a file may claim any size.
 MAX_PIXELS = 178_956_970
@@ -44,6 +47,8 @@ def as_binary_mask(mask: Any, name: str = "mask", size: tuple[int, int] | None =
 
 def as_binary_array(values: Any, name: str = "mask") -> np.ndarray:
     """Like `as_binary_mask`, for an array of any shape, such as (masks, height, width)."""
+    if isinstance(values, Image.Image):
+        return read_binary_mask(values, name)
     array = as_array(values, name)
     if array.dtype == np.bool_:
         return array
@@ -85,14 +90,12 @@ def _float_error(name: str, low: Any, high: Any) -> str:
 
 
 def as_array(values: Any, name: str) -> np.ndarray:
-    """A NumPy array of an array, a tensor, a grey PIL image or a list. Raises ValueError for anything else."""
+    """A NumPy array of an array, a tensor, a PIL image or a list. Raises ValueError for anything else."""
     if isinstance(values, np.ndarray):
         return values.filled(0) if isinstance(values, np.ma.MaskedArray) else values
-    if isinstance(values, Image.Image):
-        _check_mode(values, name)
     if values is None or isinstance(values, str | bytes | dict) or hasattr(values, "__fspath__"):
         raise ValueError(
-            f"`{name}` must be an array, a tensor, a grey PIL image or a list of rows, got a {type(values).__name__}. "
+            f"`{name}` must be an array, a tensor, a PIL image or a list of rows, got a {type(values).__name__}. "
             "Read a mask file first, for example with `PIL.Image.open`."
         )
     try:
@@ -105,18 +108,6 @@ def as_array(values: Any, name: str) -> np.ndarray:
             f"`{name}` must be an array, a tensor or a list of rows of one length, got a {type(values).__name__} that "
             f"cannot become an array ({error}). Convert it to a NumPy array first."
         ) from error
-
-
-def _check_mode(image: Image.Image, name: str) -> None:
-    if image.mode == "P":
-        advice = f"Its pixels are numbers of colours; choose the object's: `numpy.asarray({name}) == 1`."
-    elif len(image.getbands()) > 1:
-        advice = (
-            f"Choose the channel that holds the mask: `{name}.getchannel(0)`, or `{name}.getchannel('A')` for alpha."
-        )
-    else:
-        return
-    raise ValueError(f"`{name}` must be a grey image, got a PIL image of mode {image.mode!r}. {advice}")
 
 
 def check_size(size: Any, name: str = "size", max_pixels: int | None = None) -> tuple[int, int]:

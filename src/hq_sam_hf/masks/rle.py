@@ -5,6 +5,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from ..model.mask_reading import FOREGROUND
 from .binary import MAX_PIXELS, as_binary_array, as_binary_mask, check_size
 from .polygon_filling import polygons_to_mask
 
@@ -16,15 +17,14 @@ class RLE(TypedDict):
     counts: str | bytes | Sequence[int]
 
 
-# The original compares `> 128` on masks of 0..255, in training and in evaluation.
-FOREGROUND = np.float32(128 / 255)
+# How far resizing may take soft masks out of [0, 1].
 ROUNDING = 1e-3
 
 
 def foreground(mask: np.ndarray) -> np.ndarray:
     """Threshold a soft mask (..., height, width) in [0, 1] to bool. Other dtypes are read by the rule of `binary`.
 
-    Raises ValueError for floats that are no soft mask, such as logits. Resized masks may exceed [0, 1] by rounding.
+    Raises ValueError for floats that are no soft mask, such as logits.
     """
     mask = np.asarray(mask)
     is_soft = mask.dtype.kind == "f"
