@@ -1,4 +1,4 @@
-"""The lean attention against scores written out in full."""
+"""Attention in chunks of scores, compared with attention on the full scores."""
 
 import copy
 import itertools
@@ -9,7 +9,7 @@ from transformers.models.sam.modeling_sam import SamVisionLayer
 
 from hq_sam_hf.model import modeling_grid_attention, modeling_kernels, modeling_vision_attention
 from hq_sam_hf.model.key_mapping import keys_from_original
-from hq_sam_hf.model.modeling_grid_attention import _write_biases, attend_and_learn, attend_in_parts
+from hq_sam_hf.model.modeling_grid_attention import _write_biases, attend_in_parts, attend_with_gradients
 from hq_sam_hf.model.modeling_kernels import HQSamLinear
 from hq_sam_hf.model.modeling_vision_attention import HQSamVisionLayer
 from support.oracle import FINE, SMALL, WIDE, config_of, pair
@@ -43,7 +43,7 @@ def test_parts_of_any_size_give_the_same_attention_and_gradients(at_once, shape,
     expected = torch.autograd.grad(attend_in_full(*exact), exact, arriving)
     for dtype, error in ((torch.float64, 1e-13), (torch.float32, 1e-5), (torch.bfloat16, 0.06)):
         inputs = [part.detach().to(dtype).requires_grad_() for part in exact]
-        found = torch.autograd.grad(attend_and_learn(*inputs), inputs, arriving.to(dtype))
+        found = torch.autograd.grad(attend_with_gradients(*inputs), inputs, arriving.to(dtype))
         for actual, gradient in zip(found, expected):
             assert actual.dtype == dtype
             assert (actual - gradient).norm() <= error * (gradient.norm() + 1)
@@ -58,7 +58,7 @@ GRIDS = [(8, 8), (7, 7), (2, 2)]  # transformers' global attention is for square
 @pytest.mark.parametrize("variant", [{}, {"qkv_bias": False}, {"use_rel_pos": False}], ids=str)
 @pytest.mark.parametrize("at_once", [1, 50, 2048])
 def test_a_block_equals_transformers_own(grid, window, variant, at_once, monkeypatch):
-    """With and without gradients, also where windows reach over the border, and taken some positions at a time."""
+    """With and without gradients, with windows past the border, and for any number of positions at a time."""
     monkeypatch.setattr(modeling_vision_attention, "POSITIONS_AT_ONCE", at_once)
     config = config_of(SMALL).vision_config
     for name, value in variant.items():
@@ -80,7 +80,7 @@ def test_a_block_equals_transformers_own(grid, window, variant, at_once, monkeyp
 
 @pytest.mark.parametrize("arch", [SMALL, WIDE, FINE], ids=["small", "wide", "fine"])
 def test_gradients_of_the_encoder_equal_the_originals(arch):
-    """For a random pull: a norm of what the last layer norm gives would hardly have any."""
+    """Of a random projection of the output: the norm of a layer norm's output has almost no gradient."""
     original, ours = (copy.deepcopy(model).requires_grad_(True) for model in pair(arch))
     generator = torch.Generator().manual_seed(4)
     pixels = torch.randn(1, 3, arch.image, arch.image, generator=generator)
@@ -109,14 +109,14 @@ def test_gradients_under_bfloat16_are_those_of_float32_roughly(window):
         assert (rough - exact).norm() <= 0.05 * exact.norm() + 1e-3
 
 
-@pytest.mark.parametrize("learns", [False, True])
-def test_scores_are_never_held_in_full(learns):
+@pytest.mark.parametrize("with_gradients", [False, True])
+def test_memory_never_holds_all_scores(with_gradients):
     """At 64 x 64 positions and 4 heads the scores alone would be 268 MB."""
-    inputs = [part.requires_grad_(learns) for part in attention_inputs(4, 64, 64)]
-    attend = attend_and_learn if learns else attend_in_parts
-    with torch.set_grad_enabled(learns), torch.profiler.profile(profile_memory=True) as profile:
+    inputs = [part.requires_grad_(with_gradients) for part in attention_inputs(4, 64, 64)]
+    attend = attend_with_gradients if with_gradients else attend_in_parts
+    with torch.set_grad_enabled(with_gradients), torch.profiler.profile(profile_memory=True) as profile:
         attended = attend(*inputs)
-        if learns:
+        if with_gradients:
             attended.sum().backward()
     largest = max(event.cpu_memory_usage for event in profile.events())
     assert largest <= 4 * modeling_grid_attention.SCORES_AT_ONCE + 2**20
@@ -124,7 +124,7 @@ def test_scores_are_never_held_in_full(learns):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("width", [5, 40])
-def test_biases_of_scores_are_sums_in_every_precision(dtype, width):
+def test_the_bias_of_a_score_is_the_sum_of_row_and_column_bias_in_every_precision(dtype, width):
     row_bias, column_bias = torch.randn(3, 2, width, 7).to(dtype), torch.randn(3, 2, width, width).to(dtype)
     scores = torch.empty(3, 2, width, 7, width, dtype=dtype)
     _write_biases(row_bias, column_bias, scores)
@@ -132,7 +132,7 @@ def test_biases_of_scores_are_sums_in_every_precision(dtype, width):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_the_linear_layer_is_one(bias):
+def test_the_linear_layer_equals_nn_linear(bias):
     layer = HQSamLinear(6, 10, bias=bias)
     hidden_state = torch.randn(2, 3, 5, 6, requires_grad=True)
     expected = torch.nn.functional.linear(hidden_state, layer.weight, layer.bias)
@@ -144,7 +144,7 @@ def test_the_linear_layer_is_one(bias):
 
 
 @pytest.mark.parametrize("large", [1, 2**27], ids=["all large", "all small"])
-def test_the_linear_layer_is_one_in_bfloat16(large, monkeypatch):
+def test_the_linear_layer_equals_nn_linear_in_bfloat16(large, monkeypatch):
     monkeypatch.setattr(modeling_kernels, "_LARGE", large)
     torch.manual_seed(0)
     layer, hidden_state = HQSamLinear(24, 40).bfloat16(), torch.randn(2, 8, 8, 24).bfloat16()
@@ -156,8 +156,8 @@ def test_the_linear_layer_is_one_in_bfloat16(large, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [(1, 16, 16), (16, 4, 4), (1, 16, 8), (2, 8, 8), (3, 5, 7)], ids=str)
-def test_positions_seen_through_a_permuted_image_give_contiguous_products(size):
-    """As of an image embedding: its layout shows through where 16 rows make a picture each."""
+def test_positions_of_a_permuted_image_give_contiguous_outputs(size):
+    """The memory layout of an image embedding must not reach the output, even if reshaping to 16 images keeps it."""
     number, height, width = size
     generator = torch.Generator().manual_seed(0)
     positions = torch.randn(number, 12, height, width, generator=generator).permute(0, 2, 3, 1)
@@ -168,8 +168,8 @@ def test_positions_seen_through_a_permuted_image_give_contiguous_products(size):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_layers_that_are_replaced_or_hooked_count():
-    """As peft and accelerate do: nothing may read the weights past a module's forward."""
+def test_hooks_on_the_layers_of_a_block_are_called():
+    """peft and accelerate replace and hook layers, so no weight may be used without calling its layer."""
     block = HQSamVisionLayer(config_of(SMALL).vision_config, 3)
     hidden_state = torch.randn(1, 8, 8, SMALL.dim)
     calls = []

@@ -1,8 +1,8 @@
 """TinyViT, the image encoder of Light HQ-SAM and MobileSAM, with the interface of the ViT encoder.
 
 Four stages on grids of 1/4, 1/8, 1/16 and 1/16 of the input side: convolutions first, then attention in windows. The
-early feature is what enters the third stage. Positions enter only through the attention biases of a window, so any
-input size that 16 divides works. Architecture: TinyViT-5M (arXiv 2207.10666) as MobileSAM (arXiv 2306.14289) sets it.
+early feature is the input of the third stage. Positions matter only in the attention biases of a window, so any input
+size divisible by 16 works. Architecture: TinyViT-5M (arXiv 2207.10666) as configured by MobileSAM (arXiv 2306.14289).
 """
 
 import torch
@@ -16,7 +16,7 @@ from .modeling_vision_encoder import HQSamVisionEncoderOutput, apply_neck
 
 
 class HQSamTinyViTConvNorm(nn.Module):
-    """A convolution without bias and a batch norm, which always uses its stored statistics.
+    """A convolution without bias and a batch norm that always uses its stored statistics.
 
     The statistics come from the distillation of the encoder; training on small batches would spoil them.
     """
@@ -94,9 +94,9 @@ class HQSamTinyViTAttention(nn.Module):
         nn.init.zeros_(self.attention_biases)
 
     def bias(self) -> Tensor:
-        """The score (heads, N, N) added between positions: entry |dy| * w + |dx| of the head's table.
+        """The bias (heads, N, N) added to the scores: entry |dy| * w + |dx| of the head's table.
 
-        Read from the live table on every call; a cache of it, as in the original, goes stale when weights are loaded.
+        It is computed from the weights on every call. The original's cache is stale after weights are loaded.
         """
         side = self.window_size
         place = torch.arange(side, device=self.attention_biases.device)
@@ -107,7 +107,7 @@ class HQSamTinyViTAttention(nn.Module):
     def forward(self, windows: Tensor) -> Tensor:
         """Attend within each of W windows (W, N, D)."""
         number, length, _ = windows.shape
-        # The rows of qkv go head by head, and within a head query, key, value.
+        # The rows of qkv are ordered by head, then query, key, value.
         qkv = self.qkv(self.layer_norm(windows)).view(number, length, self.num_heads, 3, -1)
         query, key, value = qkv.permute(3, 0, 2, 1, 4)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=self.bias()[None])
@@ -144,7 +144,7 @@ class HQSamTinyViTBlock(GradientCheckpointingLayer):
     def _attend(self, image: Tensor) -> Tensor:
         (batch, dim, height, width), side = image.shape, self.window_size
         rows, columns = -(-height // side), -(-width // side)
-        # Zeros on the right and below, which the norm inside turns into its bias; they take part as keys.
+        # Zeros on the right and below. The layer norm turns them into its bias, and they take part as keys.
         padded = F.pad(image, (0, columns * side - width, 0, rows * side - height))
         windows = padded.view(batch, dim, rows, side, columns, side).permute(0, 2, 4, 3, 5, 1)
         attended = self.attn(windows.reshape(batch * rows * columns, side * side, dim))
@@ -173,7 +173,7 @@ class HQSamTinyViTStage(nn.Module):
 
 
 class HQSamTinyViTUnusedHead(nn.Module):
-    """The classifier of TinyViT's pre-training: never called, kept so that checkpoints convert without loss."""
+    """The classifier of TinyViT's pre-training. Never called; kept so that checkpoints convert without loss."""
 
     def __init__(self, dim: int, num_classes: int) -> None:
         super().__init__()
@@ -196,8 +196,8 @@ class HQSamTinyViTEncoder(nn.Module):
     def forward(self, pixel_values: Tensor, output_hidden_states: bool = False) -> HQSamVisionEncoderOutput:
         """Encode pixel_values (B, 3, S, S), normalised and padded by the processor.
 
-        intermediate_embeddings holds one entry, what enters the third stage. hidden_states, on request, holds the
-        patch embedding and the output of every stage, each (B, h, w, D) of its own grid.
+        intermediate_embeddings has one entry, the input of the third stage. hidden_states, on request, has the patch
+        embedding and the output of every stage, each (B, h, w, D) on its own grid.
         """
         image = self.patch_embed(pixel_values)
         images = [image]
@@ -212,7 +212,7 @@ class HQSamTinyViTEncoder(nn.Module):
         )
 
     def resize_image(self, image_size: int) -> None:
-        """Change the side of the square input, in place; no weight depends on it."""
+        """Change the side of the square model input, in place. No weight depends on it."""
         self.config.image_size = image_size
 
 

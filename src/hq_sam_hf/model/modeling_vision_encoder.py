@@ -1,4 +1,4 @@
-"""SAM's ViT image encoder, which here also gives the early feature that the HQ head reads."""
+"""SAM's ViT image encoder. It also returns the early feature that the HQ head needs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ from .modeling_vision_attention import HQSamVisionLayer
 
 @dataclass
 class HQSamVisionEncoderOutput(ModelOutput):
-    """What the encoder gives for B images of S x S pixels with patch size p; h = w = S / p.
+    """Encoder output for B images of S x S pixels with patch size p; h = w = S / p.
 
     last_hidden_state (B, C, h, w): the image embedding, after the neck.
     intermediate_embeddings: output (B, h, w, D) of every global-attention block, in order; the first is the early
@@ -29,7 +29,7 @@ class HQSamVisionEncoderOutput(ModelOutput):
     hidden_states: on request, the patch embedding and the output (B, h, w, D) of every block.
     """
 
-    last_hidden_state: Tensor = None  # type: ignore[assignment]  # ModelOutput asks for None defaults
+    last_hidden_state: Tensor = None  # type: ignore[assignment]  # ModelOutput requires None as default
     intermediate_embeddings: tuple[Tensor, ...] = None  # type: ignore[assignment]
     hidden_states: tuple[Tensor, ...] | None = None
 
@@ -54,7 +54,7 @@ class HQSamVisionEncoder(nn.Module):
 
     def forward(self, pixel_values: Tensor, output_hidden_states: bool = False) -> HQSamVisionEncoderOutput:
         """Encode pixel_values (B, 3, S, S), normalised and padded by the processor."""
-        hidden_state = self.patch_embed(pixel_values).contiguous()  # a convolution's result has channels first
+        hidden_state = self.patch_embed(pixel_values).contiguous()  # the output of a convolution has channels first
         if self.pos_embed is not None:
             hidden_state = hidden_state + self.pos_embed
         hidden_states = [hidden_state]
@@ -72,7 +72,7 @@ class HQSamVisionEncoder(nn.Module):
         )
 
     def resize_image(self, image_size: int) -> None:
-        """Change the side of the square input, in place, by interpolating the positions."""
+        """Change the side of the square model input, in place, and interpolate the positional embeddings."""
         grid = image_size // self.config.patch_size
         self.config.image_size = image_size
         self.patch_embed.image_size = (image_size, image_size)
@@ -86,16 +86,16 @@ class HQSamVisionEncoder(nn.Module):
 
 
 def apply_neck(neck: SamVisionNeck, hidden_state: Tensor) -> Tensor:
-    """What the encoder's last block gives, (B, h, w, D), to the image embedding (B, C, h, w)."""
+    """Compute the image embedding (B, C, h, w) from the output (B, h, w, D) of the last block."""
     narrow = neck.layer_norm1(neck.conv1(hidden_state.permute(0, 3, 1, 2)))
-    # In channels-last memory oneDNN's 3 x 3 convolution rounds twice as far from the original.
+    # In channels-last memory, oneDNN's 3 x 3 convolution has twice the rounding difference to the original.
     return neck.layer_norm2(neck.conv2(narrow.contiguous())).contiguous()
 
 
 def resize_absolute_positions(positions: Tensor, grid: int) -> Tensor:
     """Interpolate absolute positions (1, h, w, D) to (1, grid, grid, D)."""
     channels_first = positions.float().permute(0, 3, 1, 2)
-    # With antialiasing the kernel is the one that keeps ramps straight (a = -0.5), and shrinking does not alias.
+    # With antialiasing, the cubic kernel has a = -0.5, which keeps ramps straight, and shrinking does not alias.
     resized = F.interpolate(channels_first, (grid, grid), mode="bicubic", align_corners=False, antialias=True)
     return resized.permute(0, 2, 3, 1).to(positions.dtype)
 
@@ -107,7 +107,7 @@ def resize_relative_positions(positions: Tensor, grid: int) -> Tensor:
 
 
 def _replace(module: nn.Module, name: str, value: Tensor) -> None:
-    """Put a new parameter in place of an old one, trainable or not as that was."""
+    """Replace a parameter and keep its requires_grad."""
     trainable = getattr(module, name).requires_grad
     setattr(module, name, nn.Parameter(value.detach().contiguous(), requires_grad=trainable))
 
@@ -125,7 +125,7 @@ def init_like_pytorch(module: nn.Module) -> None:
         if module.pos_embed is not None:
             nn.init.zeros_(module.pos_embed)
     elif isinstance(module, nn.BatchNorm2d):
-        # reset_parameters would also reset statistics that transformers has just loaded; these functions do not.
+        # reset_parameters would also reset statistics that transformers has just loaded; these functions skip them.
         init.ones_(module.weight)
         init.zeros_(module.bias)
         init.zeros_(module.running_mean)
