@@ -1,7 +1,10 @@
 """The work of `hq-sam evaluate`: load the data and the model, evaluate, write the report."""
 
 import os
-from collections.abc import Sequence
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,10 +13,16 @@ from ..data.custom import load_paired_folders
 from ..data.factory import describe_source, load_rows, refuse_sets
 from ..data.hqseg44k import load_hqseg44k
 from ..inference.loading import load_model
+from ..model.destinations import first_foreign, refuse_inputs
+from ..model.files import remove_leftovers, whole_folder
 from ..scenes import scene_dataset
+from ..utils.output_lock import LOCK_FILE, output_lock
 from .evaluator import evaluate, launched_accelerator
-from .results import Evaluation
+from .results import REPORT_LINE, Evaluation
 from .worst_cases import save_worst_cases
+
+REPORT_FILES = ("evaluation.md", "evaluation.json", "records.parquet")
+WORST, WORST_FILES = "worst", re.compile(r"\d{2,}_.*\.png", re.DOTALL)
 
 
 @dataclass
@@ -82,21 +91,70 @@ def evaluate_and_report(
     folder: receives evaluation.md, evaluation.json, records.parquet and worst/*.png; None writes nothing.
     worst: number of masks to draw into worst/. device, dtype, image_size: as for `load_model`.
     If several processes were launched, the main process writes and returns the results. The others return None.
+    Raises ValueError, before anything is loaded, if another process is writing the folder, or if it holds other files
+    than an earlier report, which is replaced.
     """
     accelerator = launched_accelerator()
-    if accelerator is not None and device is None:
-        device = str(accelerator.device)
-    model, processor = load_model(model_name, device, dtype, image_size)
-    datasets = data.load(model.config.vision_config.image_size)
-    evaluation = evaluate(model, processor, datasets, accelerator=accelerator, progress=True, **options)
-    if accelerator is not None and not accelerator.is_main_process:
+    is_main = accelerator is None or accelerator.is_main_process
+    inputs = [model_name, data.root if not isinstance(data.root, dict) else None, data.images, data.masks]
+    with _report_folder(folder, inputs) if folder is not None and is_main else nullcontext():
+        if accelerator is not None and device is None:
+            device = str(accelerator.device)
+        model, processor = load_model(model_name, device, dtype, image_size)
+        datasets = data.load(model.config.vision_config.image_size)
+        evaluation = evaluate(model, processor, datasets, accelerator=accelerator, progress=True, **options)
+        if not is_main:
+            return None
+        evaluation.settings = {"model": model_name, "data": str(data), **evaluation.settings}
+        if folder is not None:
+            evaluation.save(folder, title=f"Evaluation of {model_name}")
+            if worst and evaluation.records:
+                with whole_folder(folder / WORST, _check_worst) as temporary:
+                    save_worst_cases(evaluation, model, processor, datasets, temporary, worst)
+            elif (folder / WORST).is_dir():  # of an earlier report
+                shutil.rmtree(folder / WORST)
+        return evaluation
+
+
+@contextmanager
+def _report_folder(folder: Path, inputs: Sequence[str | os.PathLike | None]) -> Iterator[None]:
+    """Let no other process write a report to the folder during the block.
+
+    Raises ValueError if it holds anything but an earlier report, or one of the inputs.
+    """
+    with output_lock(folder):
+        refuse_inputs(folder, inputs)
+        for name in (*REPORT_FILES, WORST):
+            remove_leftovers(folder / name)
+        foreign = _find_foreign(folder)
+        if foreign is not None:
+            raise ValueError(
+                f"{str(folder)!r} is not empty and holds other files than an earlier report, such as {foreign!r}. "
+                "Choose another folder."
+            )
+        yield
+
+
+def _find_foreign(folder: Path) -> str | None:
+    """The name of an entry that no report has written; None if there is none."""
+    if not any(path.name != LOCK_FILE for path in folder.iterdir()):
         return None
-    evaluation.settings = {"model": model_name, "data": str(data), **evaluation.settings}
-    if folder is not None:
-        evaluation.save(folder, title=f"Evaluation of {model_name}")
-        if worst and evaluation.records:
-            save_worst_cases(evaluation, model, processor, datasets, folder / "worst", worst)
-    return evaluation
+    for path in sorted(folder.iterdir()):
+        is_file = path.is_file() and not path.is_symlink() and path.name in (*REPORT_FILES, LOCK_FILE)
+        if not is_file and (path.name != WORST or path.is_symlink() or not path.is_dir()):
+            return path.name
+    if (folder / WORST).is_dir() and (name := first_foreign(folder / WORST, WORST_FILES)):
+        return f"{WORST}/{name}"
+    table = folder / REPORT_FILES[0]  # the first file to be written, also by a report that was interrupted
+    is_ours = table.is_file() and REPORT_LINE in table.read_text(encoding="utf-8", errors="replace")
+    return None if is_ours else min(path.name for path in folder.iterdir() if path.name != LOCK_FILE)
+
+
+def _check_worst(folder: Path) -> None:
+    """Raise ValueError if other files have come into the folder of the worst cases."""
+    name = first_foreign(folder, WORST_FILES)
+    if name is not None:
+        raise ValueError(f"The worst cases are not drawn, since {str(folder)!r} holds {name!r}. Move it elsewhere.")
 
 
 __all__ = ["EvaluationData", "evaluate_and_report"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..masks.metrics import DILATION_RATIO
-from ..model.files import write_atomically
+from ..model.files import readable_name, write_atomically
 from .paper_results import AVERAGE, FOUR_SETS, is_whole_set, paper_result
 
 # Published results are only shown beside results that were measured with these settings.
@@ -20,6 +20,7 @@ PAPER_SETTINGS = {
 }
 OUTPUT_TITLES = {"sam": "SAM", "hq": "HQ", "sum": "SAM + HQ"}
 
+REPORT_LINE = "mIoU / mBIoU in per cent. "  # tells a report from another Markdown file
 LISTED = 20  # images or masks that a report names one by one
 
 
@@ -108,7 +109,8 @@ class Evaluation:
         for title, entries in (("Could not be read", self.failures), ("Left out", self.skipped)):
             if entries:
                 lines += [f"{title}: {len(entries)}", ""]
-                lines += [f"* {one['dataset']} {one['name']}: {one['reason']}" for one in entries[:LISTED]]
+                named = (f"* {one['dataset']} {one['name']}: {one['reason']}" for one in entries[:LISTED])
+                lines += map(readable_name, named)
                 lines += ["* ..."] if len(entries) > LISTED else []
                 lines += [""]
         return "\n".join(lines)
@@ -124,9 +126,9 @@ class Evaluation:
             "skipped": self.skipped,
         }
         settings = ", ".join(f"{name} {value}" for name, value in self.settings.items())
-        text = f"# {title}\n\nmIoU / mBIoU in per cent. {settings}.\n\n{self.markdown()}"
+        text = f"# {title}\n\n{REPORT_LINE}{settings}.\n\n{self.markdown()}"
         contents: dict[str, Callable[[BinaryIO], object]] = {
-            "evaluation.md": lambda file: file.write(text.encode()),
+            "evaluation.md": lambda file: file.write(readable_name(text).encode()),
             "evaluation.json": lambda file: file.write(json.dumps(report, indent=1).encode()),
             "records.parquet": self._write_parquet,
         }
@@ -145,6 +147,7 @@ class Evaluation:
 
 def _column(values: list[Any]) -> list[Any]:
     """Values of one type: all as text if some data sets have text and others numbers under the same name."""
+    values = [readable_name(value) if isinstance(value, str) else value for value in values]
     kinds = {isinstance(value, str) for value in values if value is not None}
     return [None if value is None else str(value) for value in values] if len(kinds) > 1 else values
 
@@ -187,4 +190,4 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-__all__ = ["OUTPUT_TITLES", "Evaluation", "set_label"]
+__all__ = ["OUTPUT_TITLES", "REPORT_LINE", "Evaluation", "set_label"]

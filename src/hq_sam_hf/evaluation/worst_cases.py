@@ -14,7 +14,7 @@ from PIL import Image
 from ..data.reading import read_sample
 from ..masks.drawing import overlay, side_by_side
 from ..masks.rle import mask_to_bbox
-from ..model.files import write_atomically
+from ..model.files import shortened_name, write_atomically
 from ..model.modeling_hq_sam import HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
 from .dataset import EvaluationDataset, EvaluationImage
@@ -25,6 +25,7 @@ from .results import OUTPUT_TITLES, Evaluation
 
 MARGIN = 0.15  # shown around the object, as a share of its longer side
 HEIGHT = 360  # of a panel, in pixels
+LONGEST_NAME = 180  # bytes of an image's set and name in a file name
 
 
 def save_worst_cases(
@@ -82,8 +83,8 @@ def save_cases(
             prompt_trial = (parse_prompt(record["prompt"]), 0)
             dataset = EvaluationDataset(datasets, protocol, [prompt_trial], settings["seed"])
             sheet = _draw_case(evaluation, record, model, protocol, dataset)
-            name = re.sub(r"[^\w.-]+", "_", f"{record['set']}_{record['name']}_{record['mask']}")
-            paths.append(target / f"{rank:02d}_{name}.png")
+            name = shortened_name(re.sub(r"[^\w.-]+", "_", f"{record['set']}_{record['name']}"), LONGEST_NAME)
+            paths.append(target / f"{rank:02d}_{name}_{record['mask']}.png")
             write_atomically(paths[-1], functools.partial(sheet.save, format="PNG"))
     finally:
         model.train(was_training)

@@ -60,7 +60,7 @@ def write_atomically(path: str | os.PathLike, write: Callable[[BinaryIO], object
     target = Path(path)
     temporary = _temporary_path(target)
     try:
-        with _with_remedies(target):
+        with with_remedies(target):
             with temporary.open("xb") as file:
                 write(file)
             os.replace(temporary, target)
@@ -82,7 +82,7 @@ def whole_folder(path: str | os.PathLike, check: Callable[[Path], object] | None
     temporary = _temporary_path(target)
     check_place(target)
     try:
-        with _with_remedies(target):
+        with with_remedies(target):
             temporary.mkdir()
             yield temporary
             check_place(target)
@@ -166,12 +166,19 @@ def _short(name: str) -> str:
 
 def shortened_name(name: str, most_bytes: int) -> str:
     """The beginning of a name, in whole characters, with at most so many bytes."""
-    return os.fsencode(name)[:most_bytes].decode("utf-8", "ignore")
+    return _encoded(name)[:most_bytes].decode("utf-8", "ignore")
 
 
 def readable_name(name: str) -> str:
     """A file name as text that can be stored and printed: bytes that are not UTF-8 become backslash escapes."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return _encoded(name).decode("utf-8", "backslashreplace")
+
+
+def _encoded(name: str) -> bytes:
+    try:
+        return name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # text of another origin than a file name
+        return name.encode("utf-8", "backslashreplace")
 
 
 def _escaped(text: str) -> str:
@@ -179,7 +186,7 @@ def _escaped(text: str) -> str:
 
 
 @contextmanager
-def _with_remedies(target: Path) -> Iterator[None]:
+def with_remedies(target: Path) -> Iterator[None]:
     """Name the output instead of its temporary path in errors that a user can mend, with what to do."""
     try:
         yield
@@ -200,5 +207,6 @@ __all__ = [
     "replace_folder",
     "shortened_name",
     "whole_folder",
+    "with_remedies",
     "write_atomically",
 ]
