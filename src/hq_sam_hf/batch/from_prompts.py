@@ -12,7 +12,8 @@ from PIL import Image
 from ..inference.loading import EMBEDDED_MODEL, ModelSpec
 from ..inference.predictor import OBJECTS_PER_CALL, HQSamPredictor
 from ..masks.rle import mask_to_bbox, mask_to_rle
-from ..model.image_reading import read_binary_mask
+from ..model.image_reading import DEFAULT_OPTIONS, ImageOptions
+from ..model.mask_reading import read_binary_mask
 from .image_files import ImageFiles
 from .output_folder import COCO_ONLY, ExtraOutputs
 from .prompt_files import ObjectPrompt, read_prompts
@@ -26,11 +27,13 @@ def segment_many(
     extra_outputs: ExtraOutputs = COCO_ONLY,
     multimask_output: bool = False,
     hq_token_only: bool = False,
+    image_options: ImageOptions = DEFAULT_OPTIONS,
 ) -> RunSummary | None:
     """Write the masks of the objects of a prompt file into a folder, which `output_folder` describes.
 
     prompts: a CSV or JSON file, which `prompt_files` describes.
     multimask_output, hq_token_only: as in `HQSamPredictor.predict`.
+    image_options: how image files are read, as in `load_image`.
 
     A run continues an earlier run with the same options, and predicts an image again if its prompts have changed.
     Returns a summary in the main process, None in others.
@@ -38,19 +41,22 @@ def segment_many(
     by_path = read_prompts(prompts)
     root = Path(os.path.commonpath([path.parent for path in by_path]))
     by_name = {path.relative_to(root).as_posix(): objects for path, objects in by_path.items()}
-    task = _PromptedMasks(by_name, model, multimask_output, hq_token_only)
-    return BatchRunner(task, ImageFiles(root, sorted(by_name)), output, extra_outputs).run()
+    task = _PromptedMasks(Path(prompts), by_name, model, multimask_output, hq_token_only, image_options.max_pixels)
+    return BatchRunner(task, ImageFiles(root, sorted(by_name), image_options), output, extra_outputs).run()
 
 
 class _PromptedMasks(ImageTask):
     def __init__(
         self,
+        prompt_file: Path,
         prompts_by_name: Mapping[str, Sequence[ObjectPrompt]],
         model: ModelSpec,
         multimask_output: bool,
         hq_token_only: bool,
+        max_pixels: int | None,
     ) -> None:
-        self.prompts_by_name = prompts_by_name
+        self.max_pixels = max_pixels
+        self.prompt_file, self.prompts_by_name = prompt_file, prompts_by_name
         self.model = model
         self.mask_options: dict[str, Any] = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
 
@@ -59,6 +65,11 @@ class _PromptedMasks(ImageTask):
 
     def prompts(self, name: str) -> Any:
         return [prompt.as_dict() for prompt in self.prompts_by_name[name]]
+
+    def inputs(self) -> Iterator[Path]:
+        yield self.prompt_file
+        for prompts in self.prompts_by_name.values():
+            yield from (Path(prompt.mask) for prompt in prompts if prompt.mask is not None)
 
     def load(self, device: str | None) -> None:
         self.predictor = HQSamPredictor(*self.model.load(device), max_images=1)
@@ -79,11 +90,14 @@ class _PromptedMasks(ImageTask):
                     points=points if "points" in kinds else None,
                     labels=labels if "points" in kinds else None,
                     boxes=[prompt.box for prompt in part] if "box" in kinds else None,
-                    mask=[read_binary_mask(prompt.mask, "mask") for prompt in part] if "mask" in kinds else None,
+                    mask=[self._mask(prompt) for prompt in part] if "mask" in kinds else None,
                     **self.mask_options,
                 )
                 for prompt, candidates, values in zip(part, np.asarray(masks), np.asarray(scores)):
                     yield _record(prompt, candidates[0], float(values[0]))
+
+    def _mask(self, prompt: ObjectPrompt) -> np.ndarray:
+        return read_binary_mask(prompt.mask, "mask", self.max_pixels)
 
 
 def _record(prompt: ObjectPrompt, mask: np.ndarray, score: float) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +23,13 @@ import numpy as np
 
 from ..masks.coco import coco_annotation, record_mask, save_coco, save_label_map
 from ..masks.drawing import overlay
-from ..model.files import write_atomically
-from ..model.image_reading import load_image
+from ..model.destinations import refuse_inputs
+from ..model.files import readable_name, remove_leftovers, with_remedies, write_atomically
+from ..model.image_reading import DEFAULT_OPTIONS, ImageOptions
+from ..utils.output_lock import LOCK_FILE
 
 ANNOTATIONS, OVERLAYS, LABEL_MAPS, PARQUET = "annotations", "overlays", "label_maps", "parquet"
+OPTIONS, COCO = "options.json", "coco.json"
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,16 @@ COCO_ONLY = ExtraOutputs()
 
 
 class OutputFolder:
-    """The output folder of a batch run. image_root: the folder from which images are named."""
+    """The output folder of a batch run.
 
-    def __init__(self, path: str | os.PathLike, image_root: Path) -> None:
+    image_root: the folder from which images are named. image_options: how they are read.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike, image_root: Path, image_options: ImageOptions = DEFAULT_OPTIONS
+    ) -> None:
         self.path = Path(path)
-        self.image_root = image_root
+        self.image_root, self.image_options = image_root, image_options
 
     def prepare(self, options: Mapping[str, Any]) -> None:
         """Make the folder and write options.json.
@@ -56,16 +64,29 @@ class OutputFolder:
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"The output must be a folder, but {str(self.path)!r} is a file. Name a folder.")
         self.path.mkdir(parents=True, exist_ok=True)
-        file = self.path / "options.json"
-        if any((self.path / ANNOTATIONS).rglob("*.json")) and file.is_file():
-            self._check_options(_read_json(file), options)
-        elif any(self.path.iterdir()) and not file.is_file():
-            raise ValueError(
-                f"The folder {str(self.path)!r} is not empty and holds no earlier run. Use another folder."
-            )
+        file = self.path / OPTIONS
+        remove_leftovers(file)
+        if any(path.name != LOCK_FILE for path in self.path.iterdir()):
+            earlier = _read_options(file)
+            if earlier is None:
+                raise ValueError(
+                    f"The folder {str(self.path)!r} is not empty and holds no earlier run. Use another folder."
+                )
+            if any((self.path / ANNOTATIONS).rglob("*.json")):
+                self._check_options(earlier, options)
         for partial in list(self.path.rglob(".*.part")):  # a killed run leaves them
             shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
         write_atomically(file, lambda out: out.write(json.dumps(dict(options), indent=1).encode()))
+
+    def refuse_inputs(self, files: Iterable[Path]) -> None:
+        """Raise ValueError if one of the files that a run reads lies where it writes."""
+        files = set(files)
+        folders = {file.parent for file in files}
+        folders |= {Path(os.path.realpath(file)).parent for file in files if file.is_symlink()}
+        for kind in (ANNOTATIONS, OVERLAYS, LABEL_MAPS, PARQUET):
+            refuse_inputs(self.path / kind, folders)
+        for name in (OPTIONS, COCO):
+            refuse_inputs(self.path / name, (file for file in files if file.suffix.lower() == ".json"))
 
     def _check_options(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         changed = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
@@ -82,7 +103,8 @@ class OutputFolder:
     def is_done(self, name: str, prompts: Any) -> bool:
         """Whether the image has an annotation file, made with these prompts if it was made with prompts."""
         file = self._file(ANNOTATIONS, name, ".json")
-        return file.is_file() and (prompts is None or _read_json(file)["info"].get("prompts") == prompts)
+        with with_remedies(file):
+            return file.is_file() and (prompts is None or _read_json(file)["info"].get("prompts") == prompts)
 
     def save(self, name: str, size: tuple[int, int], records: Sequence[Mapping[str, Any]], prompts: Any) -> None:
         """Write the annotation file of an image of (height, width) size. prompts: JSON values, or None."""
@@ -97,7 +119,7 @@ class OutputFolder:
         overlay_file, label_file = self._file(OVERLAYS, name, ".jpg"), self._file(LABEL_MAPS, name, ".png")
         if extra.overlays and not overlay_file.is_file():
             _, size, annotations = self._read(name)
-            pixels = np.asarray(load_image(self.image_root / name))
+            pixels = np.asarray(self.image_options.load(self.image_root / name))
             drawn = overlay(pixels, (record_mask(annotation, size) for annotation in annotations))
             write_atomically(_with_folder(overlay_file), lambda file: drawn.save(file, format="JPEG", quality=90))
         if extra.label_maps and not label_file.is_file():
@@ -106,7 +128,7 @@ class OutputFolder:
 
     def save_all(self, names: Sequence[str], extra: ExtraOutputs) -> None:
         """Write the files about all images that are done: coco.json and, if it is wanted, the data set."""
-        save_coco(self.path / "coco.json", (self._read(name) for name in names))
+        save_coco(self.path / COCO, (self._read(name) for name in names))
         if extra.parquet and names:
             self._save_parquet(names)
 
@@ -125,28 +147,37 @@ class OutputFolder:
         import datasets
 
         from ..data.parquet import export_parquet
+        from ..data.reading_options import READING_COLUMN, ReadingOptions
 
         text, number = datasets.Value("string"), datasets.Value("float32")
         columns = {"image": datasets.Image(), "masks": [text], "labels": [text], "scores": [number]}
-        features = datasets.Features({**columns, "set": text, "name": text})
+        columns |= {"set": text, "name": text}
+        reading = ReadingOptions(**self.image_options.as_options()).as_text()
+        if reading is not None:
+            columns[READING_COLUMN] = text
+        features = datasets.Features(columns)
 
         def rows() -> Iterator[dict[str, Any]]:
             for name in names:
                 _, _, annotations = self._read(name)
                 yield {
-                    "image": str(self.image_root / name),
+                    "image": _image_value(self.image_root / name),
                     "masks": [json.dumps(annotation["segmentation"]) for annotation in annotations],
                     "labels": [annotation.get("label", "object") for annotation in annotations],
                     "scores": [annotation.get("predicted_iou", annotation.get("score")) for annotation in annotations],
                     "set": "masks",
-                    "name": name,
+                    "name": readable_name(name),
+                    **({} if reading is None else {READING_COLUMN: reading}),
                 }
 
         with (
             tempfile.TemporaryDirectory(dir=self.path, prefix=".parquet.", suffix=".part") as cache,
             _without_progress_bars(),
         ):
-            dataset = datasets.Dataset.from_generator(rows, features=features, cache_dir=cache)
+            try:
+                dataset = datasets.Dataset.from_generator(rows, features=features, cache_dir=cache)
+            except datasets.exceptions.DatasetGenerationError as error:  # around errors such as a full disk
+                raise error.__cause__ or error from None
             export_parquet(dataset, self.path / PARQUET)
 
 
@@ -154,6 +185,21 @@ def _with_folder(file: Path) -> Path:
     """The same path, after its folder has been made."""
     file.parent.mkdir(parents=True, exist_ok=True)
     return file
+
+
+def _image_value(path: Path) -> str | dict[str, Any]:
+    """An image as a value of a data set: its path, or its bytes if the path is no text."""
+    name = readable_name(str(path))
+    return str(path) if name == str(path) else {"bytes": path.read_bytes(), "path": name}
+
+
+def _read_options(file: Path) -> dict[str, Any] | None:
+    """The options of an earlier run; None if there is no such file, or one that a run has not written."""
+    try:
+        options = _read_json(file)
+    except (OSError, ValueError):
+        return None
+    return options if isinstance(options, dict) and "root" in options else None
 
 
 def _read_json(file: Path) -> dict[str, Any]:

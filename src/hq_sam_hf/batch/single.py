@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from transformers.feature_extraction_utils import BatchFeature
 
 from ..masks.drawing import cutout, overlay
 from ..masks.rle import mask_to_bbox, mask_to_rle
+from ..model.destinations import check_output_file
 from ..model.files import check_parent, write_atomically
-from ..model.image_reading import load_image, read_binary_mask
+from ..model.image_reading import DEFAULT_OPTIONS, ImageOptions
+from ..model.mask_reading import read_binary_mask
 from ..model.modeling_hq_sam import HQSamModel
+from ..model.normalised_coordinates import describe_normalised
 from ..model.processing_hq_sam import HQSamProcessor
 
 
@@ -41,6 +45,15 @@ class ImagePrompts:
                 "boxes. Run once per object, or omit the points."
             )
 
+    def check_pixels(self, size: tuple[int, int]) -> None:
+        """Raise ValueError for coordinates that look normalised, for an image of (height, width) size."""
+        objects = [] if self.detections else [("boxes", np.array([box])) for box in self.boxes]
+        objects += [("points", np.array(self.points))] if self.points else []
+        for kind, coordinates in objects:
+            message = describe_normalised(kind, coordinates, size, _as_arguments)
+            if message is not None:
+                raise ValueError(f"{message} For the first pixel itself, give whole numbers.")
+
 
 @dataclass
 class OutputFiles:
@@ -62,6 +75,21 @@ class OutputFiles:
                 expected = "an image file, such as .png or .jpg" if name == "overlay" else f"a {allowed[0]} file"
                 raise ValueError(f"The {name} must be {expected}, got {str(path)!r}.")
 
+    def check(self, inputs: Sequence[str | os.PathLike | None], count: int) -> None:
+        """Raise ValueError if an output cannot be written, is an input or is also another output.
+
+        count: number of objects.
+        """
+        files = [_numbered(path, i, count) for path in (self.mask, self.cutout) if path for i in range(count)]
+        files += [path for path in (self.overlay, self.json) if path]
+        known: set[str] = set()
+        for path in files:
+            check_output_file(path, "an output", inputs=inputs)
+            place = os.path.realpath(path).casefold()  # some file systems ignore case
+            if place in known:
+                raise ValueError(f"Two outputs have the name {str(path)!r}. Give each output its own name.")
+            known.add(place)
+
 
 def segment_image(
     path: str | os.PathLike,
@@ -71,16 +99,20 @@ def segment_image(
     processor: HQSamProcessor,
     multimask_output: bool = False,
     hq_token_only: bool = False,
+    image_options: ImageOptions = DEFAULT_OPTIONS,
 ) -> list[dict]:
     """Segment one image file and write the outputs.
 
     multimask_output: take the best of SAM's three candidates, as the original does.
     hq_token_only: the HQ mask alone, instead of its sum with SAM's mask.
+    image_options: how image files are read, as in `load_image`.
 
     Returns a record per object: prompt, bbox (x, y, width, height), area, score, segmentation (COCO RLE).
     """
-    image = load_image(path)
-    inputs = _prepare(image, prompts, processor)
+    outputs.check([path, prompts.mask], max(1, len(prompts.boxes)))
+    image = image_options.load(path)
+    prompts.check_pixels((image.height, image.width))
+    inputs = _prepare(image, prompts, processor, image_options.max_pixels)
     arguments = inputs.to(model.device)
     with torch.inference_mode():
         result = model(**arguments, multimask_output=multimask_output, hq_token_only=hq_token_only)
@@ -93,10 +125,17 @@ def segment_image(
     return records
 
 
-def _prepare(image: Image.Image, prompts: ImagePrompts, processor: HQSamProcessor) -> BatchFeature:
+def _as_arguments(rows: list[list[float]]) -> str:
+    """Coordinates as on the command line."""
+    return " ".join(",".join(f"{value:.10g}" for value in row) for row in rows)
+
+
+def _prepare(
+    image: Image.Image, prompts: ImagePrompts, processor: HQSamProcessor, max_pixels: int | None
+) -> BatchFeature:
     mask = None
     if prompts.mask is not None:
-        mask = [read_binary_mask(prompts.mask, "input_masks")]
+        mask = [read_binary_mask(prompts.mask, "input_masks", max_pixels)]
     return processor(
         image,
         input_boxes=[prompts.boxes] if prompts.boxes else None,

@@ -1,6 +1,7 @@
 """`hq-sam segment`: masks of the objects that prompts point at."""
 
 import argparse
+import os
 from collections.abc import Callable
 from glob import has_magic
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from .arguments import (
     add_batch_outputs,
     add_command,
+    add_image_arguments,
     add_model_arguments,
     add_output_argument,
     extra_outputs,
+    image_options,
     model_spec,
 )
 from .console import hide_library_bars, print_summary, progress
@@ -51,6 +54,7 @@ def add_segment_command(commands: argparse._SubParsersAction) -> None:
     add_model_arguments(parser)
     _add_prompts(parser)
     _add_outputs(parser)
+    add_image_arguments(parser.add_argument_group("reading images and masks"))
     method = parser.add_argument_group("method")
     method.add_argument(
         "--hq-token-only", action="store_true", help="the HQ mask alone, for an image with one clear object"
@@ -80,7 +84,7 @@ def add_segment_command(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_prompts(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("prompts, in pixels of the image")
+    group = parser.add_argument_group("prompts, in pixels of the image (coordinates from 0 to 1 are refused)")
     xyxy, xy = numbers(4, "x1,y1,x2,y2"), numbers(2, "x,y")
     group.add_argument(
         "--box", type=xyxy, action="append", default=[], metavar="X1,Y1,X2,Y2", help="box; repeat for more objects"
@@ -147,7 +151,7 @@ def run_segment(arguments: argparse.Namespace) -> None:
 
 def _names_many(images: list[str]) -> bool:
     """Whether these are several images, a folder or a pattern."""
-    return len(images) > 1 or Path(images[0]).is_dir() or (has_magic(images[0]) and not Path(images[0]).is_file())
+    return len(images) > 1 or os.path.isdir(images[0]) or (has_magic(images[0]) and not os.path.isfile(images[0]))
 
 
 def run_segment_one(arguments: argparse.Namespace, image: str) -> None:
@@ -159,6 +163,7 @@ def run_segment_one(arguments: argparse.Namespace, image: str) -> None:
     outputs = OutputFiles(arguments.output, arguments.overlay, arguments.cutout, arguments.json)
     if outputs == OutputFiles():
         outputs = OutputFiles(mask=Path(f"{Path(image).stem}_mask.png"))
+    outputs.check([image, arguments.mask], max(1, len(arguments.box)))
     hide_library_bars()
     model, processor = model_spec(arguments).load()
     if arguments.text is not None:
@@ -166,7 +171,14 @@ def run_segment_one(arguments: argparse.Namespace, image: str) -> None:
         detections = [{"label": one.label, "score": one.score} for one in found]
         prompts = ImagePrompts([list(one.box) for one in found], detections=detections)
     records = segment_image(
-        image, prompts, outputs, model, processor, arguments.multimask_output, arguments.hq_token_only
+        image,
+        prompts,
+        outputs,
+        model,
+        processor,
+        arguments.multimask_output,
+        arguments.hq_token_only,
+        image_options(arguments),
     )
     for i, record in enumerate(records, start=1):
         label = f"{record['prompt']['label']} ({record['prompt']['score']:.3f}), " if arguments.text else ""
@@ -178,7 +190,7 @@ def run_segment_one(arguments: argparse.Namespace, image: str) -> None:
 
 def _detect(arguments: argparse.Namespace, image: str, device: str) -> "list[Detection]":
     progress(f"loading the detector {arguments.detector} ...")
-    found = _detector_spec(arguments).load(device).detect(image, arguments.text)
+    found = _detector_spec(arguments).load(device).detect(image_options(arguments).load(image), arguments.text)
     if not found:
         raise ValueError(
             f"Nothing in {image!r} was found for {arguments.text!r}. Try a lower --box-threshold or other words."
@@ -229,6 +241,7 @@ def _batch_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "extra_outputs": extra_outputs(arguments),
         "multimask_output": arguments.multimask_output,
         "hq_token_only": arguments.hq_token_only,
+        "image_options": image_options(arguments),
     }
 
 
