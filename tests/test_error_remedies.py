@@ -5,6 +5,7 @@ groups: the second call gets them evaluated, so that it passes exactly what the 
 """
 
 import ast
+import json
 import re
 import shlex
 import shutil
@@ -22,6 +23,7 @@ from transformers import pipeline
 
 import hq_sam_hf
 from hq_sam_hf import HQSamMaskGenerator, HQSamModel, HQSamPredictor, HQSamProcessor, ZeroShotDetector
+from hq_sam_hf.batch.prompt_files import read_prompts
 from hq_sam_hf.cli import main
 from hq_sam_hf.inference.loading import load_model
 from hq_sam_hf.inference.text import HQSamTextPredictor, split_labels
@@ -123,12 +125,12 @@ PREDICT: dict[str, Case] = {
     ),
     "x, y, width, height": (
         lambda w: w.predict(boxes=[50, 20, 10, 15]),
-        r"Is it \(x, y, width, height\)\? Then pass (\[50, 20, 60, 35\])\. If .* order, pass (\[10, 15, 50, 20\])",
+        r"Is it \(x, y, width, height\)\? Then pass (50,20,60,35)\. If .* order, pass (10,15,50,20)\.",
         lambda w, from_size, ordered: w.predict(boxes=[from_size, ordered]),
     ),
     "corners in another order": (
         lambda w: w.predict(boxes=[50, 20, -1, 45]),
-        r"If its corners are in another order, pass (\[-1, 20, 50, 45\])",
+        r"If its corners are in another order, pass (-1,20,50,45)\.",
         lambda w, ordered: w.predict(boxes=ordered),
     ),
     "a box outside": (
@@ -138,7 +140,7 @@ PREDICT: dict[str, Case] = {
     ),
     "a point outside": (
         lambda w: w.predict(points=[[30.5, 70]]),
-        r"`points` must lie inside the image, .* Remove the point, or move it inside, here to (\[30.5, 60\])",
+        r"`points` must lie inside the image, .* Remove the point, or move it inside, here to (30.5,60)\.",
         lambda w, point: w.predict(points=[point]),
     ),
     "a point of three numbers": (
@@ -693,6 +695,108 @@ TEXT: dict[str, Case] = {
 }
 
 
+def read(w: SimpleNamespace, content: Any, name: str = "prompts.json") -> dict:
+    path = w.folder / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return read_prompts(path)
+
+
+PROMPT_FILES: dict[str, Case] = {
+    "no file": (
+        lambda w: read_prompts(w.folder / "none.csv"),
+        "is not a file. Correct the path",
+        lambda w: read(w, "image,box\nimage.png,1 2 3 4", "there.csv"),
+    ),
+    "another format": (
+        lambda w: read(w, "", "prompts.xlsx"),
+        r"Prompts are read from (\.csv) or (\.json) files, .* Save it as one of them",
+        lambda w, csv, json: [
+            read(w, "image,box\nimage.png,1 2 3 4", f"prompts{csv}"),
+            read(w, [{"image": "image.png", "box": [1, 2, 3, 4]}], f"prompts{json}"),
+        ],
+    ),
+    "no row": (
+        lambda w: read(w, []),
+        "holds no prompts. Give one row per object",
+        lambda w: read(w, [{"image": "image.png", "box": [1, 2, 3, 4]}]),
+    ),
+    "JSON lines": (
+        lambda w: read(w, '{"image": "image.png", "box": [1, 2, 3, 4]}\n' * 2),
+        "It must be one list of objects, not one object per line",
+        lambda w: read(w, [{"image": "image.png", "box": [1, 2, 3, 4]}] * 2),
+    ),
+    "one object": (
+        lambda w: read(w, {"image": "image.png", "box": [1, 2, 3, 4]}),
+        r"Put the objects into a list, \[{...}, {...}\]",
+        lambda w: read(w, [{"image": "image.png", "box": [1, 2, 3, 4]}]),
+    ),
+    "a quote that does not end": (
+        lambda w: read(w, 'image,box\nimage.png,"1 2 3 4', "prompts.csv"),
+        "is not a CSV file in UTF-8 .* Save it again as such",
+        lambda w: read(w, 'image,box\nimage.png,"1 2 3 4"', "prompts.csv"),
+    ),
+    "semicolons": (
+        lambda w: read(w, "image;box\nimage.png;1 2 3 4", "prompts.csv"),
+        "In CSV the first line names the columns, such as (image,box), with commas between them",
+        lambda w, header: read(w, f"{header}\nimage.png,1 2 3 4", "prompts.csv"),
+    ),
+    "an unknown key": (
+        lambda w: read(w, [{"image": "image.png", "bbox": [1, 2, 3, 4]}]),
+        "unknown keys 'bbox'; the keys are image, (box), points",
+        lambda w, key: read(w, [{"image": "image.png", key: [1, 2, 3, 4]}]),
+    ),
+    "commas in a cell": (
+        lambda w: read(w, "image,box\nimage.png,1,2,3,4", "prompts.csv"),
+        "Put spaces instead of commas between the numbers of a cell, or put the cell into quotes",
+        lambda w: [
+            read(w, "image,box\nimage.png,1 2 3 4", "prompts.csv"),
+            read(w, 'image,box\nimage.png,"1,2,3,4"', "prompts.csv"),
+        ],
+    ),
+    "no prompt": (
+        lambda w: read(w, [{"image": "image.png"}]),
+        "it has no prompt; give a box, points or a mask. `box` must be x1, y1, x2, y2, `points` must be x, y pairs",
+        lambda w: read(
+            w,
+            [
+                {"image": "image.png", **prompt}
+                for prompt in ({"box": [1, 2, 3, 4]}, {"points": [[1, 2]]}, {"mask": "m"})
+            ],
+        ),
+    ),
+    "a number as a mask": (
+        lambda w: read(w, [{"image": "image.png", "mask": 3}]),
+        "`mask` must be text",
+        lambda w: read(w, [{"image": "image.png", "mask": "3"}]),
+    ),
+    "a text as points": (
+        lambda w: read(w, [{"image": "image.png", "points": "3 4"}]),
+        r"`points` must be x, y pairs, .* Write \[\[x, y\], ...\] in JSON",
+        lambda w: read(w, [{"image": "image.png", "points": [[3, 4]]}]),
+    ),
+    "labels of no points": (
+        lambda w: read(w, [{"image": "image.png", "box": [1, 2, 3, 4], "labels": [1]}]),
+        r"`labels` must hold one label per point, got \[1\] for 0 points",
+        lambda w: read(w, [{"image": "image.png", "box": [1, 2, 3, 4], "labels": []}]),
+    ),
+    "another label": (
+        lambda w: read(w, [{"image": "image.png", "points": [[3, 4]], "labels": [2]}]),
+        r"`labels` must be (1) \(on the object\) or (0)",
+        lambda w, *labels: [read(w, [{"image": "image.png", "points": [[3, 4]], "labels": [one]}]) for one in labels],
+    ),
+    "a box of five numbers": (
+        lambda w: read(w, [{"image": "image.png", "box": [1, 2, 3, 4, 0.9]}]),
+        "`box` must be x1, y1, x2, y2 in pixels",
+        lambda w: read(w, [{"image": "image.png", "box": [1, 2, 3, 4]}]),
+    ),
+    "normalised": (
+        lambda w: read(w, [{"image": "image.png", "box": [0.1, 0.1, 0.5, 0.5]}]),
+        r"In pixels they are \[(\[9, 6, 45, 30\])\]; pass these",
+        lambda w, box: read(w, [{"image": "image.png", "box": box}]),
+    ),
+}
+
+
 def as_base64(path: Path) -> str:
     import base64
 
@@ -712,6 +816,7 @@ TABLES = {
     "generate": GENERATE,
     "load": LOAD,
     "text": TEXT,
+    "prompt files": PROMPT_FILES,
 }
 CASES = [pytest.param(*case, id=f"{table}: {name}") for table, cases in TABLES.items() for name, case in cases.items()]
 
@@ -740,6 +845,7 @@ def literal(text: str) -> Any:
 
 CHECKED = [
     *(PACKAGE / "inference").glob("*.py"),
+    PACKAGE / "batch" / "prompt_files.py",
     *(PACKAGE / "model").glob("prompt_*.py"),
     *(PACKAGE / "model" / name for name in ("modeling_input_checks.py", "processing_hq_sam.py", "folder_checks.py")),
 ]
@@ -749,6 +855,7 @@ def test_every_error_of_these_modules_is_among_the_cases(tmp_path):
     """A new error needs a case here."""
     world = make_world(tmp_path)  # another one, because following advice changes it
     errors = [error_of(world, wrong) for cases in TABLES.values() for wrong, _, _ in cases.values()]
+    errors += [error.__cause__ for error in errors if error.__cause__ is not None]
     frames = [frame for error in errors for frame in traceback.extract_tb(error.__traceback__)]
     raised = {(frame.filename, frame.lineno) for frame in frames}
     missing = []
@@ -759,3 +866,22 @@ def test_every_error_of_these_modules_is_among_the_cases(tmp_path):
                 if not any((str(path), line) in raised for line in lines):
                     missing.append(f"{path.name}:{node.lineno}")
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "advice", "option"),
+    [
+        (["--box", "50,20,10,15"], r"Then pass (50,20,60,35)\.", "--box"),
+        (["--box", "50,20,10,15"], r"If its corners are in another order, pass (10,15,50,20)\.", "--box"),
+        (["--point", "30.5,70"], r"move it inside, here to (30.5,60)\.", "--point"),
+        (["--box", "0.1,0.1,0.5,0.5"], "In pixels they are (9,6,45,30); pass these", "--box"),
+        (["--box", "1,2,30,40", "--box", "1,2,30,50", "--point", "3,4"], "omit the (points)", None),
+    ],
+)
+def test_what_the_command_line_advises_works(world, wrong, advice, option, monkeypatch, capsys):
+    monkeypatch.chdir(world.folder)
+    command = ["segment", "image.png", "--model", "model", "-o", "command.png"]
+    assert main([*command, *wrong]) == 1
+    match = re.search(advice, capsys.readouterr().err)
+    assert match is not None
+    assert main([*command, option, match.group(1)] if option else [*command, *wrong[:-2]]) == 0

@@ -55,7 +55,9 @@ def read_prompts(path: str | os.PathLike) -> dict[Path, list[ObjectPrompt]]:
         raise ValueError(f"{os.fspath(path)!r} is not a file. Correct the path.")
     suffix = file.suffix.lower()
     if suffix not in (".csv", ".json"):
-        raise ValueError(f"Prompts are read from .csv or .json files, got {os.fspath(path)!r}.")
+        raise ValueError(
+            f"Prompts are read from .csv or .json files, got {os.fspath(path)!r}. Save it as one of them."
+        )
     prompts: dict[Path, list[ObjectPrompt]] = {}
     for number, row in enumerate(_csv_rows(file) if suffix == ".csv" else _json_rows(file), start=1):
         try:
@@ -73,10 +75,13 @@ def _json_rows(file: Path) -> list[Any]:
     try:
         rows = json.loads(file.read_bytes())
     except ValueError as error:
-        raise ValueError(f"{str(file)!r} is not valid JSON ({error}).") from error
+        raise ValueError(
+            f"{str(file)!r} is not valid JSON ({error}). It must be one list of objects, not one object per line."
+        ) from error
     if not isinstance(rows, list):
         raise ValueError(
-            f"{str(file)!r} must be a list of objects with `image` and prompts, got {type(rows).__name__}."
+            f"{str(file)!r} must be a list of objects with `image` and prompts, got {type(rows).__name__}. Put the "
+            "objects into a list, [{...}, {...}]."
         )
     return rows
 
@@ -87,7 +92,7 @@ def _csv_rows(file: Path) -> list[dict[str, Any]]:
         with file.open(newline="", encoding="utf-8-sig") as lines:
             rows = list(csv.DictReader(lines, restkey="more", strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{str(file)!r} is not a CSV file in UTF-8 ({error}).") from error
+        raise ValueError(f"{str(file)!r} is not a CSV file in UTF-8 ({error}). Save it again as such.") from error
     return [_csv_row({key: value for key, value in row.items() if not _has_no_content(value)}) for row in rows]
 
 
@@ -105,7 +110,10 @@ def _csv_row(row: dict[str, Any]) -> dict[str, Any]:
 
 def _parse(row: Any, folder: Path) -> tuple[Path, ObjectPrompt]:
     if not isinstance(row, dict) or not isinstance(row.get("image"), str):
-        raise ValueError(f"`image` must be the path of an image, got {row!r:.80}.")
+        raise ValueError(
+            f"`image` must be the path of an image, got {row!r:.80}. In CSV the first line names the columns, such as "
+            "image,box, with commas between them."
+        )
     unknown = sorted(str(key) for key in row.keys() - set(FIELDS))
     if unknown == ["more"]:
         raise ValueError(

@@ -228,7 +228,7 @@ def _check_points(prompt: Any, size: tuple[int, int], image: int, wording: Promp
         raise ValueError(
             f"`{wording.points}` must lie inside the image, as (x, y) in pixels of the original image: "
             f"{wording.image(image)} is {width} wide and {height} high, got ({x:g}, {y:g}). Remove the point, or "
-            f"move it inside, here to [{np.clip(x, 0, width):.10g}, {np.clip(y, 0, height):.10g}]."
+            f"move it inside, here to {_as_text(np.clip(x, 0, width), np.clip(y, 0, height))}."
         )
     return points
 
@@ -283,11 +283,16 @@ def _check_boxes(boxes: list, size: tuple[int, int], image: int, wording: Prompt
 
 def _ordered_box(x1: float, y1: float, x2: float, y2: float) -> str:
     """What to pass in place of a box with x2 < x1 or y2 < y1."""
-    ordered = f"[{min(x1, x2):.10g}, {min(y1, y2):.10g}, {max(x1, x2):.10g}, {max(y1, y2):.10g}]"
+    ordered = _as_text(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
     if min(x2, y2) < 0:  # these cannot be a width and a height
         return f"If its corners are in another order, pass {ordered}."
-    from_size = f"[{x1:.10g}, {y1:.10g}, {x1 + x2:.10g}, {y1 + y2:.10g}]"
+    from_size = _as_text(x1, y1, x1 + x2, y1 + y2)
     return f"Then pass {from_size}. If its corners are in another order, pass {ordered}."
+
+
+def _as_text(*values: float) -> str:
+    """Coordinates as on the command line, which is a tuple in Python."""
+    return ",".join(f"{value:.10g}" for value in values)
 
 
 __all__ = ["PromptArrays", "is_empty", "nesting_depth", "pad_points", "pad_prompts", "parse_boxes", "parse_points"]
