@@ -142,6 +142,9 @@ FAILURES = {
     "mask as jpeg": (["-o", "m.jpg"], {}, "The mask must be a .png file"),
     "overlay as text": (["--overlay", "o.txt"], {}, "The overlay must be an image file"),
     "json as text": (["--json", "o.txt"], {}, "The json must be a .json file"),
+    "empty mask name": (["--mask", ""], {}, "which is not a file"),
+    "empty text": (["--text", "", "--detector", "./never loaded"], {}, "`text` must name objects, such as"),
+    "text of full stops": (["--text", " . ", "--detector", "./never loaded"], {}, "`text` must name objects, such as"),
     "unknown device": (["--device", "warp"], {}, "got 'warp'"),
     "missing device": (["--device", "cuda:99"], {}, "got 'cuda:99'"),
 }
@@ -173,6 +176,9 @@ def test_a_broken_model_file_is_one_line(segment, model_folder, tmp_path, capsys
     [
         (["--box", "1,2,3"], "expected x1,y1,x2,y2 in pixels, got '1,2,3'"),
         (["--point", "a,b"], "expected x,y in pixels, got 'a,b'"),
+        (["--box", ""], "expected x1,y1,x2,y2 in pixels, got ''"),
+        (["--point", " "], "expected x,y in pixels, got ' '"),
+        (["--negative-point", ""], "expected x,y in pixels, got ''"),
         (["--dtype", "int8"], "invalid choice: 'int8'"),
         (["--boxes", "1,2,3,4"], "unrecognized arguments"),
     ],

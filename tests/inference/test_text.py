@@ -278,3 +278,9 @@ def test_options_that_exclude_each_other_are_wrong_use(segment, arguments, messa
         segment(*arguments)
     assert exit_info.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", " . ", [], (), [""], np.array([]), None, 3, [None]])
+def test_text_without_labels_is_refused_in_every_form(text):
+    with pytest.raises(ValueError, match="`text` must name objects, such as"):
+        split_labels(text)

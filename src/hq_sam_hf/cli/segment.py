@@ -143,10 +143,19 @@ def run_segment(arguments: argparse.Namespace) -> None:
         _refuse_options(arguments, TEXT_ONLY, "--text")
     elif arguments.detector is None or arguments.box or arguments.point or arguments.negative_point or arguments.mask:
         arguments.wrong_use("--text needs --detector, and excludes other prompts")
+    else:
+        _check_text(arguments.text)
     if _names_many(arguments.image):
         run_segment_by_text(arguments)
     else:
         run_segment_one(arguments, arguments.image[0])
+
+
+def _check_text(text: str) -> None:
+    """Raise ValueError for text without labels, before models are loaded."""
+    from ..inference.text import split_labels
+
+    split_labels(text)
 
 
 def _names_many(images: list[str]) -> bool:
