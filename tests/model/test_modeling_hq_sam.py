@@ -22,7 +22,7 @@ def pixels() -> torch.Tensor:
 
 
 def boxes_for(*counts: int) -> torch.Tensor:
-    """Boxes (images, most, 4); images with fewer have NaN rows."""
+    """Boxes (images, largest count, 4); images with fewer boxes are padded with NaN."""
     boxes = torch.full((len(counts), max(counts), 4), float("nan"))
     for i, count in enumerate(counts):
         for k in range(count):
@@ -32,7 +32,7 @@ def boxes_for(*counts: int) -> torch.Tensor:
 
 def test_save_and_load_bit_for_bit(model, tmp_path):
     model.save_pretrained(tmp_path)
-    for _ in range(2):  # twice, because weights missing from the file would be random
+    for _ in range(2):  # twice, because weights that the file lacks would be random
         again = HQSamModel.from_pretrained(tmp_path)
         assert again.config.to_dict().keys() == model.config.to_dict().keys()
         assert again.state_dict().keys() == model.state_dict().keys()
@@ -51,7 +51,7 @@ def test_state_dict_names_are_those_of_transformers(model):
     assert all(theirs[name].shape == weight.shape for name, weight in model.state_dict().items())
 
 
-def test_weights_that_do_not_fit_are_refused(model, tmp_path):
+def test_weights_that_do_not_fit_raise_an_error(model, tmp_path):
     from safetensors.torch import load_file, save_file
 
     model.save_pretrained(tmp_path)
@@ -66,7 +66,7 @@ def test_weights_that_do_not_fit_are_refused(model, tmp_path):
         HQSamModel.from_pretrained(tmp_path)
 
 
-def test_the_hq_head_is_what_the_original_trains():
+def test_the_hq_head_has_the_parameters_that_the_original_trains():
     original = build_original(SMALL)
     trained = ("hf_token", "hf_mlp", "compress_vit_feat", "embedding_encoder", "embedding_maskfeature")
     expected = sum(p.numel() for name, p in original.named_parameters() if any(part in name for part in trained))
@@ -87,7 +87,7 @@ def test_the_positional_matrix_stays_float32_and_is_no_parameter(model, tmp_path
     assert not any("positional_embedding" in name for name, _ in model.named_parameters())
 
 
-def test_autocast_does_not_touch_the_positional_code(model):
+def test_autocast_does_not_change_the_positional_codes(model):
     exact = model.get_image_wide_positional_embeddings()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(model.get_image_wide_positional_embeddings(), exact)
@@ -130,7 +130,7 @@ def test_number_of_masks_and_scores_always_agree(model, pixels):
 
 
 @pytest.mark.parametrize("multimask_output", [True, False])
-def test_sam_alone_is_a_plain_sam_of_these_weights(model, pixels, multimask_output):
+def test_sam_only_gives_the_masks_of_a_plain_sam_with_these_weights(model, pixels, multimask_output):
     from transformers import SamConfig, SamModel
 
     config = model.config.to_dict()
@@ -138,7 +138,7 @@ def test_sam_alone_is_a_plain_sam_of_these_weights(model, pixels, multimask_outp
     decoder["layer_norm_eps"] = 1e-5  # transformers has 1e-6, the original SAM PyTorch's default
     plain = SamModel(SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)).eval()
     lacking = plain.load_state_dict(model.state_dict(), strict=False).missing_keys
-    assert lacking == ["prompt_encoder.shared_embedding.positional_embedding"]  # a second name of the same matrix
+    assert lacking == ["prompt_encoder.shared_embedding.positional_embedding"]  # a second name for the same matrix
     plain.prompt_encoder.shared_embedding = plain.shared_image_embedding
 
     prompts = {
@@ -157,7 +157,7 @@ def test_sam_alone_is_a_plain_sam_of_these_weights(model, pixels, multimask_outp
     assert torch.equal(whole.pred_masks, ours.pred_masks)
 
 
-def test_labels_with_sam_alone_train_sam(model, pixels):
+def test_labels_with_sam_only_train_sam(model, pixels):
     labels = torch.zeros(1, 1, 64, 64)
     labels[..., 16:48, 16:48] = 1
     boxes = torch.tensor([[[32.0, 32, 96, 96]]])
@@ -186,7 +186,7 @@ def test_image_embeddings_carry_gradients(model, pixels):
     assert embeddings.requires_grad
 
 
-def test_points_without_labels_are_on_the_object(model, pixels):
+def test_points_without_labels_count_as_points_on_the_object(model, pixels):
     points = torch.tensor([[[[20.0, 30.0], [50.0, 60.0]]]])
     bare = model(pixels[:1], input_points=points)
     labelled = model(pixels[:1], input_points=points, input_labels=torch.tensor([[[1, 1]]]))
@@ -269,7 +269,7 @@ def test_compile_without_graph_breaks(model, pixels):
 
 
 @pytest.mark.slow
-def test_the_graph_has_no_breaks(model, pixels):
+def test_torch_compile_makes_a_single_graph(model, pixels):
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     arguments = {"input_points": torch.rand(2, 2, 3, 2) * SIDE, "input_boxes": boxes_for(2, 2)}
     with torch.no_grad():
@@ -404,7 +404,7 @@ BAD_CALLS = {
 
 
 @pytest.mark.parametrize("case", BAD_CALLS)
-def test_bad_calls_are_refused_by_name(model, pixels, case):
+def test_bad_calls_raise_an_error_with_the_arguments_name(model, pixels, case):
     call, message = BAD_CALLS[case]
     with pytest.raises(ValueError, match=message):
         call(model, pixels)

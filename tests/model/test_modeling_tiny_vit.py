@@ -20,7 +20,7 @@ def pixels() -> torch.Tensor:
 
 
 def small_model(**vision):
-    """A slim TinyViT of 128 pixels, for what needs no original."""
+    """A small TinyViT of 128 pixels, for tests without the original."""
     torch.manual_seed(0)
     fields = {"embed_dims": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 2, 3, 4]}
     return HQSamModel(
@@ -55,10 +55,10 @@ def test_masks_and_scores_equal_the_original(pixels, multimask_output, hq_token_
     boxes = torch.tensor([[100.0, 200, 700, 800], [10, 20, 400, 900]])
     expected, scores = run_original(sam, pixels, boxes=boxes, **options)
     with torch.no_grad():
-        answer = model(pixels, input_boxes=boxes[None], **options)
+        output = model(pixels, input_boxes=boxes[None], **options)
     assert expected.std() > 0.01
-    torch.testing.assert_close(answer.pred_masks[0, :, :1], expected, atol=5e-6, rtol=0)
-    torch.testing.assert_close(answer.iou_scores[0, :, :1], scores, atol=1e-6, rtol=0)
+    torch.testing.assert_close(output.pred_masks[0, :, :1], expected, atol=5e-6, rtol=0)
+    torch.testing.assert_close(output.iou_scores[0, :, :1], scores, atol=1e-6, rtol=0)
 
 
 @pytest.mark.slow
@@ -89,7 +89,7 @@ def test_the_published_architecture_equals_the_original_on_a_photo(photo):
         assert (ours != masks).mean() < 1e-5
 
 
-def test_the_bias_of_a_window_by_hand():
+def test_the_attention_bias_of_a_2x2_window():
     attention = HQSamTinyViTAttention(dim=4, num_heads=1, window_size=2)
     with torch.no_grad():
         attention.attention_biases.copy_(torch.tensor([[0.0, 1.0, 10.0, 11.0]]))  # same place, beside, below, diagonal
@@ -97,7 +97,7 @@ def test_the_bias_of_a_window_by_hand():
     assert attention.bias()[0].tolist() == expected
 
 
-def test_biases_count_right_after_loading(pixels):
+def test_loaded_biases_take_effect_at_once(pixels):
     """The original caches them when it enters evaluation mode, before its builder has loaded any weights."""
     sam, model = pair(TINY)
     stale = build_from_config(model.config)
@@ -154,7 +154,7 @@ def test_half_precision_is_close(dtype, tmp_path):
 
 
 @pytest.mark.slow  # tracing is slow; the ViT's graph is traced in the fast part
-def test_one_graph_and_export():
+def test_the_model_compiles_and_exports():
     model = small_model().eval()
     pixels = torch.randn(2, 3, 128, 128)
     compiled = torch.compile(model, fullgraph=True, backend="eager")
@@ -175,7 +175,7 @@ def test_hidden_states_on_request():
     assert shapes == [(32, 32, 8), (16, 16, 16), (8, 8, 24), (8, 8, 32), (8, 8, 32)]
 
 
-def test_the_unused_classifier_is_kept_only_where_weights_have_one():
+def test_the_unused_classifier_exists_only_with_classes():
     assert hasattr(small_model().vision_encoder.unused_head, "classifier")
     assert not hasattr(small_model(num_classes=0).vision_encoder.unused_head, "classifier")
 
@@ -196,7 +196,7 @@ def test_the_unused_classifier_is_kept_only_where_weights_have_one():
         ("model_type", "swin"),
     ],
 )
-def test_a_config_edited_into_nonsense_is_refused_by_name(field, value):
+def test_invalid_config_values_raise_errors_with_their_name(field, value):
     fields = {"model_type": "hq_sam_tiny_vit", field: value}
     with pytest.raises(Exception, match=f"vision_config.{field}"):
         HQSamConfig(vision_config=fields, mask_decoder_config={"vit_dim": 160})

@@ -1,4 +1,4 @@
-"""Equal numbers to the original, on the same weights."""
+"""Masks, scores and embeddings equal the original's, with the same weights."""
 
 import itertools
 
@@ -25,7 +25,7 @@ PROMPTS = [
 
 
 def make_prompts(kind: str, arch: Architecture, seed: int) -> dict[str, torch.Tensor]:
-    """Random prompts of one image in the model's frame: points (P, N, 2), labels, boxes (P, 4), masks (P, 1, h, w)."""
+    """Random prompts in model input coordinates: points (P, N, 2), labels, boxes (P, 4), masks (P, 1, h, w)."""
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(*shape: int) -> torch.Tensor:
@@ -46,12 +46,12 @@ def make_prompts(kind: str, arch: Architecture, seed: int) -> dict[str, torch.Te
     return prompts
 
 
-def ask_original(sam, pixel_values, prompts, **options):
+def predict_with_original(sam, pixel_values, prompts, **options):
     points = (prompts["points"], prompts["labels"]) if "points" in prompts else None
     return run_original(sam, pixel_values, points, prompts.get("boxes"), prompts.get("masks"), **options)
 
 
-def ask_ours(model, pixel_values, batch_of_prompts, **options):
+def predict_with_ours(model, pixel_values, batch_of_prompts, **options):
     """Prompts of the same kind for every image."""
 
     def stack(name):
@@ -71,7 +71,7 @@ def ask_ours(model, pixel_values, batch_of_prompts, **options):
         )
 
 
-def pictures(arch: Architecture, number: int) -> torch.Tensor:
+def random_images(arch: Architecture, number: int) -> torch.Tensor:
     return torch.randn(number, 3, arch.image, arch.image, generator=torch.Generator().manual_seed(5))
 
 
@@ -79,7 +79,7 @@ def pictures(arch: Architecture, number: int) -> torch.Tensor:
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_encoder_and_early_feature_equal_the_original(arch, attention):
     sam, model = pair(arch, attention)
-    images = pictures(arch, 2)
+    images = random_images(arch, 2)
     with torch.no_grad():
         features, intermediate = sam.image_encoder(images)
         ours, ours_intermediate = model.get_image_embeddings(images)
@@ -96,11 +96,11 @@ def test_masks_and_scores_equal_the_original(arch, kind, multimask_output, hq_to
     sam, model = pair(arch)
     options = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
     for batch in (1, 2):
-        images = pictures(arch, batch)
+        images = random_images(arch, batch)
         prompts = [make_prompts(kind, arch, seed) for seed in range(batch)]
-        outputs = ask_ours(model, images, prompts, **options)
+        outputs = predict_with_ours(model, images, prompts, **options)
         for i in range(batch):
-            masks, scores = ask_original(sam, images[i : i + 1], prompts[i], **options)
+            masks, scores = predict_with_original(sam, images[i : i + 1], prompts[i], **options)
             assert masks.std() > 0.01
             torch.testing.assert_close(outputs.pred_masks[i, :, :1], masks, atol=5e-6, rtol=0)
             torch.testing.assert_close(outputs.iou_scores[i, :, :1], scores, atol=1e-6, rtol=0)
@@ -108,8 +108,8 @@ def test_masks_and_scores_equal_the_original(arch, kind, multimask_output, hq_to
 
 def test_the_three_candidates_are_sams_masks_plus_the_hq_mask_by_score():
     sam, model = pair(SMALL)
-    images, prompts = pictures(SMALL, 1), make_prompts("box", SMALL, 0)
-    ours = ask_ours(model, images, [prompts], multimask_output=True)
+    images, prompts = random_images(SMALL, 1), make_prompts("box", SMALL, 0)
+    ours = predict_with_ours(model, images, [prompts], multimask_output=True)
     assert ours.pred_masks.shape[2] == ours.iou_scores.shape[2] == 3
     assert (ours.iou_scores.diff(dim=2) <= 0).all()
     with torch.no_grad():
@@ -143,9 +143,9 @@ def test_vit_b_at_1024_equals_the_original_predictor(photo):
 
 
 @pytest.mark.slow
-def test_vit_b_at_1024_answers_every_prompt_as_the_original():
+def test_vit_b_at_1024_predicts_the_originals_masks_for_every_kind_of_prompt():
     sam, model = pair(VIT_B)
-    images = pictures(VIT_B, 2)
+    images = random_images(VIT_B, 2)
     with torch.no_grad():
         encoded = [sam.image_encoder(image[None]) for image in images]
         ours = model.get_image_features(images)
@@ -155,9 +155,9 @@ def test_vit_b_at_1024_answers_every_prompt_as_the_original():
         prompts = [make_prompts(kind, VIT_B, seed) for seed in range(2)]
         for multimask_output, hq_token_only in itertools.product((False, True), repeat=2):
             options = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
-            outputs = ask_ours(model, None, prompts, image_features=ours, **options)
+            outputs = predict_with_ours(model, None, prompts, image_features=ours, **options)
             for i in range(2):
-                masks, scores = ask_original(sam, None, prompts[i], encoded=encoded[i], **options)
+                masks, scores = predict_with_original(sam, None, prompts[i], encoded=encoded[i], **options)
                 torch.testing.assert_close(outputs.pred_masks[i, :, :1], masks, atol=5e-6, rtol=0)
                 torch.testing.assert_close(outputs.iou_scores[i, :, :1], scores, atol=1e-6, rtol=0)
 
