@@ -9,6 +9,7 @@ from ..model.processing_hq_sam import HQSamProcessor
 from .card import TrainingFacts, model_card
 from .config import TrainingConfig
 from .objectives import Objective
+from .run_lock import refuse_foreign_files
 
 METRICS_FILE = "metrics.json"
 
@@ -27,7 +28,7 @@ def export_run(
     An objective on the HQ mask also saves the HQ head by itself; `train: sam` saves a plain SAM in transformers'
     layout. metrics: of the last validation, by name.
     """
-    with whole_folder(folder) as temporary:
+    with whole_folder(folder, refuse_foreign_files) as temporary:
         objective.save(model, temporary)
         processor.save_pretrained(temporary)
         (temporary / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n")
