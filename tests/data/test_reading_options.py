@@ -142,8 +142,8 @@ def test_options_are_text_that_reads_back():
     assert ReadingOptions().as_text() is None
     options = ReadingOptions(max_pixels=9, value_range=(0, 4095), mask_type="soft", mask_pixels="stored")
     assert ReadingOptions.from_text(options.as_text()) == options
+    image = Image.new("L", (3, 3))
     with pytest.raises(ValueError, match=r"^s/n: cannot read the column `reading_options`"):
-        image = Image.new("L", (3, 3))
         read_sample({"image": image, "mask": image, "set": "s", "name": "n", "reading_options": "x"})
 
 

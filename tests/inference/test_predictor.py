@@ -136,9 +136,9 @@ def test_outputs_have_an_object_axis_only_for_several_objects(ready):
         ({"boxes": [box]}, (1, 1)),
         ({"boxes": np.zeros((0, 4))}, (0, 1)),
         ({"points": [[[30, 20]], [[5, 5], [80, 40]], [[1, 1]]], "boxes": boxes}, (3, 1)),
-        ({"mask": np.zeros((60, 90), dtype=bool)}, (1,)),
-        ({"mask": np.zeros((2, 60, 90), dtype=bool)}, (2, 1)),
-        ({"mask": [np.zeros((60, 90), dtype=bool)]}, (1, 1)),
+        ({"mask": np.ones((60, 90), dtype=bool)}, (1,)),
+        ({"mask": np.ones((2, 60, 90), dtype=bool)}, (2, 1)),
+        ({"mask": [np.ones((60, 90), dtype=bool)]}, (1, 1)),
     ]:
         masks, scores, logits = ready.predict(**arguments)
         assert masks.shape == (*shape, 60, 90), arguments

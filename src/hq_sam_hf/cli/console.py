@@ -70,6 +70,8 @@ def print_summary(summary: "RunSummary | None", output: Path) -> None:
     if summary is None:
         return
     print(f"images: {summary.done} done, {summary.done_before} done before, {len(summary.failed)} failed; in {output}")
+    if summary.left_out:
+        print(f"other files, left out: {len(summary.left_out)}")
     if summary.failed:
         names = sorted(summary.failed)
         listing = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -37,33 +37,7 @@ def add_evaluate_command(commands: argparse._SubParsersAction) -> None:
         examples=EXAMPLES,
     )
     add_model_arguments(parser)
-    data = parser.add_argument_group("data: give --data, or --images and --masks, or --scenes")
-    data.add_argument("--data", type=data_source, metavar="DATA", help="HQSeg-44K or custom data, see `hq-sam data`")
-    data.add_argument("--images", type=Path, metavar="FOLDER", help="images")
-    data.add_argument("--masks", type=Path, metavar="FOLDER", help="masks with the file names of the images")
-    data.add_argument("--scenes", type=int, metavar="N", help="N generated images, which need no download")
-    data.add_argument(
-        "--sets", type=comma_separated, metavar="A,B", help="sets of --data, such as dis,thin (default: all)"
-    )
-    data.add_argument(
-        "--split",
-        choices=("validation", "train", "held_out"),
-        default="validation",
-        help="split (default: validation); held_out is a split of --scenes",
-    )
-    add_image_arguments(data)
-    data.add_argument(
-        "--mask-type",
-        choices=("binary", "soft", "alpha", "instances", "classes"),
-        help="what mask files are (default: binary, one object each); maps of instances or classes are split",
-    )
-    data.add_argument("--ignore-index", type=int, metavar="N", help="value of mask files that counts as background")
-    data.add_argument(
-        "--mask-pixels",
-        choices=("upright", "stored"),
-        help="which pixels of images with an EXIF rotation the masks were made for (default: upright)",
-    )
-    data.add_argument("--limit", type=int, metavar="N", help="use only the first N images")
+    _add_data_arguments(parser)
     method = parser.add_argument_group("method")
     method.add_argument(
         "--prompts",
@@ -98,6 +72,36 @@ def add_evaluate_command(commands: argparse._SubParsersAction) -> None:
     )
     report.add_argument("--worst", type=int, default=8, metavar="N", help="draw the N worst cases (default: 8)")
     parser.set_defaults(run=run_evaluate)
+
+
+def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    data = parser.add_argument_group("data: give --data, or --images and --masks, or --scenes")
+    data.add_argument("--data", type=data_source, metavar="DATA", help="HQSeg-44K or custom data, see `hq-sam data`")
+    data.add_argument("--images", type=Path, metavar="FOLDER", help="images")
+    data.add_argument("--masks", type=Path, metavar="FOLDER", help="masks with the file names of the images")
+    data.add_argument("--scenes", type=int, metavar="N", help="N generated images, which need no download")
+    data.add_argument(
+        "--sets", type=comma_separated, metavar="A,B", help="sets of --data, such as dis,thin (default: all)"
+    )
+    data.add_argument(
+        "--split",
+        choices=("validation", "train", "held_out"),
+        default="validation",
+        help="split (default: validation); held_out is a split of --scenes",
+    )
+    add_image_arguments(data)
+    data.add_argument(
+        "--mask-type",
+        choices=("binary", "soft", "alpha", "instances", "classes"),
+        help="what mask files are (default: binary, one object each); maps of instances or classes are split",
+    )
+    data.add_argument("--ignore-index", type=int, metavar="N", help="value of mask files that counts as background")
+    data.add_argument(
+        "--mask-pixels",
+        choices=("upright", "stored"),
+        help="which pixels of images with an EXIF rotation the masks were made for (default: upright)",
+    )
+    data.add_argument("--limit", type=int, metavar="N", help="use only the first N images")
 
 
 def run_evaluate(arguments: argparse.Namespace) -> None:
