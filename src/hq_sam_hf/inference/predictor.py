@@ -11,16 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.feature_extraction_utils import BatchFeature
 
 from ..model.image_reading import ImageLike
 from ..model.modeling_hq_sam import HQSamImageFeatures, HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
-from ..model.prompt_batching import is_empty, nesting_depth
-from ..model.prompt_preparation import prepare_prompts
-from ..model.prompt_wording import PREDICTOR_WORDING
 from .embeddings import fingerprint, load_embedding, save_embedding
 from .loading import load_model, split_options
+from .object_prompts import names_one_object, prepare_object_prompts
 
 Array = np.ndarray | Tensor
 
@@ -237,17 +234,17 @@ class HQSamPredictor:
         if return_tensors not in ("np", "pt"):
             raise ValueError(f"`return_tensors` must be 'np' or 'pt', got {return_tensors!r}.")
         encoded = self.encoded_image(image)
-        prompts = self._prepare_prompts(encoded.original_size, points, labels, boxes, mask)
+        image_processor = self.processor.image_processor
+        prompts = prepare_object_prompts(image_processor, encoded.original_size, points, labels, boxes, mask)
         options = {"multimask_output": multimask_output, "hq_token_only": hq_token_only, "sam_only": sam_only}
         with self._lock:
             features = encoded.to(self.device).features  # the model may have been moved
             outputs = self.model(image_features=features, **prompts.to(self.device), **options)
-        image_processor = self.processor.image_processor
         count = int(prompts["prompt_counts"][0]) if "prompt_counts" in prompts else 1
         logits, scores = outputs.pred_masks[0, :count].float(), outputs.iou_scores[0, :count].float()
         sizes = [output_size or encoded.original_size], [image_processor.reshaped_size(encoded.original_size)]
         masks = self.processor.post_process_masks(logits[None], *sizes, binarize=not return_logits)[0]
-        if _names_one_object(points, boxes, mask):
+        if names_one_object(points, boxes, mask):
             masks, scores, logits = masks[0], scores[0], logits[0]
         if return_tensors == "pt":
             return masks, scores, logits
@@ -259,20 +256,6 @@ class HQSamPredictor:
             name = self._name(image)
             self._encoded.move_to_end(name)
             return self._encoded[name]
-
-    def _prepare_prompts(self, size: tuple[int, int], points: Any, labels: Any, boxes: Any, mask: Any) -> BatchFeature:
-        """Prepare prompts for the model. They get one more level of nesting, by image."""
-        _check_nesting("points", points, (2, 3))
-        _check_nesting("boxes", boxes, (1, 2))
-        return prepare_prompts(
-            self.processor.image_processor,
-            [size],
-            points=None if points is None else [points],
-            labels=None if labels is None else [labels],
-            boxes=None if boxes is None else [[boxes] if nesting_depth(boxes) == 1 else boxes],
-            masks=None if mask is None else [_without_mask_axis(mask)],
-            wording=PREDICTOR_WORDING,
-        )
 
     def save_embedding(self, path: str | os.PathLike, image: str | None = None) -> None:
         """Write the features of an encoded image as safetensors, for `load_embedding` in any process."""
@@ -328,38 +311,6 @@ class HQSamPredictor:
         if self._fingerprint[0] != state:
             self._fingerprint = (state, fingerprint(self.model))
         return self._fingerprint[1]
-
-
-def _check_nesting(name: str, value: Any, allowed: tuple[int, int]) -> None:
-    depth = nesting_depth(value)
-    if depth is not None and depth not in allowed:
-        form = PREDICTOR_WORDING.points_form if name == "points" else PREDICTOR_WORDING.boxes_form
-        if depth == 0:
-            remedy = "Pass a list, array or tensor of numbers."
-        else:
-            remedy = "Add a level of lists." if depth < allowed[0] else "Remove the outer or the inner level of lists."
-        raise ValueError(f"{form}, got {depth} levels of nesting. {remedy}")
-
-
-def _names_one_object(points: Any, boxes: Any, mask: Any) -> bool:
-    """Whether the prompts describe one object, without the level of nesting that lists several."""
-    if isinstance(mask, list | tuple) or (isinstance(mask, Array) and (is_empty(mask) or mask.ndim == 4)):
-        return False
-    if isinstance(mask, Array) and mask.ndim == 3 and mask.shape[0] != 1:
-        return False
-    return (points is None or nesting_depth(points) == 2) and (boxes is None or nesting_depth(boxes) == 1)
-
-
-def _without_mask_axis(mask: Any) -> Any:
-    """(P, 1, m, m) as (P, m, m), so that the logits of an earlier call can be passed unchanged."""
-    if isinstance(mask, Array) and mask.ndim == 4 and not is_empty(mask):
-        if mask.shape[1] != 1:
-            raise ValueError(
-                f"`mask` must be one mask per object, got shape {tuple(mask.shape)}. Choose one of the candidates, "
-                "for example with `logits[:, :1]`."
-            )
-        return mask[:, 0]
-    return mask
 
 
 __all__ = ["OBJECTS_PER_CALL", "EncodedImage", "HQSamPredictor"]
