@@ -426,6 +426,17 @@ FORWARD: dict[str, Case] = {
             )
         ),
     ),
+    "ground truth of 0 and 255": (
+        lambda w: w.forward(labels=torch.tensor(MASK)[None, None] * 255),
+        r"`labels` must lie in \[0, 1\], or be negative throughout for a prompt without ground truth",
+        lambda w: [
+            w.forward(labels=torch.tensor(MASK)[None, None].float()),
+            w.forward(
+                input_boxes=torch.ones(1, 2, 4),
+                labels=torch.stack([torch.tensor(MASK) * 1, torch.full(SIZE, -1)])[None],
+            ),
+        ],
+    ),
     "ground truth for two prompts": (
         lambda w: w.forward(labels=torch.zeros(1, 2, 60, 90)),
         r"`labels` must have shape \(1, 1, height, width\): one mask per prompt",
