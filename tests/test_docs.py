@@ -7,6 +7,7 @@ from pathlib import Path
 
 import datasets
 import pytest
+from PIL import Image
 
 from hq_sam_hf import HQSamConfig, HQSamImageProcessor, HQSamModel, HQSamProcessor
 from hq_sam_hf.cli import main
@@ -31,6 +32,11 @@ def workplace(tmp_path, monkeypatch, photo, page):
     photo.save("photo.jpg")
     (tmp_path / "photos").mkdir()
     photo.save("photos/photo.jpg")
+    if page.stem == "README":
+        (tmp_path / "masks").mkdir()
+        mask = Image.new("L", photo.size)
+        mask.paste(255, (165, 15, 415, 310))
+        mask.save("masks/photo.png")
     save_folder(pair(SMALL)[1], PUBLISHED)
     if page.stem == "text_prompts":
         save_grounding_dino(DETECTOR)
@@ -118,7 +124,8 @@ def test_calls_that_keep_gradients_are_found(code, number):
 
 
 WRITTEN = {
-    "README": {"mask_1.png", "mask_2.png", "overlay.jpg", "cup.png", "cup.json"},
+    "README": {"report/evaluation.md", "own-report/evaluation.md"},
+    "command_line": {"mask_1.png", "mask_2.png", "overlay.jpg", "cup.png", "cup.json"},
     "evaluation": {"report"},
     "checkpoints": {"sam_hq_vit_b.pth", "my-model", "my-samhq-model", "half-model", "plain-sam"},
     "predictor": {"masks/overlays/photo.jpg.jpg", "masks/coco.json"},
