@@ -9,10 +9,12 @@ and it can be pushed to the Hub as it is.
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..model.destinations import refuse_input
+from ..utils.output_lock import output_lock
 from .image_bytes import file_name, read_bytes, undecoded
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from .image_bytes import AnyDataset
 
 SHARD_NAME = re.compile(r"(?P<set>.+)-(?P<index>\d{5})-of-(?P<total>\d{5})\.parquet")
+OWN_COLUMNS = {"image", "set", "name"}
 MEGABYTE = 2**20
 # Streaming reads one row group at a time.
 ROW_GROUP_BYTES = 32 * MEGABYTE
@@ -32,9 +35,11 @@ def export_parquet(
     """Write a data set with the columns that `read_sample` reads as FOLDER/SPLIT/SET-00000-of-0000N.parquet.
 
     The shards of a set replace those of an earlier export. They are written to a hidden folder and moved when all are
-    complete. The hidden folder of a killed export is never loaded, and the next export removes it.
+    complete; if moving them fails, the earlier shards come back. The hidden folders of a killed export are never
+    loaded, and the next export restores and removes them.
 
-    Returns the number of rows of each set.
+    Returns the number of rows of each set. Raises ValueError if another process is exporting to the folder, and if it
+    holds files with the names of shards that no export has written.
     """
     if shard_megabytes < 1:
         raise ValueError(f"`shard_megabytes` must be at least 1, got {shard_megabytes}.")
@@ -52,27 +57,90 @@ def export_parquet(
     features = dataset.features
     unformatted = undecoded(dataset).with_format(None)
     target = Path(folder) / split
-    target.mkdir(parents=True, exist_ok=True)
-    for name, rows in rows_of_sets.items():
-        _export_set(unformatted.select(rows), features, target, name, shard_megabytes * MEGABYTE)
+    with output_lock(folder):
+        target.mkdir(parents=True, exist_ok=True)
+        for name in rows_of_sets:
+            _clean_up(target, name)
+            _refuse_foreign_shards(target, name)
+        for name, rows in rows_of_sets.items():
+            _export_set(unformatted.select(rows), features, target, name, shard_megabytes * MEGABYTE)
     return {name: len(rows) for name, rows in rows_of_sets.items()}
 
 
 def _export_set(
     dataset: "datasets.Dataset", features: "datasets.Features", target: Path, name: str, shard_bytes: int
 ) -> None:
-    unfinished = target / f".{name}.part"
-    unfinished.mkdir(exist_ok=True)  # it exists after a killed export
+    unfinished = _hidden(target, name, "part")
     try:
-        shards = _write_shards(dataset, features, unfinished, shard_bytes)
-        for old in target.glob("*.parquet"):
-            match = SHARD_NAME.fullmatch(old.name)
-            if match and match["set"] == name:
-                old.unlink()
-        for i, shard in enumerate(shards):
-            shard.rename(target / f"{name}-{i:05d}-of-{len(shards):05d}.parquet")
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        _replace_shards(target, name, _write_shards(dataset, features, unfinished, shard_bytes))
+        _clean_up(target, name)
+    except BaseException:
+        _clean_up(target, name)
+        raise
+
+
+def _replace_shards(target: Path, name: str, shards: list[Path]) -> None:
+    """Move new shards to the place of the old ones. Until the last step, `_clean_up` brings back the old ones."""
+    moving, old, replaced = (_hidden(target, name, state) for state in ("moving", "old", "replaced"))
+    moving.mkdir()
+    for shard in _shards_of(target, name):
+        shard.rename(moving / shard.name)
+    moving.rename(old)
+    for i, shard in enumerate(shards):
+        shard.rename(target / f"{name}-{i:05d}-of-{len(shards):05d}.parquet")
+    old.rename(replaced)
+
+
+def _clean_up(target: Path, name: str) -> None:
+    """Restore the old shards of a set if the new ones are not all in place, and remove hidden folders."""
+    moving, old = _hidden(target, name, "moving"), _hidden(target, name, "old")
+    if old.is_dir():
+        for shard in _shards_of(target, name):  # all old ones have been moved, so these are new
+            shard.unlink()
+        old.rename(moving)
+    if moving.is_dir():
+        for shard in moving.iterdir():
+            shard.rename(target / shard.name)
+        moving.rmdir()
+    for state in ("replaced", "part"):
+        shutil.rmtree(_hidden(target, name, state), ignore_errors=True)
+
+
+def _hidden(target: Path, name: str, state: str) -> Path:
+    return target / f".{name}.{state}"
+
+
+def _shards_of(target: Path, name: str) -> list[Path]:
+    matches = ((path, SHARD_NAME.fullmatch(path.name)) for path in sorted(target.glob("*.parquet")))
+    return [path for path, match in matches if match and match["set"] == name]
+
+
+def _refuse_foreign_shards(target: Path, name: str) -> None:
+    """Raise ValueError if a file with the name of a shard is none. A damaged file may be replaced."""
+    import pyarrow
+    import pyarrow.parquet
+
+    for path in _shards_of(target, name):
+        columns = OWN_COLUMNS
+        is_file = path.is_file() and not path.is_symlink()
+        if is_file and path.stat().st_size:
+            try:
+                columns = set(pyarrow.parquet.read_schema(path).names)
+            except pyarrow.ArrowInvalid:
+                with path.open("rb") as file:
+                    is_file = file.read(4) == b"PAR1"
+        if not is_file or not columns >= OWN_COLUMNS:
+            raise ValueError(f"{str(path)!r} would be replaced, but no export has written it. Choose another folder.")
+
+
+def refuse_source_shards(folder: str | os.PathLike, split: str, sources: Iterable[str | os.PathLike]) -> None:
+    """Raise ValueError if the shards in FOLDER/SPLIT, which an export would replace, are what it reads."""
+    target = Path(folder) / split
+    shards = list(target.glob("*.parquet"))
+    for source in sources:
+        for place in (Path(folder), target, *shards) if shards else ():
+            refuse_input(place, source)
 
 
 def _write_shards(
@@ -177,4 +245,4 @@ def load_shards(shards: list[Path], split: str, streaming: bool = False) -> "Any
     return datasets.load_dataset("parquet", data_files={split: files}, split=split, streaming=streaming)
 
 
-__all__ = ["count_rows", "export_parquet", "find_shards", "load_shards"]
+__all__ = ["count_rows", "export_parquet", "find_shards", "load_shards", "refuse_source_shards"]

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..masks.rle import foreground
+from ..utils.output_lock import output_lock
 from .factory import load_rows, load_source, refuse_sets
 from .hqseg44k import SETS, find_sets, load_found, load_hqseg44k
 from .image_bytes import undecoded
-from .parquet import export_parquet
+from .parquet import export_parquet, find_shards, refuse_source_shards
 from .reading import Sample, read_sample, transpose_mask
 
 REPOSITORY = "sam-hq-team/sam-hq-training"
@@ -267,24 +268,50 @@ def export_data(
 
     source, sets: as for `check_data`. split: of HQSeg-44K, by default both; for your own data the split to write, by
     default "train".
+
+    Raises ValueError, before anything is read, if another process is exporting to the folder, or if an export would
+    replace what it reads.
     """
-    rows = {}
-    if isinstance(source, dict):
+    with output_lock(folder):
+        if not isinstance(source, dict):
+            return _export_hqseg44k(source, folder, split, sets, shard_megabytes)
         refuse_sets(sets)
         split = split or "train"
+        refuse_source_shards(folder, split, _texts(source))
         dataset = load_source(source, split)
         if not hasattr(dataset, "features"):
             raise ValueError("Generated scenes are drawn whenever they are read, and are not exported.")
         counts = export_parquet(dataset, folder, split, shard_megabytes)
         return {(split, name): count for name, count in counts.items()}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts in a description, which may be paths."""
+    if isinstance(value, str | os.PathLike):
+        yield os.fspath(value)
+    elif isinstance(value, Mapping | list | tuple):
+        for entry in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(entry)
+
+
+def _export_hqseg44k(
+    root: str | os.PathLike,
+    folder: str | os.PathLike,
+    split: str | None,
+    sets: Sequence[str] | None,
+    shard_megabytes: int,
+) -> dict[tuple[str, str], int]:
+    rows = {}
     by_split: dict[str, list[str]] = {}
     for one_split, name in _chosen_sets(split, sets):
         by_split.setdefault(one_split, []).append(name)
     # Writing takes hours, so check that every set is there before it starts.
     for one_split, names in by_split.items():
-        find_sets(source, one_split, names)
+        find_sets(root, one_split, names)
+        if find_shards(root, one_split):
+            refuse_source_shards(folder, one_split, [root])
     for one_split, names in by_split.items():
-        dataset = load_hqseg44k(source, one_split, names)
+        dataset = load_hqseg44k(root, one_split, names)
         counts = export_parquet(dataset, folder, one_split, shard_megabytes)
         rows.update({(one_split, name): count for name, count in counts.items()})
     return rows

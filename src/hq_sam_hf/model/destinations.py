@@ -77,16 +77,21 @@ def refuse_inputs(output: Path, inputs: Iterable[AnyPath | None]) -> None:
     for one in inputs:
         if one is None or not os.path.exists(one):
             continue
-        if output.samefile(one):
-            raise ValueError(
-                f"The output {str(output)!r} is also an input ({os.fspath(one)!r}), which would be lost. Choose "
-                "another output."
-            )
+        refuse_input(output, one)
         if output.is_dir() and _lies_inside(Path(one), output):
             raise ValueError(
                 f"The input {os.fspath(one)!r} lies inside the output folder {str(output)!r} and would be lost. "
                 "Choose another output."
             )
+
+
+def refuse_input(output: Path, path: AnyPath) -> None:
+    """Raise ValueError if an output is this input. Files inside a folder do not count."""
+    if output.exists() and os.path.exists(path) and output.samefile(path):
+        raise ValueError(
+            f"The output {str(output)!r} is also an input ({os.fspath(path)!r}), which would be lost. Choose another "
+            "output."
+        )
 
 
 def _lies_inside(path: Path, folder: Path) -> bool:
@@ -103,4 +108,4 @@ def first_foreign(folder: Path, names: re.Pattern[str]) -> str | None:
     return None
 
 
-__all__ = ["check_output_file", "check_output_folder", "first_foreign", "refuse_inputs"]
+__all__ = ["check_output_file", "check_output_folder", "first_foreign", "refuse_input", "refuse_inputs"]
