@@ -50,7 +50,7 @@ def test_overrides_replace_fields_of_the_file(tmp_path):
         ({"prompts": []}, r"`prompts` must be among box, points, point, mask, got \[\]"),
         ({"prompts": ["box", 3]}, r"`prompts` must be a list of texts or null, got \['box', 3\]"),
         ({"image_size": "big"}, "`image_size` must be an integer or null, got 'big'"),
-        ({"data": 3}, "`data` must be text or a mapping, got 3"),
+        ({"data": 3}, "`data` must be text or a mapping or a list of mappings, got 3"),
         ({"prompts": ["box", "text"]}, "`prompts` must be among box, points, point, mask, got"),
         ({"precision": "int8"}, "`precision` must be one of fp32, bf16, fp16"),
         ({"model": None}, "`model` must be given, or `architecture` instead"),

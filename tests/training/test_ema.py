@@ -11,7 +11,7 @@ def test_the_averaged_weights_are_saved(base, tmp_path):
     name = "mask_decoder.hq_token.weight"
     start = load_file(base / "model.safetensors")[name]
     last, average = load_file(plain / "model.safetensors")[name], load_file(averaged / "model.safetensors")[name]
-    state = torch.load(tmp_path / "plain/checkpoints/step-00000001/learned_weights.pt", weights_only=True)
+    state = load_file(tmp_path / "plain/checkpoints/step-00000001/trained_weights.safetensors")
     first = next(value for key, value in state.items() if key.endswith("hq_token.weight"))
     # The decays of the two steps are 1/10 and 2/11.
     expected = 2 / 11 * (start / 10 + 9 / 10 * first) + 9 / 11 * last

@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from hq_sam_hf import HQSamConfig, HQSamModel
 from hq_sam_hf.model.checkpoint_format import is_hq_key
 from hq_sam_hf.model.key_mapping import keys_to_original
 from hq_sam_hf.scenes import SceneGenerator
+from hq_sam_hf.training import state_files
 from hq_sam_hf.training.trainer import train
 from support.small_runs import read_log, small_run
 
@@ -19,19 +22,19 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(b
         train(small_run(base, tmp_path / "run", learning_rate=1e30, epochs=20))
     checkpoints = sorted((tmp_path / "run" / "checkpoints").iterdir())
     assert checkpoints
-    assert torch.load(checkpoints[0] / "learned_weights.pt", weights_only=True)
+    assert load_file(checkpoints[0] / "trained_weights.safetensors")
 
 
 def test_an_error_on_a_full_disk_names_the_last_checkpoint(base, tmp_path, monkeypatch):
-    save, calls = torch.save, []
+    save, calls = state_files.save_file, []
 
     def fail_later(*arguments, **options):
         calls.append(arguments)
         if len(calls) > 6:
-            raise OSError(28, "No space left on device")
+            raise SafetensorError("I/O error: No space left on device (os error 28)")
         return save(*arguments, **options)
 
-    monkeypatch.setattr(torch, "save", fail_later)
+    monkeypatch.setattr(state_files, "save_file", fail_later)
     message = r"Cannot write the checkpoint step-0000000\d.*No space left.*The last complete checkpoint is .*step-"
     with pytest.raises(OSError, match=message):
         train(small_run(base, tmp_path / "run"))

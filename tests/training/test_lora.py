@@ -16,7 +16,7 @@ def test_adapters_are_trained_and_merged(base, tmp_path):
     assert all("attn" in name and name.endswith("weight") for name in moved)
     assert any(name.startswith("vision_encoder") for name in moved)
     assert any(name.startswith("mask_decoder") for name in moved)
-    state = torch.load(tmp_path / "run/checkpoints/step-00000002/learned_weights.pt", weights_only=True)
+    state = load_file(tmp_path / "run/checkpoints/step-00000002/trained_weights.safetensors")
     assert any("lora_" in name for name in state)
     train(small_run(base, tmp_path / "again", **{**fields, "max_steps": 1}))
     resumed = train(small_run(base, tmp_path / "again", **fields, resume=True))

@@ -10,9 +10,14 @@ function that loads this kind:
     coco      annotations, images                                 custom.load_coco
     scenes    count, seed, size, labels, families, materials      scenes.SceneGenerator
 
-The table names the usual arguments; those functions document all of them.
+The table names the usual arguments; those functions document all of them. For folders, columns and coco,
+`reading_options.ReadingOptions` are arguments too: max_pixels, value_range, mask_type, ignore_index and mask_pixels.
+
+A list of descriptions is several data sets in one. For training each may have a `weight`, by default 1: an epoch sees
+its images so many times, or that share of them.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +25,8 @@ from ..scenes import GROUPS, SceneGenerator, trained_families
 from .custom import load_coco, load_named_columns, load_paired_folders
 from .hqseg44k import load_hqseg44k
 from .image_bytes import undecoded
+from .saved_datasets import choose_split, is_saved_folder, load_saved_folder, refuse_description
+from .several import SeveralDataSets, take_weight
 
 
 class DataKind(NamedTuple):
@@ -39,21 +46,39 @@ def _load_scenes(families: Any = None, **arguments: Any) -> SceneGenerator:
     return SceneGenerator(families=families, **arguments)
 
 
+def _load_columns(source: Any, split: str = "train", set_name: str | None = None, **arguments: Any) -> Any:
+    """Like `load_named_columns`; `source` may also be a folder of `save_to_disk`, or several splits in memory."""
+    if isinstance(source, str | os.PathLike):
+        source = os.fspath(source)
+        refuse_description(source)
+        if is_saved_folder(source):
+            set_name = set_name or os.path.basename(os.path.abspath(source))
+            source = load_saved_folder(source, split)
+    else:
+        source = choose_split(source, split)
+        if not hasattr(source, "features"):
+            expected = "a data set of `datasets`, a Hub repository or a folder"
+            raise ValueError(f"`source` must be {expected}, got {type(source).__name__}.")
+    return load_named_columns(source, split=split, set_name=set_name, **arguments)
+
+
 KINDS = {
     "hqseg44k": DataKind(load_hqseg44k, has_splits=True),
     "folders": DataKind(load_paired_folders, has_splits=False),
-    "columns": DataKind(load_named_columns, has_splits=True),
+    "columns": DataKind(_load_columns, has_splits=True),
     "coco": DataKind(load_coco, has_splits=False),
     "scenes": DataKind(_load_scenes, has_splits=True),
 }
 
 
 def load_source(data: str | dict[str, Any], split: str) -> Any:
-    """Load the data set of a description.
+    """Load the data set of a description, which must be a single one.
 
     split: "train", "validation" or, for scenes, "held_out". A `split` in the description takes precedence. Folders and
         COCO files have no splits, so describe the validation data separately.
     """
+    if not isinstance(data, str | dict):
+        raise ValueError(f"A data set must be text or a mapping with `kind`, got {data!r:.200}.")
     arguments = {"kind": "hqseg44k", "root": data} if isinstance(data, str) else dict(data)
     name = arguments.pop("kind", None)
     if name not in list(KINDS):
@@ -71,8 +96,17 @@ def load_source(data: str | dict[str, Any], split: str) -> Any:
         raise ValueError(f"The data {data!r} do not fit their kind: {error}") from error
 
 
-def load_rows(data: str | dict[str, Any], split: str) -> Any:
-    """Load the rows of a description for `read_sample`, with images undecoded. Raises ValueError for a stream."""
+def load_rows(data: Any, split: str) -> Any:
+    """Load the rows of a description for `read_sample`, with images undecoded. Raises ValueError for a stream.
+
+    A list of descriptions gives `SeveralDataSets`.
+    """
+    if isinstance(data, list):
+        described = [take_weight(part) for part in data]
+        nested = next((part for part in data if isinstance(part, list)), None)
+        if nested is not None or not data:
+            raise ValueError(f"A list of data must hold texts and mappings with `kind`, got {nested or data!r:.200}.")
+        return SeveralDataSets([load_rows(part, split) for part, _ in described], [weight for _, weight in described])
     loaded = load_source(data, split)
     if not hasattr(loaded, "__len__"):
         raise ValueError(
@@ -96,6 +130,8 @@ def parse_source(text: str) -> str | dict[str, Any]:
 
 def describe_source(data: Any) -> str:
     """Format a description for people: the root folder, or "kind: folders, images: photos"."""
+    if isinstance(data, list):
+        return " and ".join(describe_source(part) for part in data)
     return ", ".join(f"{key}: {value}" for key, value in data.items()) if isinstance(data, dict) else str(data)
 
 

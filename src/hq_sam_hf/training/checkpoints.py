@@ -8,31 +8,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..model.files import write_atomically
+from ..model.files import replace_folder
+from .run_state import RunState
+from .state_files import check_tensors, read_earlier_version, read_json, read_tensors, write_tensors
 
-WEIGHTS_FILE = "learned_weights.pt"
 POSITION_FILE = "position.json"
+BEST_FILE = "best.safetensors"
+EARLIER_BEST = "best.pt"  # the file of earlier versions
 _NAME = re.compile(r"step-(\d{8})")
 
 
 class TrainingCheckpoints:
     """The folder `checkpoints/` of a run. `step-00000500/` holds the state after 500 steps.
 
-    `Accelerator.save_state` writes trained weights, optimizer, gradient scaler, average and random states to a hidden
-    folder. The folder is renamed when it is complete, and older ones are removed after that. Frozen weights are not
-    saved.
+    The processes write their parts of the state to a hidden folder. The folder is renamed when it is complete, and
+    older ones are removed after that. Frozen weights are not saved.
 
-    keep: number of checkpoints to keep.
+    state: what is saved. keep: number of checkpoints to keep.
     """
 
-    def __init__(self, accelerator: Accelerator, folder: Path, keep: int) -> None:
-        self.accelerator, self.folder, self.keep = accelerator, folder, keep
-        accelerator.register_save_state_pre_hook(self._save_trained)
-        accelerator.register_load_state_pre_hook(self._load_trained)
+    def __init__(self, accelerator: Accelerator, state: RunState, folder: Path, keep: int) -> None:
+        self.accelerator, self.state, self.folder, self.keep = accelerator, state, folder, keep
 
     def all(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
@@ -51,43 +50,36 @@ class TrainingCheckpoints:
                 shutil.rmtree(temporary, ignore_errors=True)
                 temporary.mkdir(parents=True)
             self.accelerator.wait_for_everyone()
-            self.accelerator.save_state(str(temporary))
+            self.state.write(temporary)
             if is_main:
                 (temporary / POSITION_FILE).write_text(json.dumps(position))
             self.accelerator.wait_for_everyone()
             if is_main:
-                shutil.rmtree(target, ignore_errors=True)
-                temporary.rename(target)
+                replace_folder(temporary, target)
                 for old in self.all()[: -self.keep]:
-                    shutil.rmtree(old)
+                    removed = old.with_name(f".{old.name}.part")  # so that no half of it looks complete
+                    old.rename(removed)
+                    shutil.rmtree(removed)
             self.accelerator.wait_for_everyone()
         return target
 
     def newest_position(self) -> dict[str, Any] | None:
         """The position that the newest checkpoint was saved with; None if there is no checkpoint."""
         found = self.all()
-        return json.loads((found[-1] / POSITION_FILE).read_text()) if found else None
+        if not found:
+            return None
+        with self._errors_say_what_to_remove():
+            return read_json(found[-1] / POSITION_FILE)
 
     def load_newest(self) -> None:
-        """Restore the state of the newest checkpoint."""
-        self.accelerator.load_state(str(self.all()[-1]))
+        """Restore the state of the newest checkpoint. Raises ValueError if it is damaged or does not fit the run."""
+        with self._errors_say_what_to_remove():
+            self.state.read(self.all()[-1])
 
     def remove_incomplete(self) -> None:
         """Remove hidden folders of a process that was killed while it saved."""
         for temporary in self.folder.glob(".step-*.part"):
             shutil.rmtree(temporary)
-
-    def _save_trained(self, models: list[nn.Module], weights: list[dict[str, Tensor]], folder: str) -> None:
-        weights.clear()
-        if self.accelerator.is_main_process:
-            trained = trained_weights(self.accelerator.unwrap_model(models[0]))
-            torch.save({name: tensor.cpu() for name, tensor in trained.items()}, Path(folder) / WEIGHTS_FILE)
-
-    def _load_trained(self, models: list[nn.Module], folder: str) -> None:
-        path = Path(folder) / WEIGHTS_FILE
-        if models and path.is_file():
-            module = self.accelerator.unwrap_model(models.pop())
-            copy_weights(torch.load(path, map_location="cpu", weights_only=True), trained_weights(module))
 
     @contextmanager
     def _errors_name_last_checkpoint(self, name: str, temporary: Path) -> Iterator[None]:
@@ -101,34 +93,54 @@ class TrainingCheckpoints:
                 f"Cannot write the checkpoint {name}: {error}. {last} Free some space and start again with --resume."
             ) from error
 
+    @contextmanager
+    def _errors_say_what_to_remove(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            *earlier, newest = self.all()
+            then = f"from {earlier[-1].name}" if earlier else "at its first step"
+            raise ValueError(
+                f"{error} Remove the folder {newest} to resume the run {then}, or choose another output_dir."
+            ) from error
+
 
 class BestWeights(NamedTuple):
-    """The trained weights with the best validation so far, its metrics and its step: the file `best.pt`."""
+    """The trained weights with the best validation so far, its metrics and its step: a file of `output_dir`."""
 
     weights: dict[str, Tensor]
     metrics: dict[str, float]
     step: int
 
-    def save(self, path: Path) -> None:
-        state = {**self._asdict(), "weights": {name: weight.cpu() for name, weight in self.weights.items()}}
-        write_atomically(path, lambda file: torch.save(state, file))
+    def save(self, output: Path) -> None:
+        write_tensors(output / BEST_FILE, self.weights, {"metrics": self.metrics, "step": self.step})
 
     @classmethod
-    def load(cls, path: Path) -> "BestWeights | None":
-        """The weights in a file; None if it does not exist."""
-        return cls(**torch.load(path, map_location="cpu", weights_only=True)) if path.is_file() else None
+    def load(cls, output: Path, expected: dict[str, Tensor]) -> "BestWeights | None":
+        """The weights in a run's folder; None if there are none.
+
+        expected: the trained weights of the run. Raises ValueError for a file that does not fit them.
+        """
+        path = output / BEST_FILE
+        try:
+            if path.is_file():
+                weights, values = read_tensors(path)
+            elif (path := output / EARLIER_BEST).is_file():
+                values = read_earlier_version(path)
+                weights = values.get("weights", {})
+            else:
+                return None
+            if not isinstance(values, dict) or not isinstance(weights, dict):
+                raise ValueError(f"{str(path)!r} is damaged: it lacks the weights or their step.")
+            metrics, step = values.get("metrics"), values.get("step")
+            numbers = metrics.values() if isinstance(metrics, dict) else [None]
+            if type(step) is not int or not all(isinstance(one, int | float) for one in numbers):
+                raise ValueError(f"{str(path)!r} is damaged: it lacks the metrics of the weights or their step.")
+            check_tensors(path, weights, expected)
+        except ValueError as error:
+            remedy = "Remove the file to go on without best/, or choose another output_dir."
+            raise ValueError(f"{error} {remedy}") from error
+        return cls(weights, dict(metrics or {}), step)
 
 
-def trained_weights(module: nn.Module) -> dict[str, Tensor]:
-    """The weights of a module that require gradients, by name."""
-    return {name: weight.detach() for name, weight in module.named_parameters() if weight.requires_grad}
-
-
-@torch.no_grad()
-def copy_weights(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
-    """Copy the weights of `source` into those of `target` with the same names."""
-    for name, weight in source.items():
-        target[name].copy_(weight)
-
-
-__all__ = ["BestWeights", "TrainingCheckpoints", "copy_weights", "trained_weights"]
+__all__ = ["BestWeights", "TrainingCheckpoints"]

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from ..data.several import WEIGHT, take_weight
 from ..model.key_mapping import HQ_INITS
-from .config_values import check_type, read_fields, require
+from .config_values import check_type, plain_value, read_fields, require
+from .contents import without_paths
 from .objectives import (
     HQHeadAndDecoderObjective,
     HQHeadObjective,
@@ -36,10 +38,12 @@ class TrainingConfig:
 
     # Data and output: the fields that every run gives.
 
-    data: str | dict[str, Any] = field(default_factory=dict)
-    """Training data: the root folder of HQSeg-44K, or a mapping with `kind`; see `hq_sam_hf.data.factory`."""
+    data: str | dict[str, Any] | list[Any] = field(default_factory=dict)
+    """Training data: the root folder of HQSeg-44K, or a mapping with `kind`, or a list of them, each with a `weight`;
+    see `hq_sam_hf.data.factory`."""
     output_dir: str = ""
-    """Folder for config.yaml, log.jsonl, curves.png, overlays/, checkpoints/, best.pt, best/ and final/."""
+    """Folder for config.yaml, contents.json, log.jsonl, curves.png, overlays/, checkpoints/, best.safetensors, best/
+    and final/."""
 
     # Model and objective
 
@@ -58,8 +62,8 @@ class TrainingConfig:
 
     # Samples and prompts
 
-    validation: str | dict[str, Any] | None = None
-    """Validation data, described like `data`; null for no validation."""
+    validation: str | dict[str, Any] | list[Any] | None = None
+    """Validation data, described like `data` but without weights; null for no validation."""
     masks_per_image: int = 1
     """Most masks of an image to train on at once; the image is encoded once. For `train: sam` the exact number."""
     prompts: list[str] | None = None
@@ -180,6 +184,7 @@ class TrainingConfig:
 
     def _check_data(self) -> None:
         require(bool(self.data), "data", "the root folder of HQSeg-44K or a mapping with `kind`", self.data)
+        self._check_parts()
         require(bool(self.output_dir), "output_dir", "a folder for the results", self.output_dir)
         if self.prompts is None:
             self.prompts = list(self.objective_class.default_prompts)
@@ -189,6 +194,15 @@ class TrainingConfig:
         ordered = self.scales is None or (len(self.scales) == 2 and 0 < self.scales[0] <= self.scales[1])
         require(ordered, "scales", "[low, high] with 0 < low <= high, or null", self.scales)
         require(bool(self.eval_prompts), "eval_prompts", "at least one prompt", self.eval_prompts)
+
+    def _check_parts(self) -> None:
+        for name, data in (("data", self.data), ("validation", self.validation)):
+            for part in data if isinstance(data, list) else [data] * (data is not None):
+                require(isinstance(part, str | dict), name, "texts and mappings with `kind`, if it is a list", part)
+                take_weight(part)
+                weighted = name == "validation" and isinstance(part, dict) and WEIGHT in part
+                require(not weighted, name, f"without `{WEIGHT}`, which counts in training only", part)
+            plain_value(name, data)
 
     def _check_numbers(self) -> None:
         for name in POSITIVE:
@@ -236,15 +250,20 @@ class TrainingConfig:
         return cls(**fields)
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """The fields as YAML can hold them. A text stands for a data set in memory."""
+        return {item.name: plain_value(item.name, getattr(self, item.name)) for item in dataclasses.fields(self)}
 
-    def refuse_changes(self, earlier: dict[str, Any]) -> None:
-        """Raise ValueError if this run would not continue the computation of the run with the fields `earlier`."""
+    def refuse_changes(self, earlier: dict[str, Any]) -> list[str]:
+        """Raise ValueError if this run would not continue the computation of the run with the fields `earlier`.
+
+        Return the fields that differ in their paths only. The content that the new paths lead to is not checked.
+        """
         now = self.to_dict()
         # A run of an older version lacks newer fields; it ran with what is their default.
         defaults = TrainingConfig(data="-", output_dir="-", model="-").to_dict()
         earlier = {**defaults, **earlier}
-        changed = [key for key in now if key not in FREE_ON_RESUME and now[key] != earlier[key]]
+        different = [key for key in now if key not in FREE_ON_RESUME and now[key] != earlier[key]]
+        changed = [key for key in different if without_paths(key, now[key]) != without_paths(key, earlier[key])]
         if self.schedule == "cosine" and self.schedule_steps is None:  # the schedule depends on the run's length
             changed += [key for key in ("epochs", "max_steps") if now[key] != earlier[key]]
         if changed:
@@ -253,6 +272,7 @@ class TrainingConfig:
                 f"The run in {self.output_dir} was started with another configuration: {listing}. Set them back to "
                 "resume it, or choose another output_dir."
             )
+        return different
 
 
 # Fields by the values that they allow.
@@ -268,7 +288,7 @@ NOT_NEGATIVE = ("clicks", "num_workers", "warmup_steps", "weight_decay", "seed",
 
 # Fields that may differ when a run is resumed. They change how long or where it runs, not what it computes.
 FREE_ON_RESUME = (
-    *("epochs", "max_steps", "patience", "num_workers", "resume"),
+    *("output_dir", "epochs", "max_steps", "patience", "num_workers", "resume"),
     *("save_steps", "keep_checkpoints", "log_steps", "eval_steps", "eval_overlays", "trackers", "push_to_hub"),
 )
 

@@ -1,12 +1,18 @@
 """Values of a configuration: read from YAML with overrides, and checked against the type annotations of the fields."""
 
+import datetime
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+import numpy as np
+
+from ..data.saved_datasets import describe_in_memory
+
 NAMES = {int: "an integer", float: "a number", str: "text", bool: "true or false", dict: "a mapping", NoneType: "null"}
-PLURALS = {float: "numbers", str: "texts"}
+PLURALS = {float: "numbers", str: "texts", Any: "mappings"}
 
 
 def read_fields(path: str | Path, overrides: list[str]) -> dict[str, Any]:
@@ -68,7 +74,7 @@ def _convert(annotation: Any, value: Any) -> Any:
             return value
     elif origin is list:
         if isinstance(value, list):
-            return [_convert(arguments[0], entry) for entry in value]
+            return [entry if arguments[0] is Any else _convert(arguments[0], entry) for entry in value]
     elif annotation is float:
         if isinstance(value, int | float | str) and not isinstance(value, bool):
             try:
@@ -100,10 +106,29 @@ def _paths_to_text(value: Any) -> Any:
     return [_paths_to_text(entry) for entry in value] if isinstance(value, list) else value
 
 
+def plain_value(name: str, value: Any) -> Any:
+    """A value as YAML can hold it, with a text for a data set in memory; raise ValueError for other objects."""
+    if isinstance(value, Mapping):
+        return {
+            key: describe_in_memory(entry)
+            if key == "source" and not isinstance(entry, str)
+            else plain_value(f"{name}.{key}", entry)
+            for key, entry in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [plain_value(name, entry) for entry in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is not None and not isinstance(value, str | int | float | bool | datetime.date):
+        expected = "text, a number, true, false, null, a list or a mapping"
+        raise ValueError(f"`{name}` must be {expected}, got {value!r:.200}.")
+    return value
+
+
 def require(condition: bool, name: str, expected: str, value: object) -> None:
     """Raise ValueError, with what was expected of the field `name` and its value, unless the condition holds."""
     if not condition:
         raise ValueError(f"`{name}` must be {expected}, got {value!r}.")
 
 
-__all__ = ["check_type", "read_fields", "require"]
+__all__ = ["check_type", "plain_value", "read_fields", "require"]

@@ -21,7 +21,10 @@ MAX_REPLACEMENTS = 20
 
 
 class SampleKey(NamedTuple):
-    """The key of a sample: image number `image` of the data, in epoch `epoch`, for the optimizer step `step`."""
+    """The key of a sample: image number `image` of the data, for the optimizer step `step`.
+
+    epoch: how often its data set was seen before. With several data sets of different weights each has its own count.
+    """
 
     epoch: int
     step: int

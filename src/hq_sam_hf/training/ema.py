@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from .checkpoints import copy_weights, trained_weights
+from .trained_weights import copy_weights, trained_weights
 
 
 class WeightAverage:
@@ -40,13 +40,6 @@ class WeightAverage:
             yield
         finally:
             copy_weights(kept, current)
-
-    def state_dict(self) -> dict[str, Tensor | int]:
-        return {"steps": self.steps, **self.weights}
-
-    def load_state_dict(self, state: dict[str, Tensor | int]) -> None:
-        self.steps = int(state["steps"])
-        copy_weights({name: state[name] for name in self.weights}, self.weights)  # type: ignore[misc]
 
 
 __all__ = ["WeightAverage"]

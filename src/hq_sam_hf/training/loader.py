@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from .batch import Batch, collate
 from .dataset import SampleKey, TrainingDataset
-from .random_streams import order_generator
+from .image_order import ImageOrder
 
 # Seconds that workers live on after SIGTERM, so that the run can finish the current step and save it.
 GRACE_PERIOD = 60
@@ -21,12 +21,13 @@ class StepSampler:
 
     The images of a step are the same for any split among processes and accumulated forward passes.
 
-    count: images in the data. batch_size: per process and forward pass. accumulation: forward passes per step.
+    images: their number, or their order if there are several data sets. batch_size: per process and forward pass.
+    accumulation: forward passes per step.
     """
 
     def __init__(
         self,
-        count: int,
+        images: int | ImageOrder,
         seed: int,
         batch_size: int,
         accumulation: int,
@@ -35,9 +36,11 @@ class StepSampler:
         first: int = 0,
         last: int = 0,
     ) -> None:
-        self.count, self.seed, self.batch_size, self.accumulation = count, seed, batch_size, accumulation
+        self.order = images if isinstance(images, ImageOrder) else ImageOrder([(images, 1.0)], seed)
+        self.batch_size, self.accumulation = batch_size, accumulation
         self.processes, self.rank, self.first, self.last = processes, rank, first, last
         self.images_per_step = batch_size * accumulation * processes
+        count = len(self.order)
         self.steps_per_epoch = count // self.images_per_step
         if self.steps_per_epoch == 0:
             raise ValueError(
@@ -50,15 +53,16 @@ class StepSampler:
         return (self.last - self.first) * self.accumulation
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        epoch, order = -1, np.empty(0, dtype=np.int64)
+        epoch, order = -1, np.empty((0, 2), dtype=np.int64)
         for step in range(self.first, self.last):
             if step // self.steps_per_epoch != epoch:
                 epoch = step // self.steps_per_epoch
-                order = order_generator(self.seed, epoch).permutation(self.count)
+                order = self.order.epoch(epoch)
             start_of_step = step % self.steps_per_epoch * self.images_per_step
             for number in range(self.accumulation):
                 start = start_of_step + (number * self.processes + self.rank) * self.batch_size
-                yield [SampleKey(epoch, step, int(index)) for index in order[start : start + self.batch_size]]
+                chosen = order[start : start + self.batch_size].tolist()
+                yield [SampleKey(seen, step, image) for seen, image in chosen]
 
 
 class _BatchesOrErrors(torch.utils.data.Dataset):

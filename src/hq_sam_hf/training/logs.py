@@ -23,10 +23,13 @@ FEW_POINTS = 30  # curves of fewer points get markers
 
 
 class LossMeans:
-    """Means over masks of the losses between two lines of the log."""
+    """Means over masks of the losses between two lines of the log.
 
-    def __init__(self) -> None:
-        self.masks, self.sums = 0, dict[str, float]()
+    masks, sums: of the steps since the last line, where a run is resumed between two.
+    """
+
+    def __init__(self, masks: int = 0, sums: dict[str, float] | None = None) -> None:
+        self.masks, self.sums = masks, dict(sums or {})
 
     def add(self, sums: dict[str, float], masks: int) -> None:
         """Add the sums of a step over its masks."""
@@ -34,11 +37,13 @@ class LossMeans:
         for name, value in sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
 
-    def take(self) -> dict[str, float]:
-        """The means; the next ones start from zero."""
-        means = {name: value / max(self.masks, 1) for name, value in self.sums.items()}
+    def values(self) -> dict[str, float]:
+        """The means by name."""
+        return {name: value / max(self.masks, 1) for name, value in self.sums.items()}
+
+    def reset(self) -> None:
+        """Begin anew, for the next line."""
         self.masks, self.sums = 0, {}
-        return means
 
 
 class RunLog:
@@ -47,11 +52,16 @@ class RunLog:
     def __init__(self, folder: Path) -> None:
         self.path, self.curves = folder / "log.jsonl", folder / "curves.png"
 
-    def drop_after(self, step: int) -> None:
-        """Drop lines after a step, which a resumed run repeats, and an incomplete line of a killed run."""
+    def drop_after(self, step: int, unlogged: bool = False) -> None:
+        """Drop lines after a step, which a resumed run repeats, and an incomplete line of a killed run.
+
+        unlogged: whether the losses of that step are to be part of a later line. Then a line of losses for the step
+            itself is dropped too: the last line of a run that is now continued.
+        """
         if not self.path.is_file():
             return
-        kept = [line for line in self._lines() if line["step"] <= step]
+        last = step - 1 if unlogged else step
+        kept = [line for line in self._lines() if line["step"] <= (last if "loss" in line else step)]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         write_atomically(self.path, lambda file: file.write(text.encode()))
 
@@ -60,12 +70,15 @@ class RunLog:
             file.write(json.dumps(line) + "\n")
 
     def _lines(self) -> list[dict[str, Any]]:
+        """The complete lines."""
         lines = []
-        for text in self.path.read_text().splitlines():
+        for text in self.path.read_bytes().splitlines():
             try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:
+                line = json.loads(text)
+            except (ValueError, RecursionError):
                 continue
+            if isinstance(line, dict) and isinstance(line.get("step"), int):
+                lines.append(line)
         return lines
 
     def draw_curves(self) -> None:

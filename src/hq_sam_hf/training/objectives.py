@@ -37,8 +37,6 @@ class Objective(ABC):
     trains_decoder: ClassVar[bool] = False
     # Whether all weights of SAM are trained. They may then start from random values, and adapters are refused.
     trains_all_weights: ClassVar[bool] = False
-    # Whether a step may leave trained weights without a gradient, so that DistributedDataParallel must look for them.
-    find_unused_parameters: ClassVar[bool] = False
     # What the model card says about the exported model.
     card: ClassVar[CardText]
 

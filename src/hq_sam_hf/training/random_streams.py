@@ -6,12 +6,17 @@ number of workers, processes and accumulated forward passes.
 
 import numpy as np
 
-_ORDER, _SAMPLE, _PROMPT_KIND = range(3)
+_ORDER, _SAMPLE, _PROMPT_KIND, _PASS = range(4)
 
 
 def order_generator(seed: int, epoch: int) -> np.random.Generator:
     """For the order of the images in an epoch."""
     return np.random.default_rng([seed, _ORDER, epoch])
+
+
+def pass_generator(seed: int, part: int, number: int) -> np.random.Generator:
+    """For the order of the images in pass `number` through data set `part` of several, if its weight is no integer."""
+    return np.random.default_rng([seed, _PASS, part, number])
 
 
 def sample_generator(seed: int, epoch: int, image: int) -> np.random.Generator:
@@ -24,4 +29,4 @@ def prompt_kind_generator(seed: int, step: int) -> np.random.Generator:
     return np.random.default_rng([seed, _PROMPT_KIND, step])
 
 
-__all__ = ["order_generator", "prompt_kind_generator", "sample_generator"]
+__all__ = ["order_generator", "pass_generator", "prompt_kind_generator", "sample_generator"]

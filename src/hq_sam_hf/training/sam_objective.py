@@ -45,7 +45,6 @@ class SamObjective(Objective):
     default_prompts = ("box", "point")
     trains_decoder = True
     trains_all_weights = True
-    find_unused_parameters = True  # a box and a point use the networks of different masks
     card = PLAIN_SAM_CARD
 
     @classmethod

@@ -3,33 +3,43 @@
 import logging
 import math
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..data.factory import load_rows
+from ..data.several import SeveralDataSets
 from ..evaluation.prompts import parse_prompt
-from ..model.files import write_atomically
 from .accelerator import fresh_accelerator_state, make_accelerator
 from .base_model import load_base
 from .batch import Batch
 from .card import TrainingFacts
-from .checkpoints import BestWeights, TrainingCheckpoints, copy_weights, trained_weights
+from .checkpoints import BestWeights, TrainingCheckpoints
 from .config import TrainingConfig
+from .contents import data_digest, model_digest
 from .dataset import TrainingDataset
 from .ema import WeightAverage
 from .export import export_run
+from .gradients import add_gradients, send_weights
+from .image_order import ImageOrder
+from .launcher import describe_run
 from .loader import StepSampler, load_batches
 from .logs import LossMeans, RunLog
 from .lora import merged_adapters
 from .objectives import ModelWithLoss
 from .optimizer import learning_rate, make_optimizer
+from .position import Position
+from .run_folder import refuse_another_run, refuse_changed_contents, save_config
+from .run_lock import hold_run_folder
+from .run_state import RunState
 from .stop_signals import watch_stop_signals
+from .trained_weights import copy_weights, trained_weights
 from .validation import first_of_each_set, validate
 
 logger = logging.getLogger(__name__)
@@ -45,22 +55,9 @@ def train(config: TrainingConfig) -> Path:
     if the loss is not finite; OSError if a checkpoint cannot be written.
     """
     with fresh_accelerator_state():
-        return TrainingRun(config).run()
-
-
-@dataclass
-class Position:
-    """The progress of a run, which its checkpoints store beside the weights and the optimizer.
-
-    step: steps done. best: the best validation score so far. waited: validations since then. metrics: of the last
-    validation.
-    """
-
-    step: int = 0
-    images_per_step: int = 0
-    best: float | None = None
-    waited: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
+        accelerator = make_accelerator(config)
+        with hold_run_folder(config.output_dir) if accelerator.is_main_process else nullcontext():
+            return TrainingRun(config, accelerator).run()
 
 
 class StepResult(NamedTuple):
@@ -77,14 +74,14 @@ class TrainingRun:
     The constructor makes the output folder last, so that a configuration that cannot run leaves nothing behind.
     """
 
-    def __init__(self, config: TrainingConfig) -> None:
+    def __init__(self, config: TrainingConfig, accelerator: Accelerator | None = None) -> None:
         self.config, self.output = config, Path(config.output_dir)
         for prompt in config.eval_prompts:
             parse_prompt(prompt)
-        self.accelerator = make_accelerator(config)
+        self.accelerator = accelerator or make_accelerator(config)
         self.is_main = self.accelerator.is_main_process
-        if self.is_main:
-            _refuse_another_run(self.output, config)
+        logger.info("%s", describe_run(self.accelerator, config))
+        self.moved = refuse_another_run(self.output, config)
         self.accelerator.wait_for_everyone()
         self._set_up_model()
         self._set_up_data()
@@ -95,21 +92,29 @@ class TrainingRun:
         set_seed(config.seed)  # for weights that start at random
         self.objective = config.make_objective()
         self.model, self.processor = load_base(config)
+        self.contents: dict[str, Any] = {"model": model_digest(self.model)}
         image_processor = self.processor.image_processor
         mean, std = image_processor.image_mean, image_processor.image_std
         module = ModelWithLoss(self.model, self.objective, mean, std, config.lora, config.gradient_checkpointing)
-        optimizer = make_optimizer([weight for _, weight in module.trained_parameters()], config)
-        self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
+        self.trained = [weight for _, weight in module.trained_parameters()]
+        optimizer = make_optimizer(self.trained, config)
+        # For evaluation, so that it is not wrapped in DistributedDataParallel; see the module `gradients`.
+        self.module = self.accelerator.prepare_model(module, evaluation_mode=True)
+        self.optimizer = self.accelerator.prepare_optimizer(optimizer)
+        send_weights(trained_weights(self.model).values(), self.accelerator)
         self.average = WeightAverage(self.model, config.ema_decay)
-        self.accelerator.register_for_checkpointing(self.average)
 
     def _set_up_data(self) -> None:
         config, model_config = self.config, self.model.config
         rows = load_rows(config.data, "train")
         self.dataset = TrainingDataset(rows, config, model_config.vision_config.image_size, model_config.mask_size)
         self.validation_rows = _load_validation_rows(config)
+        self.contents["data"] = data_digest(rows)
+        if self.validation_rows is not None:
+            self.contents["validation"] = data_digest(self.validation_rows)
+        parts = zip(map(len, rows.parts), rows.weights) if isinstance(rows, SeveralDataSets) else [(len(rows), 1.0)]
         self.sampler = StepSampler(
-            len(rows),
+            ImageOrder(list(parts), config.seed),
             config.seed,
             config.batch_size,
             config.accumulation,
@@ -122,17 +127,31 @@ class TrainingRun:
 
     def _set_up_output(self) -> None:
         config = self.config
-        self.checkpoints = TrainingCheckpoints(self.accelerator, self.output / "checkpoints", config.keep_checkpoints)
+        accelerator = self.accelerator
+        state = RunState(
+            self.model,
+            self.optimizer,
+            self.average,
+            accelerator.scaler,
+            accelerator.device,
+            accelerator.process_index,
+        )
+        self.checkpoints = TrainingCheckpoints(
+            accelerator, state, self.output / "checkpoints", config.keep_checkpoints
+        )
         self.log = RunLog(self.output)
         self.position = Position(images_per_step=self.sampler.images_per_step)
         if config.resume:
+            refuse_changed_contents(self.output, self.contents, self.moved)
             self._resume()
+        accelerator.wait_for_everyone()
         if self.is_main:
-            _save_config(self.output, config)
+            save_config(self.output, config, self.contents)
             self.checkpoints.remove_incomplete()
-            self.log.drop_after(self.position.step)
-        self.accelerator.wait_for_everyone()
-        self.accelerator.init_trackers("hq_sam_hf", config={key: str(value) for key, value in asdict(config).items()})
+            self.log.drop_after(self.position.step, self.position.unlogged_masks > 0)
+        accelerator.wait_for_everyone()
+        fields = {key: str(value) for key, value in config.to_dict().items()}
+        accelerator.init_trackers("hq_sam_hf", config=fields)
 
     def _resume(self) -> None:
         """Restore the newest checkpoint, if there is any."""
@@ -142,16 +161,15 @@ class TrainingRun:
                 logger.warning("no checkpoint to resume from in %s, so the run starts anew", self.checkpoints.folder)
             return
         images, processes = self.sampler.images_per_step, self.accelerator.num_processes
-        if saved.get("images_per_step", images) != images:
+        position = Position.from_saved(saved, images, self.checkpoints.all()[-1])
+        if position.images_per_step != images:
             raise ValueError(
-                f"The run in {self.output} was started with {saved['images_per_step']} images per step, got {images} "
+                f"The run in {self.output} was started with {position.images_per_step} images per step, got {images} "
                 f"on {processes} process{'es' if processes > 1 else ''}. Resume it with as many processes as before."
             )
+        BestWeights.load(self.output, trained_weights(self.model))  # raises before the training, not after it
         self.checkpoints.load_newest()
-        known = {item.name for item in fields(Position)}  # a checkpoint of another version may have other fields
-        self.position = Position(
-            **{"images_per_step": images, **{name: value for name, value in saved.items() if name in known}}
-        )
+        self.position = position
 
     @property
     def is_over(self) -> bool:
@@ -164,7 +182,7 @@ class TrainingRun:
         config, position, sampler = self.config, self.position, self.sampler
         sampler.first, sampler.last = position.step, self.last_step
         batches = load_batches(self.dataset, sampler, config.num_workers)
-        means = LossMeans()
+        means = LossMeans(position.unlogged_masks, position.unlogged_losses)
         with self._progress_bar() as progress, watch_stop_signals() as stop:
             while not self.is_over:
                 passes = [next(batches).to(self.accelerator.device) for _ in range(config.accumulation)]
@@ -177,7 +195,10 @@ class TrainingRun:
 
                 is_last = position.step == self.last_step
                 if position.step % config.log_steps == 0 or is_last:
-                    self.report({"learning_rate": rate, **means.take()}, progress)
+                    self.report({"learning_rate": rate, **means.values()}, progress)
+                if position.step % config.log_steps == 0:  # a longer run goes on with the means of its last line
+                    means.reset()
+                position.unlogged_masks, position.unlogged_losses = means.masks, dict(means.sums)
                 if self.validation_rows is not None and (position.step % self.eval_steps == 0 or is_last):
                     self.report(self.validate(), progress)
                 if position.step % config.save_steps == 0 or self.is_over or result.stop_requested:
@@ -197,12 +218,9 @@ class TrainingRun:
         masks = sum(int(batch.valid.sum()) for batch in passes)
         total = accelerator.reduce(torch.tensor(float(masks), device=accelerator.device), "sum")
         sums: dict[str, Tensor] = {}
-        for number, batch in enumerate(passes, start=1):
-            # DDP adds up the gradients of the processes once per step, after the last pass.
-            with accelerator.no_sync(self.module) if number < len(passes) else nullcontext():
-                losses = self.module(batch)
-                # DDP averages over the processes; their number makes it a mean over all masks.
-                accelerator.backward(losses["loss"] * accelerator.num_processes / total)
+        for batch in passes:
+            losses = self.module(batch)
+            accelerator.backward(losses["loss"] / total)
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0) + value.detach().float()
         # One reduction for the losses and the request to stop, since each costs a round trip.
@@ -211,6 +229,7 @@ class TrainingRun:
         loss_sums = dict(zip(sums, values))
         if not math.isfinite(loss_sums["loss"]):
             self._raise_not_finite(loss_sums["loss"], passes)
+        add_gradients(self.trained, accelerator)
         if self.config.max_grad_norm is not None:
             accelerator.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
         for group in self.optimizer.param_groups:
@@ -257,7 +276,7 @@ class TrainingRun:
             if position.best is None or score > position.best:
                 position.best, position.waited = score, 0
                 if self.is_main:
-                    BestWeights(trained_weights(self.model), metrics, position.step).save(self.output / "best.pt")
+                    BestWeights(trained_weights(self.model), metrics, position.step).save(self.output)
             else:
                 position.waited += 1
         if self.is_main:
@@ -269,7 +288,7 @@ class TrainingRun:
         if self.is_main:
             with self.average.applied_to(self.model):
                 self._export("final", self.position.step, self.position.metrics)
-            best = BestWeights.load(self.output / "best.pt")
+            best = BestWeights.load(self.output, trained_weights(self.model))
             if best is not None:
                 copy_weights(best.weights, trained_weights(self.model))
                 self._export("best", best.step, best.metrics)
@@ -304,23 +323,4 @@ def _load_validation_rows(config: TrainingConfig) -> Any:
     return first_of_each_set(rows, config.eval_samples)
 
 
-def _refuse_another_run(output: Path, config: TrainingConfig) -> None:
-    """Raise ValueError if the output folder holds a run that this one does not resume."""
-    import yaml
-
-    file = output / "config.yaml"
-    if file.is_file():
-        if not config.resume:
-            raise ValueError(f"{output} already holds a run. Pass --resume to continue it, or another output_dir.")
-        config.refuse_changes(yaml.safe_load(file.read_text()))
-
-
-def _save_config(output: Path, config: TrainingConfig) -> None:
-    import yaml
-
-    output.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump({**config.to_dict(), "resume": False}, sort_keys=False)
-    write_atomically(output / "config.yaml", lambda file: file.write(text.encode()))
-
-
-__all__ = ["Position", "StepResult", "TrainingRun", "train"]
+__all__ = ["StepResult", "TrainingRun", "train"]

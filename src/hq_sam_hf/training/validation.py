@@ -7,6 +7,7 @@ from typing import Any
 from accelerate import Accelerator
 from torch.utils.data import Subset
 
+from ..data.several import SeveralDataSets
 from ..evaluation.evaluator import evaluate
 from ..evaluation.paper_results import AVERAGE
 from ..evaluation.results import Evaluation
@@ -88,6 +89,8 @@ def first_of_each_set(rows: Any, count: int | None) -> Any:
     """
     if count is None:
         return rows
+    if isinstance(rows, SeveralDataSets):
+        return SeveralDataSets([first_of_each_set(part, count) for part in rows.parts])
     if not hasattr(rows, "features"):
         return Subset(rows, range(min(count, len(rows))))
     indices: dict[str, list[int]] = {}
