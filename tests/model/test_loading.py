@@ -6,6 +6,7 @@ import logging
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from safetensors.torch import save as save_tensors
 from transformers import SamConfig, SamHQConfig, SamHQModel, SamModel
 
 from hq_sam_hf import HQSamModel, HQSamProcessor
@@ -225,6 +226,24 @@ def test_the_head_of_a_vit_l_is_under_7_megabytes(tmp_path):
     model.save_hq_head(tmp_path)
     size = (tmp_path / "hq_head.safetensors").stat().st_size
     assert 4 * 1_333_248 < size < 7e6
+
+
+def test_a_saved_head_replaces_only_an_earlier_head(tmp_path):
+    model, path = pair(SMALL)[1], tmp_path / "hq_head.safetensors"
+    model.save_hq_head(tmp_path)
+    model.save_hq_head(tmp_path)
+    head = path.read_bytes()
+    for content in (b"thesis", save_tensors(model.state_dict())):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="hq_head.safetensors' exists already and is not an HQ head, so it would"):
+            model.save_hq_head(tmp_path)
+        assert path.read_bytes() == content
+    path.rename(tmp_path / "other.safetensors")
+    path.symlink_to("other.safetensors")
+    with pytest.raises(ValueError, match="is a link to '.*other.safetensors'"):
+        model.save_hq_head(tmp_path)
+    model.save_hq_head(tmp_path / "another")
+    assert (tmp_path / "another" / "hq_head.safetensors").read_bytes() == head
 
 
 @pytest.mark.parametrize("kind", ["decoder", "model"])

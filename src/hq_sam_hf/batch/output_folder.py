@@ -23,6 +23,7 @@ import numpy as np
 
 from ..masks.coco import coco_annotation, record_mask, save_coco, save_label_map
 from ..masks.drawing import overlay
+from ..masks.json_values import json_value
 from ..model.destinations import refuse_inputs
 from ..model.files import readable_name, remove_leftovers, with_remedies, write_atomically
 from ..model.image_reading import DEFAULT_OPTIONS, ImageOptions
@@ -61,6 +62,7 @@ class OutputFolder:
 
         Raises ValueError if the folder belongs to something else, or to a run with other options.
         """
+        options = json_value(options, "options")
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"The output must be a folder, but {str(self.path)!r} is a file. Name a folder.")
         self.path.mkdir(parents=True, exist_ok=True)
@@ -76,7 +78,7 @@ class OutputFolder:
                 self._check_options(earlier, options)
         for partial in list(self.path.rglob(".*.part")):  # a killed run leaves them
             shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
-        write_atomically(file, lambda out: out.write(json.dumps(dict(options), indent=1).encode()))
+        write_atomically(file, lambda out: out.write(json.dumps(options, indent=1).encode()))
 
     def refuse_inputs(self, files: Iterable[Path]) -> None:
         """Raise ValueError if one of the files that a run reads lies where it writes."""
@@ -146,6 +148,7 @@ class OutputFolder:
         """Write images and masks as rows of a data set. Lists of a row have one entry per mask, in the same order."""
         import datasets
 
+        from ..data.image_bytes import image_value
         from ..data.parquet import export_parquet
         from ..data.reading_options import READING_COLUMN, ReadingOptions
 
@@ -161,7 +164,7 @@ class OutputFolder:
             for name in names:
                 _, _, annotations = self._read(name)
                 yield {
-                    "image": _image_value(self.image_root / name),
+                    "image": image_value(str(self.image_root / name)),
                     "masks": [json.dumps(annotation["segmentation"]) for annotation in annotations],
                     "labels": [annotation.get("label", "object") for annotation in annotations],
                     "scores": [annotation.get("predicted_iou", annotation.get("score")) for annotation in annotations],
@@ -185,12 +188,6 @@ def _with_folder(file: Path) -> Path:
     """The same path, after its folder has been made."""
     file.parent.mkdir(parents=True, exist_ok=True)
     return file
-
-
-def _image_value(path: Path) -> str | dict[str, Any]:
-    """An image as a value of a data set: its path, or its bytes if the path is no text."""
-    name = readable_name(str(path))
-    return str(path) if name == str(path) else {"bytes": path.read_bytes(), "path": name}
 
 
 def _read_options(file: Path) -> dict[str, Any] | None:

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..model.files import readable_name
 from ..model.image_files import describe_left_out, image_suffixes
-from .image_bytes import is_list_of_images, is_list_of_strings, list_of, undecoded
+from .image_bytes import image_value, is_list_of_images, is_list_of_strings, list_of, undecoded
 from .reading_options import READING_COLUMN, ReadingOptions, reading_options, take_reading
 
 if TYPE_CHECKING:
@@ -265,12 +266,18 @@ def _build_dataset(
     image, text = datasets.Image(), datasets.Value("string")
     types = {"image": image, "mask": image, "masks": [text if masks_are_text else image]}
     features = datasets.Features({**{name: types[name] for name in columns}, "set": text, "name": text})
-    rows = {**columns, "set": [set_name] * len(names), "name": names}
+    is_text = {"masks": masks_are_text}
+    columns = {name: values if is_text.get(name) else _image_values(values) for name, values in columns.items()}
+    rows = {**columns, "set": [readable_name(set_name)] * len(names), "name": list(map(readable_name, names))}
     if options.as_text() is not None:
         features[READING_COLUMN] = text
         rows[READING_COLUMN] = [options.as_text()] * len(names)
     dataset = datasets.Dataset.from_dict(rows, features=features)
     return dataset.to_iterable_dataset(num_shards=min(STREAMING_SHARDS, len(dataset))) if streaming else dataset
+
+
+def _image_values(values: list) -> list:
+    return [_image_values(value) if isinstance(value, list) else image_value(value) for value in values]
 
 
 def _files_by_stem(folder: str | os.PathLike) -> dict[str, str]:

@@ -10,6 +10,8 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..model.files import readable_name
+
 if TYPE_CHECKING:
     import datasets
 
@@ -84,6 +86,12 @@ def read_bytes(path: str) -> bytes:
         raise ValueError(f"Cannot read {member!r} from {archive!r} ({error}).") from error
 
 
+def image_value(path: str) -> str | dict[str, Any]:
+    """An image file as a value of a data set: its path, or its bytes if the path is no text, as bytes beyond UTF-8."""
+    readable = readable_name(path)
+    return path if readable == path else {"bytes": Path(path).read_bytes(), "path": readable}
+
+
 def file_name(path: str) -> str:
     """The file name of a path or of a zip address, without its folder and archive."""
     return path.split("::")[0].rpartition("/")[2]
@@ -101,6 +109,7 @@ def _open_archive(archive: str, process_id: int) -> zipfile.ZipFile:
 
 __all__ = [
     "file_name",
+    "image_value",
     "is_list_of_images",
     "is_list_of_strings",
     "list_members",

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers.utils import logging
 
 from .checkpoint_format import ModelWeights, is_hq_key, read_checkpoint
+from .destinations import check_output_file
 from .files import write_atomically
 from .weight_checks import check_keys
 from .weights import find_file
@@ -28,11 +29,23 @@ def hq_head_weights(model: "HQSamModel") -> dict[str, Tensor]:
 
 
 def save_hq_head(model: "HQSamModel", folder: str | os.PathLike) -> None:
-    """Write the HQ head to `hq_head.safetensors` in a folder, which is created if it does not exist."""
+    """Write the HQ head to `hq_head.safetensors` in a folder, which is created if it does not exist.
+
+    Raises ValueError if a file of that name is there and is no HQ head.
+    """
     Path(folder).mkdir(parents=True, exist_ok=True)
+    check_output_file(Path(folder) / HQ_HEAD_FILE, "an HQ head", _is_head)
     head = {name: tensor.detach().cpu().contiguous() for name, tensor in hq_head_weights(model).items()}
     data = save(head, metadata={"format": "pt", "vit_dim": str(model.config.mask_decoder_config.vit_dim)})
     write_atomically(Path(folder) / HQ_HEAD_FILE, lambda file: file.write(data))
+
+
+def _is_head(path: Path) -> bool:
+    try:
+        found = read_checkpoint(path)
+    except (ValueError, OSError):
+        return False
+    return found.part == "head"
 
 
 def load_hq_head(
