@@ -213,3 +213,26 @@ def test_the_options_of_a_run_are_recognised(photos, tmp_path):
     folder.prepare({"model": "m", "root": str(photos)})
     folder.prepare({"model": "other", "root": str(photos)})  # no image is done, so nothing was made with the first
     assert json.loads((tmp_path / "out" / "options.json").read_text())["model"] == "other"
+
+
+def test_options_of_python_are_written_and_recognised_like_those_of_json(photos, tmp_path):
+    class Tuples(OneMask):
+        def options(self):
+            return {"model": tmp_path / "m", "range": (0, np.int64(9)), "share": np.float32(0.5)}
+
+    assert run("out", Tuples()).done == 1
+    options = json.loads((tmp_path / "out" / "options.json").read_text())
+    assert [options[name] for name in ("model", "range", "share")] == [(tmp_path / "m").as_posix(), [0, 9], 0.5]
+    assert run("out", Tuples()).done == 0  # done before, with the same options
+
+
+def test_options_that_json_cannot_hold_are_named_before_the_work(photos, tmp_path):
+    class Objects(OneMask):
+        def options(self):
+            return {"callback": print}
+
+    task = Objects()
+    with pytest.raises(ValueError, match=r"options\['callback'\] must be a number, text"):
+        run("out", task)
+    assert task.loads == 0
+    assert not (tmp_path / "out" / "options.json").exists()

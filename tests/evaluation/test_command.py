@@ -8,6 +8,7 @@ from PIL import Image
 
 from hq_sam_hf import HQSamProcessor
 from hq_sam_hf.cli import main
+from hq_sam_hf.evaluation.command import REPORT_FILES
 from hq_sam_hf.evaluation.evaluator import evaluate
 from hq_sam_hf.evaluation.worst_cases import save_worst_cases
 from hq_sam_hf.scenes import scene_dataset
@@ -116,6 +117,17 @@ def test_errors_are_one_line_with_exit_code_1(run, arguments, message):
     assert code == 1
     assert message in err.splitlines()[-1]
     assert "Traceback" not in err
+
+
+def test_the_embedded_model_is_evaluated_and_reported(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    code = main(["evaluate", "--scenes", "1", "--image-size", "64", "--device", "cpu", "--worst", "0", "-o", "r"])
+    assert (code, "wrote r" in capsys.readouterr().err) == (0, True)
+    report = json.loads((tmp_path / "r/evaluation.json").read_text())
+    assert report["settings"]["data"] == "1 scenes (validation)"
+    assert isinstance(report["settings"]["model"], str)
+    assert {path.name for path in (tmp_path / "r").iterdir()} == set(REPORT_FILES)
 
 
 def test_scenes_are_grouped_by_set_with_the_worst_cases_drawn(scenes, tmp_path):

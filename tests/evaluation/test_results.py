@@ -1,5 +1,7 @@
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hq_sam_hf.evaluation.paper_results import FOUR_SETS, SET_SIZES, paper_result
@@ -159,3 +161,33 @@ def test_a_report_has_tables_settings_and_records(tmp_path):
     assert [row["iou"] for row in table] == [one["iou"] for one in evaluation.records]
     assert [row["family"] for row in table] == ["fern"] + [None] * (2 * 1537 - 1)
     assert [row["kind"] for row in table] == ["a", "3"] + [None] * (2 * 1537 - 2)
+
+
+def test_settings_may_hold_paths_and_numpy_values(tmp_path):
+    evaluation = small()
+    evaluation.settings |= {"model": Path("models/b"), "seed": np.int64(3), "ratio": np.float32(0.5), "tags": ("a", 1)}
+    paths = evaluation.save(tmp_path)
+    settings = json.loads(paths[1].read_text())["settings"]
+    assert [settings[name] for name in ("model", "seed", "ratio", "tags")] == ["models/b", 3, 0.5, ["a", 1]]
+    assert "model models/b, seed 3" in paths[0].read_text()
+
+
+def test_settings_that_json_cannot_hold_are_named_before_a_file_is_written(tmp_path):
+    evaluation = small()
+    evaluation.settings["model"] = object()
+    with pytest.raises(ValueError, match=r"report\['settings'\]\['model'\] must be a number, text, a path.*`str\("):
+        evaluation.save(tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+    evaluation.settings["model"] = str(evaluation.settings["model"])  # the advice
+    evaluation.save(tmp_path / "report")
+
+
+@pytest.mark.parametrize("values", [("a", 3), (True, 3), ([1, 2], "b"), (2**70, 1), (2**60 + 1, 0.5)])
+def test_values_without_a_common_type_become_text(tmp_path, values):
+    import pyarrow.parquet
+
+    evaluation = small()
+    for one, value in zip(evaluation.records, values):
+        one["kind"] = value
+    table = pyarrow.parquet.read_table(evaluation.save(tmp_path)[2]).to_pylist()
+    assert [row["kind"] for row in table] == [*map(str, values), None, None, None, None]

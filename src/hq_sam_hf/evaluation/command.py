@@ -97,6 +97,7 @@ def evaluate_and_report(
     accelerator = launched_accelerator()
     is_main = accelerator is None or accelerator.is_main_process
     inputs = [model_name, data.root if not isinstance(data.root, dict) else None, data.images, data.masks]
+    names = {"model": os.fspath(model_name), "data": str(data)}
     with _report_folder(folder, inputs) if folder is not None and is_main else nullcontext():
         if accelerator is not None and device is None:
             device = str(accelerator.device)
@@ -105,7 +106,7 @@ def evaluate_and_report(
         evaluation = evaluate(model, processor, datasets, accelerator=accelerator, progress=True, **options)
         if not is_main:
             return None
-        evaluation.settings = {"model": model_name, "data": str(data), **evaluation.settings}
+        evaluation.settings = {**names, **evaluation.settings}
         if folder is not None:
             evaluation.save(folder, title=f"Evaluation of {model_name}")
             if worst and evaluation.records:

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from ..masks.json_values import json_value
 from ..masks.metrics import DILATION_RATIO, boundary_iou, mask_iou
 from ..model.configuration_hq_sam import HQSamConfig
 from ..model.modeling_hq_sam import HQSamModel
@@ -84,6 +85,7 @@ def evaluate(
         "dtype": str(model.dtype).removeprefix("torch."),
         "images": len(dataset),
     }
+    settings = json_value(settings, "settings")  # before the work, so that a report of it can be written
     evaluator = _BatchEvaluator(model, dataset, outputs, multimask_output, dilation_ratio)
     results = _evaluate_all(evaluator, batch_size, num_workers, accelerator or launched_accelerator(), progress)
     return _in_order(dataset, results, settings)

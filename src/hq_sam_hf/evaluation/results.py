@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..masks.json_values import json_value
 from ..masks.metrics import DILATION_RATIO
 from ..model.files import readable_name, write_atomically
 from .paper_results import AVERAGE, FOUR_SETS, is_whole_set, paper_result
@@ -105,7 +106,7 @@ class Evaluation:
         lines = []
         rows = self.summary()
         for prompt in dict.fromkeys(row["prompt"] for row in rows):
-            lines += [f"### {prompt}", "", *_table([row for row in rows if row["prompt"] == prompt]), ""]
+            lines += [f"### {prompt}", "", *_markdown_table([row for row in rows if row["prompt"] == prompt]), ""]
         for title, entries in (("Could not be read", self.failures), ("Left out", self.skipped)):
             if entries:
                 lines += [f"{title}: {len(entries)}", ""]
@@ -116,40 +117,50 @@ class Evaluation:
         return "\n".join(lines)
 
     def save(self, folder: str | os.PathLike, title: str = "Evaluation") -> list[Path]:
-        """Write evaluation.md, evaluation.json (settings, summary, failures, skipped) and records.parquet."""
+        """Write evaluation.md, evaluation.json (settings, summary, failures, skipped) and records.parquet.
+
+        Raises ValueError, before a file is written, for settings that JSON cannot hold.
+        """
+        import pyarrow.parquet
+
         target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
         report = {
             "settings": self.settings,
             "summary": self.summary(),
             "failures": self.failures,
             "skipped": self.skipped,
         }
-        settings = ", ".join(f"{name} {value}" for name, value in self.settings.items())
+        report = json_value(report, "report")
+        settings = ", ".join(f"{name} {value}" for name, value in report["settings"].items())
+        table = self._table()
+        target.mkdir(parents=True, exist_ok=True)
         text = f"# {title}\n\n{REPORT_LINE}{settings}.\n\n{self.markdown()}"
         contents: dict[str, Callable[[BinaryIO], object]] = {
             "evaluation.md": lambda file: file.write(readable_name(text).encode()),
             "evaluation.json": lambda file: file.write(json.dumps(report, indent=1).encode()),
-            "records.parquet": self._write_parquet,
+            "records.parquet": lambda file: pyarrow.parquet.write_table(table, file),
         }
         for name, write in contents.items():
             write_atomically(target / name, write)
         return [target / name for name in contents]
 
-    def _write_parquet(self, file: BinaryIO) -> None:
+    def _table(self) -> Any:
+        """The records as a table of pyarrow."""
         import pyarrow
-        import pyarrow.parquet
 
         names = dict.fromkeys(name for record in self.records for name in record)
-        columns = {name: _column([record.get(name) for record in self.records]) for name in names}
-        pyarrow.parquet.write_table(pyarrow.table(columns), file)
+        return pyarrow.table({name: _column([record.get(name) for record in self.records]) for name in names})
 
 
-def _column(values: list[Any]) -> list[Any]:
-    """Values of one type: all as text if some data sets have text and others numbers under the same name."""
+def _column(values: list[Any]) -> Any:
+    """A column of pyarrow. Values that have no common type become text, such as names and numbers of two data sets."""
+    import pyarrow
+
     values = [readable_name(value) if isinstance(value, str) else value for value in values]
-    kinds = {isinstance(value, str) for value in values if value is not None}
-    return [None if value is None else str(value) for value in values] if len(kinds) > 1 else values
+    try:
+        return pyarrow.array(values)
+    except (pyarrow.ArrowException, TypeError, OverflowError):
+        return pyarrow.array([None if value is None else str(value) for value in values])
 
 
 def set_label(record: dict[str, Any]) -> str:
@@ -157,7 +168,7 @@ def set_label(record: dict[str, Any]) -> str:
     return "/".join(dict.fromkeys(name for name in (record["dataset"], record["set"]) if name))
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _markdown_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     outputs = list(dict.fromkeys(row["output"] for row in rows))
     cells = {(row["set"], row["output"]): row for row in rows}
     sets = list(dict.fromkeys(row["set"] for row in rows))
