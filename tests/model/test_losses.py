@@ -106,3 +106,19 @@ def test_the_same_generator_state_gives_the_same_loss():
 def test_shapes_that_do_not_match_raise():
     with pytest.raises(ValueError, match=r"`logits` and `masks`.*\(2, 1, 8, 8\) and \(1, 1, 8, 8\)"):
         mask_loss(torch.zeros(2, 1, 8, 8), torch.zeros(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(255.0, "from 0 to 255"), (2.0, "from 0 to 2"), (-1.0, "from -1 to 0"), (math.nan, "nan")]
+)
+def test_ground_truth_outside_of_0_to_1_raises(value, text):
+    masks = torch.zeros(1, 1, 8, 8)
+    masks[..., 2:5, 2:5] = value
+    with pytest.raises(ValueError, match=rf"`masks` must lie in \[0, 1\], got values .*{text}.*`masks / 255`"):
+        mask_loss(torch.zeros(1, 1, 8, 8), masks)
+
+
+def test_ground_truth_may_be_bool_soft_and_a_little_out_of_range():
+    logits = torch.zeros(1, 1, 8, 8)
+    for masks in (logits > 1, torch.full_like(logits, 0.5), torch.full_like(logits, 1.0005), logits - 0.0005):
+        assert torch.isfinite(mask_loss(logits, masks)[0])

@@ -206,21 +206,63 @@ def test_tuple_output(model, pixels):
 
 
 def test_labels_give_the_loss_of_the_hq_mask_alone(model, pixels):
-    from hq_sam_hf.model.losses import mask_loss
+    from hq_sam_hf.model.losses import mask_loss, same_points
 
     labels = (torch.rand(2, 3, SIDE, SIDE) > 0.5).long()
     labels[1, 1:] = -100  # the second image has one object
-    torch.manual_seed(3)
-    output = model(pixels, input_boxes=boxes_for(3, 1), labels=labels)
-    assert output.pred_masks.shape == (2, 3, 1, 32, 32)
-    hq = model(pixels, input_boxes=boxes_for(3, 1), hq_token_only=True).pred_masks.flatten(0, 1)
-    torch.manual_seed(3)
-    expected, _, _ = mask_loss(hq[:4], labels.flatten(0, 1)[:4, None].float())
-    assert output.loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    hq = model(pixels, input_boxes=boxes_for(3, 1), hq_token_only=True).pred_masks.flatten(0, 1)[:4]
+    ground_truth = labels.flatten(0, 1)[:4, None].float()
+    model.train()
+    try:
+        torch.manual_seed(3)
+        output = model(pixels, input_boxes=boxes_for(3, 1), labels=labels)
+        assert output.pred_masks.shape == (2, 3, 1, 32, 32)
+        torch.manual_seed(3)
+        assert output.loss.item() == pytest.approx(mask_loss(hq, ground_truth)[0].item(), rel=1e-6)
+    finally:
+        model.eval()
+    expected = mask_loss(hq, ground_truth, same_points(4))[0]
+    assert model(pixels, input_boxes=boxes_for(3, 1), labels=labels).loss.item() == expected.item()
     with pytest.raises(ValueError, match=r"`labels` must have shape \(2, 3, height, width\)"):
         model(pixels, input_boxes=boxes_for(3, 3), labels=labels[:, :2])
     with pytest.raises(ValueError, match="negative throughout"):
         model(pixels, labels=torch.full((2, 1, SIDE, SIDE), -100))
+
+
+def squares(inside: float, outside: float = 0.0, dtype=torch.float32) -> torch.Tensor:
+    labels = torch.full((2, 1, SIDE, SIDE), outside)
+    labels[..., 10:40, 10:40] = inside
+    return labels.to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.uint8, torch.float16])
+@pytest.mark.parametrize("value", [255, 2])
+def test_labels_above_one_raise(model, pixels, value, dtype):
+    with pytest.raises(ValueError, match=rf"must lie in \[0, 1\].* from 0 to {value} for prompt 0 of image 0.*/ 255"):
+        model(pixels, labels=squares(value, dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    ("labels", "values"),
+    [
+        (squares(1, -1), "from -1 to 1"),  # a part without ground truth, which counts as no mask nowhere
+        (squares(-100, 0), "from -100 to 0"),
+        (squares(float("nan")), "from nan to nan"),
+        (squares(float("inf")), "from 0 to inf"),
+    ],
+)
+def test_labels_that_are_neither_a_mask_nor_none_raise(model, pixels, labels, values):
+    labels[0] = 0
+    with pytest.raises(ValueError, match=f"negative throughout .*{values} for prompt 0 of image 1"):
+        model(pixels, labels=labels)
+
+
+def test_labels_of_any_type_give_the_same_loss(model, pixels):
+    plain = squares(1)
+    losses = [model(pixels, labels=labels).loss.item() for labels in (plain, plain.bool(), plain.byte(), plain.long())]
+    assert len(set(losses)) == 1
+    scaled = squares(255) / 255  # the advice of the error
+    assert model(pixels, labels=scaled).loss.item() == losses[0]
 
 
 def test_a_device_map_is_accepted(model, tmp_path):

@@ -11,6 +11,12 @@ NUM_POINTS = 112 * 112
 OVERSAMPLE_RATIO = 3
 IMPORTANCE_RATIO = 0.75
 
+# How far resizing may take ground truth out of [0, 1].
+ROUNDING = 1e-3
+LABEL_ADVICE = (
+    "Pass 1 on the object and 0 elsewhere, such as `masks / 255` for 0 and 255, or `masks == 2` for a class."
+)
+
 
 def sample_at_points(maps: Tensor, points: Tensor) -> Tensor:
     """Interpolate maps (N, 1, H, W) bilinearly at points (N, K, 2); returns (N, K).
@@ -51,6 +57,11 @@ def choose_points(logits: Tensor, candidates: Tensor, uniform: Tensor, num_uncer
     return torch.cat([candidates.gather(1, chosen[..., None].expand(-1, -1, 2)), uniform], dim=1)
 
 
+def same_points(count: int) -> list[torch.Generator]:
+    """A generator for each mask, all in the same state, so that a loss is the same for every call and batch."""
+    return [torch.Generator().manual_seed(0) for _ in range(count)]
+
+
 def _uniform_points(
     logits: Tensor, count: int, generator: torch.Generator | Sequence[torch.Generator] | None
 ) -> Tensor:
@@ -75,7 +86,8 @@ def mask_loss(
     """Loss of N predicted masks, with prediction and ground truth sampled at the same uncertain points.
 
     logits: (N, 1, h, w).
-    masks: ground truth (N, 1, H, W) in [0, 1], of any size that covers the same image. It may be empty or full.
+    masks: ground truth (N, 1, H, W) in [0, 1], of any size that covers the same image. It may be empty or full. Other
+        values raise ValueError, since they give a loss without a lower bound.
     generator: draws the points; see `uncertain_points`.
     points: (N, K, 2) as (x, y) in [0, 1], to be used instead of drawn ones.
 
@@ -87,6 +99,10 @@ def mask_loss(
             f"got {tuple(logits.shape)} and {tuple(masks.shape)}."
         )
     logits, masks = logits.float(), masks.float()
+    if masks.numel() and not torch.compiler.is_compiling():
+        low, high = torch.aminmax(masks.detach())
+        if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # also NaN
+            raise ValueError(f"`masks` must lie in [0, 1], got values from {low:g} to {high:g}. {LABEL_ADVICE}")
     with torch.no_grad():
         if points is None:
             points = uncertain_points(logits, NUM_POINTS, generator)
@@ -107,4 +123,13 @@ def dice_losses(logits: Tensor, ground_truth: Tensor, dim: int | tuple[int, ...]
     return 1 - (2 * overlap + 1) / (probability.sum(dim=dim) + ground_truth.sum(dim=dim) + 1)
 
 
-__all__ = ["choose_points", "dice_losses", "mask_loss", "sample_at_points", "uncertain_points"]
+__all__ = [
+    "LABEL_ADVICE",
+    "ROUNDING",
+    "choose_points",
+    "dice_losses",
+    "mask_loss",
+    "same_points",
+    "sample_at_points",
+    "uncertain_points",
+]

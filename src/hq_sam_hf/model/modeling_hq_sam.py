@@ -11,7 +11,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_hq_sam import HQSamConfig, HQSamTinyViTConfig
 from .key_mapping import POSITIONAL_MATRIX_COPY
-from .losses import mask_loss
+from .losses import mask_loss, same_points
 from .modeling_fast_decoder import can_use_fast_path, decode_fast, fuse_hq_features_fast, project_image
 from .modeling_input_checks import (
     check_early_embeddings,
@@ -29,6 +29,7 @@ from .modeling_prompt_encoder import HQSamPositionalEmbedding, HQSamPromptEncode
 from .modeling_prompt_parts import decode_in_parts, prompts_at_once
 from .modeling_tiny_vit import HQSamTinyViTEncoder
 from .modeling_vision_encoder import HQSamVisionEncoder
+from .trainer_labels import only_labels
 
 
 @dataclass
@@ -137,6 +138,7 @@ class HQSamModel(HQSamPreTrainedModel):
         no_mask = self.prompt_encoder.no_mask_embed.weight[..., None, None]
         return project_image(self.mask_decoder, features.image_embeddings + no_mask, self.image_positions())
 
+    @only_labels("labels")
     def forward(
         self,
         pixel_values: Tensor | None = None,
@@ -168,8 +170,9 @@ class HQSamModel(HQSamPreTrainedModel):
                 -10 padding; by default all 1
             input_boxes (B, P, 4) as (x1, y1, x2, y2); NaN for prompts without a box
             input_masks (B, P or 1, 4h, 4w) logits, as `pred_masks` of an earlier call; NaN for prompts without a mask
-            labels (B, P, H, W) ground truth in [0, 1], negative for prompts without one: also compute the loss. It
-                trains the HQ mask alone, as in the paper, so it implies hq_token_only
+            labels (B, P, H, W) ground truth in [0, 1], negative throughout for prompts without one: also compute the
+                loss. It trains the HQ mask alone, as in the paper, so it implies hq_token_only. In training mode the
+                loss is read at random points; in eval mode at points that are the same for every call and batch
 
         multimask_output: SAM's three candidates, each plus the HQ mask, best score first; [:, :, 0] is what the
             original returns. False: SAM's single mask plus the HQ mask.
@@ -195,7 +198,7 @@ class HQSamModel(HQSamPreTrainedModel):
 
         prompts = (input_points, input_labels, input_boxes, input_masks)
         masks, scores = self._decode(features, prompts, num_prompts, multimask_output, mask_source, min_iou_score)
-        loss = None if labels is None else _labelled_loss(masks, labels)
+        loss = None if labels is None else _labelled_loss(masks, labels, self.training)
         output = HQSamOutput(loss=loss, pred_masks=masks, iou_scores=scores, vision_hidden_states=hidden_states)
         return output.to_tuple() if return_dict is False else output
 
@@ -310,14 +313,13 @@ class HQSamModel(HQSamPreTrainedModel):
         return HQSamImageFeatures(image_embeddings=embeddings, **checked)  # type: ignore[arg-type]
 
 
-def _labelled_loss(masks: Tensor, labels: Tensor) -> Tensor:
+def _labelled_loss(masks: Tensor, labels: Tensor, is_training: bool) -> Tensor:
     """The loss of masks (B, P, 1, 4h, 4w) whose labels (B, P, H, W) are not negative."""
-    check_labels(labels, masks.shape[:2])
-    labels = labels.flatten(0, 1)
-    labelled = (labels >= 0).flatten(1).all(dim=1)
+    labelled = check_labels(labels, masks.shape[:2])
     if not labelled.any():
         raise ValueError("`labels` are negative throughout: no prompt has a mask to learn from.")
-    return mask_loss(masks.flatten(0, 1)[labelled], labels[labelled][:, None].to(masks.dtype))[0]
+    masks, ground_truth = masks[labelled], labels[labelled][:, None].to(masks.dtype)
+    return mask_loss(masks, ground_truth, None if is_training else same_points(len(masks)))[0]
 
 
 __all__ = ["HQSamImageFeatures", "HQSamModel", "HQSamOutput", "HQSamPreTrainedModel"]

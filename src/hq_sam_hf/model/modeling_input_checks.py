@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from .losses import LABEL_ADVICE, ROUNDING
+
 
 def check_image_source(
     pixel_values: object, image_embeddings: object, intermediate_embeddings: object, image_features: object
@@ -123,13 +125,28 @@ def check_prompts(
     return num_prompts
 
 
-def check_labels(labels: object, shape: Sequence[int]) -> None:
-    """Require ground truth (B, P, H, W) for masks of B images and P prompts each."""
+def check_labels(labels: object, shape: Sequence[int]) -> Tensor:
+    """Require ground truth (B, P, H, W) for masks of B images and P prompts each.
+
+    Returns bool (B, P): which prompts have a ground truth. The others are negative throughout.
+    """
     if not isinstance(labels, Tensor) or labels.ndim != 4 or labels.shape[:2] != tuple(shape):
         raise ValueError(
             f"`labels` must have shape ({shape[0]}, {shape[1]}, height, width): one mask per prompt, "
             f"got {describe(labels)}."
         )
+    values = labels.detach().flatten(2)
+    low, high = values.amin(dim=2), values.amax(dim=2)
+    labelled = ~(high < -ROUNDING)
+    wrong = labelled & ~((low >= -ROUNDING) & (high <= 1 + ROUNDING))  # also NaN
+    if wrong.any():
+        image, prompt = wrong.nonzero()[0].tolist()
+        raise ValueError(
+            "`labels` must lie in [0, 1], or be negative throughout for a prompt without ground truth, got values "
+            f"from {low[image, prompt].item():g} to {high[image, prompt].item():g} for prompt {prompt} of image "
+            f"{image}. {LABEL_ADVICE}"
+        )
+    return labelled
 
 
 def has_shape(value: object, shape: Sequence[int]) -> bool:
