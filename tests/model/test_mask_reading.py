@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from hq_sam_hf import HQSamProcessor
 from hq_sam_hf.masks.rle import foreground
 from hq_sam_hf.model.mask_reading import FOREGROUND, label_values, mask_values, read_binary_mask
+from hq_sam_hf.scenes import SceneGenerator
 
 HEIGHT, WIDTH = 60, 80
 OBJECT = np.zeros((HEIGHT, WIDTH), dtype=bool)
@@ -194,3 +195,14 @@ def test_an_empty_mask_prompt_is_refused_in_every_form(tmp_path):
     with_mask_in_alpha = with_alpha(white(), OBJECT)
     by_alpha = processor(image, input_masks=[with_mask_in_alpha])["input_masks"]
     assert (by_alpha == processor(image, input_masks=[OBJECT])["input_masks"]).all()
+
+
+def test_edges_of_thin_objects_are_no_labels():
+    """Generated scenes have masks with soft edges of few pixels, some of which fill 2 x 2 pixels with one value."""
+    scenes = SceneGenerator(40, size=64, seed=3)
+    soft = 0
+    for mask in (mask for i in range(len(scenes)) for mask in scenes[i]["masks"]):
+        values = np.asarray(mask)
+        soft += len(np.unique(values)) > 2
+        assert np.array_equal(mask_values(mask), values / np.float32(255))
+    assert soft > 20

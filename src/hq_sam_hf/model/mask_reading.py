@@ -198,6 +198,17 @@ def _scaled(values: np.ndarray, what: str, advice: str, is_soft: bool) -> np.nda
     return values.astype(np.float32) / np.float32(maximum)
 
 
+def _areas(values: np.ndarray, side: int) -> np.ndarray:
+    """The values of the squares of so many pixels that have one value."""
+    height, width = (max(0, length - side + 1) for length in values.shape[-2:])
+    corner = values[..., :height, :width]
+    same = np.ones(corner.shape, dtype=bool)
+    for y in range(side):
+        for x in range(side):
+            same &= values[..., y : y + height, x : x + width] == corner
+    return corner[same]
+
+
 def _are_labels(values: np.ndarray, counts: np.ndarray, maximum: int) -> bool:
     """Whether values that are not binary are labels rather than the soft edges of an object.
 
@@ -212,9 +223,9 @@ def _are_labels(values: np.ndarray, counts: np.ndarray, maximum: int) -> bool:
             return True
     if np.flatnonzero(counts[1:]).tolist() == [0, 254]:
         return True  # 1 is the object and 255 is to be ignored, or the other way round
-    corner = values[..., :-1, :-1]
-    areas = (corner == values[..., 1:, :-1]) & (corner == values[..., :-1, 1:]) & (corner == values[..., 1:, 1:])
-    in_areas = np.bincount(corner[areas], minlength=len(counts))
+    # Thin objects have edges that fill 2 x 2 pixels with one value, but not 3 x 3. Few values are labels even then.
+    side = 3 if np.count_nonzero(counts[1:]) > 3 else 2
+    in_areas = np.bincount(_areas(values, side), minlength=len(counts))
     total, between = in_areas[1:].sum(), in_areas[nothing + 1 : full]
     if between.sum() > total / 4 or between.max(initial=0) > total / 20:
         return True
