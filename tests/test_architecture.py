@@ -9,6 +9,7 @@ import pytest
 from transformers import PreTrainedConfig
 
 import hq_sam_hf
+from support.paths import ROOT
 
 PACKAGE = Path(hq_sam_hf.__file__).parent
 FOLDERS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
@@ -52,6 +53,14 @@ def test_a_package_imports_only_what_its_docstring_allows(folder):
     for path in (PACKAGE / folder).rglob("*.py"):
         forbidden = imported_packages(path) - allowed_imports(folder) - {folder}
         assert not forbidden, f"{name_of(path)} imports {sorted(forbidden)}"
+
+
+def test_the_page_on_architecture_has_the_rules_of_the_docstrings():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| `(\w+)/` \| .* \| ?(.*) \|$", page, re.MULTILINE)
+    assert {folder: set(filter(None, imports.split(", "))) for folder, imports in rows} == {
+        folder: allowed_imports(folder) for folder in FOLDERS
+    }
 
 
 def test_the_allowed_imports_have_one_direction():
