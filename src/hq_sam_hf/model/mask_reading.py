@@ -187,7 +187,7 @@ def _scaled(values: np.ndarray, what: str, advice: str, is_soft: bool) -> np.nda
         raise ValueError(f"{wrong}. {advice}")
     if maximum > 1 and not is_soft and (values.dtype.kind != "f" or (values == np.rint(values)).all()):
         numbers = values if values.dtype in (np.uint8, np.uint16) else values.astype(np.int64)
-        counts = np.bincount(numbers.ravel())
+        counts = _histogram(numbers)
         if np.count_nonzero(counts[1:]) == 1 and (maximum == 255 or high >= 255 * 256):
             return (numbers != 0).astype(np.float32)
         if _are_labels(numbers, counts, maximum):
@@ -198,15 +198,24 @@ def _scaled(values: np.ndarray, what: str, advice: str, is_soft: bool) -> np.nda
     return values.astype(np.float32) / np.float32(maximum)
 
 
+def _histogram(values: np.ndarray) -> np.ndarray:
+    """How often each value occurs."""
+    if values.dtype == np.uint8 and values.size:  # six times as fast as np.bincount
+        return np.array(Image.fromarray(values.reshape(-1, values.shape[-1])).histogram())
+    return np.bincount(values.ravel())
+
+
 def _areas(values: np.ndarray, side: int) -> np.ndarray:
-    """The values of the squares of so many pixels that have one value."""
-    height, width = (max(0, length - side + 1) for length in values.shape[-2:])
-    corner = values[..., :height, :width]
-    same = np.ones(corner.shape, dtype=bool)
-    for y in range(side):
-        for x in range(side):
-            same &= values[..., y : y + height, x : x + width] == corner
-    return corner[same]
+    """The values of the squares of 2 x 2 or 3 x 3 pixels that have one value."""
+    if min(values.shape[-2:], default=0) < side or values.ndim < 2:
+        return values[:0]
+    same = values[..., 1:] == values[..., :-1]
+    same = same if side == 2 else same[..., 1:] & same[..., :-1]
+    down = (values[..., 1:, :] == values[..., :-1, :])[..., : 1 - side]
+    if side == 2:
+        return values[..., :-1, :-1][same[..., 1:, :] & same[..., :-1, :] & down]
+    rows = same[..., 2:, :] & same[..., 1:-1, :] & same[..., :-2, :]
+    return values[..., :-2, :-2][rows & down[..., 1:, :] & down[..., :-1, :]]
 
 
 def _are_labels(values: np.ndarray, counts: np.ndarray, maximum: int) -> bool:
@@ -216,7 +225,7 @@ def _are_labels(values: np.ndarray, counts: np.ndarray, maximum: int) -> bool:
     """
     unit = maximum // 255
     nothing, full = _NEARLY_NOTHING * unit, _NEARLY_FULL * unit
-    highest = len(counts) - 1
+    highest = int(np.flatnonzero(counts)[-1])
     if highest < 250 * unit:  # soft masks nearly always reach the full value, so only the highest can be the object
         full = highest
         if unit > 1 or counts[full] < counts[1:].sum() / 2:
@@ -225,7 +234,9 @@ def _are_labels(values: np.ndarray, counts: np.ndarray, maximum: int) -> bool:
         return True  # 1 is the object and 255 is to be ignored, or the other way round
     # Thin objects have edges that fill 2 x 2 pixels with one value, but not 3 x 3. Few values are labels even then.
     side = 3 if np.count_nonzero(counts[1:]) > 3 else 2
-    in_areas = np.bincount(_areas(values, side), minlength=len(counts))
+    in_areas = np.zeros(len(counts), dtype=np.int64)
+    found = _histogram(_areas(values, side).ravel())
+    in_areas[: len(found)] = found
     total, between = in_areas[1:].sum(), in_areas[nothing + 1 : full]
     if between.sum() > total / 4 or between.max(initial=0) > total / 20:
         return True
