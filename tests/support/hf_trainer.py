@@ -53,7 +53,7 @@ def make_trainer(base: Path | str, folder: Path | str, kind: str = "box", callba
         arguments,
         train_dataset=rows,
         eval_dataset=rows[:4],
-        processing_class=processor,
+        processing_class=processor.image_processor,
         callbacks=callbacks,
     )
 

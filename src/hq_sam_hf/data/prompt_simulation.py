@@ -70,6 +70,18 @@ def random_negative_points(mask: np.ndarray, count: int, rng: np.random.Generato
     return _random_pixels(~foreground(mask), count, rng)
 
 
+def random_region(side: int, rng: np.random.Generator) -> np.ndarray:
+    """A random rectangle of a sixteenth to a half of a square mask's side: bool (side, side).
+
+    It stands for the object that a prompt on an image without one asks for.
+    """
+    height, width = (int(size) for size in rng.integers(max(side // 16, 1), max(side // 2, 1) + 1, size=2))
+    top, left = int(rng.integers(side - height + 1)), int(rng.integers(side - width + 1))
+    region = np.zeros((side, side), dtype=bool)
+    region[top : top + height, left : left + width] = True
+    return region
+
+
 def centre_point(mask: np.ndarray) -> np.ndarray | None:
     """The pixel (x, y) farthest from the background, float32 (2,), or None if the mask is empty.
 
@@ -192,5 +204,6 @@ __all__ = [
     "paper_kinds",
     "random_negative_points",
     "random_points",
+    "random_region",
     "shift_box",
 ]

@@ -78,7 +78,10 @@ class TrainingConfig:
     paper_exact: bool = False
     """Whether to reproduce the quirks of the original's data pipeline."""
     bad_samples: Literal["skip", "stop"] = "skip"
-    """What to do with an unusable sample: `skip` logs a warning and takes the next one, `stop` raises."""
+    """What to do with an unusable sample: `skip` logs a warning and draws another image, `stop` raises."""
+    empty_images: Literal["skip", "negative"] = "skip"
+    """Images whose masks are all empty: `skip` takes them for unusable; `negative` trains on them, with a prompt
+    anywhere and an empty mask as the ground truth."""
 
     # Length and optimizer
 
@@ -191,6 +194,8 @@ class TrainingConfig:
         allowed = self.objective_class.allowed_prompts
         known = bool(self.prompts) and set(self.prompts) <= set(allowed)
         require(known, "prompts", f"among {', '.join(allowed)}", self.prompts)
+        exact = self.paper_exact and self.empty_images == "negative"
+        require(not exact, "empty_images", "skip with `paper_exact`, as in the original", self.empty_images)
         ordered = self.scales is None or (len(self.scales) == 2 and 0 < self.scales[0] <= self.scales[1])
         require(ordered, "scales", "[low, high] with 0 < low <= high, or null", self.scales)
         require(bool(self.eval_prompts), "eval_prompts", "at least one prompt", self.eval_prompts)

@@ -6,7 +6,7 @@ number of workers, processes and accumulated forward passes.
 
 import numpy as np
 
-_ORDER, _SAMPLE, _PROMPT_KIND, _PASS = range(4)
+_ORDER, _SAMPLE, _PROMPT_KIND, _PASS, _REPLACEMENT_ORDER, _REPLACEMENT = range(6)
 
 
 def order_generator(seed: int, epoch: int) -> np.random.Generator:
@@ -24,9 +24,26 @@ def sample_generator(seed: int, epoch: int, image: int) -> np.random.Generator:
     return np.random.default_rng([seed, _SAMPLE, epoch, image])
 
 
+def replacement_order_generator(seed: int, epoch: int, image: int) -> np.random.Generator:
+    """For the order in which others are tried in the place of an unusable image."""
+    return np.random.default_rng([seed, _REPLACEMENT_ORDER, epoch, image])
+
+
+def replacement_generator(seed: int, epoch: int, image: int, other: int) -> np.random.Generator:
+    """Like `sample_generator`, for another image in the place of an unusable one."""
+    return np.random.default_rng([seed, _REPLACEMENT, epoch, image, other])
+
+
 def prompt_kind_generator(seed: int, step: int) -> np.random.Generator:
     """For the one kind of prompt of a step."""
     return np.random.default_rng([seed, _PROMPT_KIND, step])
 
 
-__all__ = ["order_generator", "pass_generator", "prompt_kind_generator", "sample_generator"]
+__all__ = [
+    "order_generator",
+    "pass_generator",
+    "prompt_kind_generator",
+    "replacement_generator",
+    "replacement_order_generator",
+    "sample_generator",
+]

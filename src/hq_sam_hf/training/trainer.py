@@ -61,11 +61,16 @@ def train(config: TrainingConfig) -> Path:
 
 
 class StepResult(NamedTuple):
-    """Sums of the losses over all masks of a step, their number, and whether any process was asked to stop."""
+    """A step of all processes.
+
+    loss_sums: over all masks. masks: their number. stop_requested: whether any process was asked to stop. skipped:
+    unusable samples that were replaced.
+    """
 
     loss_sums: dict[str, float]
     masks: int
     stop_requested: bool
+    skipped: int
 
 
 class TrainingRun:
@@ -190,12 +195,14 @@ class TrainingRun:
                 result = self.take_step(passes, rate, stop.received)
                 self.average.update(self.model)
                 position.step += 1
+                position.skipped += result.skipped
                 means.add(result.loss_sums, result.masks)
                 progress.update(sampler.images_per_step)
 
                 is_last = position.step == self.last_step
                 if position.step % config.log_steps == 0 or is_last:
-                    self.report({"learning_rate": rate, **means.values()}, progress)
+                    skipped = {"skipped": position.skipped} if position.skipped else {}
+                    self.report({"learning_rate": rate, **means.values(), **skipped}, progress)
                 if position.step % config.log_steps == 0:  # a longer run goes on with the means of its last line
                     means.reset()
                 position.unlogged_masks, position.unlogged_losses = means.masks, dict(means.sums)
@@ -223,9 +230,11 @@ class TrainingRun:
             accelerator.backward(losses["loss"] / total)
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0) + value.detach().float()
-        # One reduction for the losses and the request to stop, since each costs a round trip.
-        stop = torch.tensor(float(stop_requested), device=accelerator.device)
-        stops, *values = accelerator.reduce(torch.stack([stop, *sums.values()]), "sum").tolist()
+        # One reduction for all of them, since each costs a round trip.
+        skipped = [message for batch in passes for message in batch.skipped]
+        counts = torch.tensor([float(stop_requested), float(len(skipped))], device=accelerator.device)
+        reduced = accelerator.reduce(torch.cat([counts, torch.stack([*sums.values()])]), "sum")
+        stops, replaced, *values = reduced.tolist()
         loss_sums = dict(zip(sums, values))
         if not math.isfinite(loss_sums["loss"]):
             self._raise_not_finite(loss_sums["loss"], passes)
@@ -236,9 +245,9 @@ class TrainingRun:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        for message in (message for batch in passes for message in batch.skipped):
+        for message in skipped:
             logger.warning("skipped %s", message)
-        return StepResult(loss_sums, int(total), stops > 0)
+        return StepResult(loss_sums, int(total), stops > 0, int(replaced))
 
     def _raise_not_finite(self, loss: float, passes: list[Batch]) -> None:
         names = ", ".join(name for batch in passes for name in batch.names)
@@ -286,6 +295,9 @@ class TrainingRun:
     def finish(self) -> None:
         """Write `final/` with the last weights and `best/` with those of the best validation; upload `final/`."""
         if self.is_main:
+            if self.position.skipped:
+                seen = self.position.step * self.sampler.images_per_step
+                logger.warning("%d unusable samples were replaced, for %d in use", self.position.skipped, seen)
             with self.average.applied_to(self.model):
                 self._export("final", self.position.step, self.position.metrics)
             best = BestWeights.load(self.output, trained_weights(self.model))
@@ -298,7 +310,9 @@ class TrainingRun:
 
                 push_folder(self.output / "final", self.config.push_to_hub)
         self.accelerator.wait_for_everyone()
-        self.accelerator.end_training()
+        # Not `end_training`, which would also part the processes of a program that trains again.
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
 
     def _export(self, name: str, steps: int, metrics: dict[str, float]) -> None:
         weights = list(self.model.parameters())
