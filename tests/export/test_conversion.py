@@ -374,6 +374,10 @@ FOREIGN = {
     "one more folder": (one_more_folder, "such as 'model.safetensors.index.json'"),
     "a model of another program": (another_model, "such as 'README.md'"),
     "a model that was saved without convert": (saved_weights, "such as 'config.json'"),
+    "a link to nothing": (
+        lambda work: (work / "photos").symlink_to("no/where"),
+        "it is a link to '.*where'. Name the place",
+    ),
     "a link": (a_link, "it is a link to '.*elsewhere'. Name the place itself"),
 }
 

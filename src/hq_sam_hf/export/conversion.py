@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..model.checkpoint_format import ModelWeights, is_hq_key
 from ..model.configuration_hq_sam import HQSamConfig
-from ..model.files import check_parent, remove_leftovers
+from ..model.files import check_parent, check_place, remove_leftovers
 from ..model.key_mapping import POSITIONAL_MATRIX
 from ..model.modeling_hq_sam import HQSamModel
 from ..model.weight_checks import check_weights
@@ -55,6 +55,7 @@ def convert(
     target = Path(destination)
     layout = layout or default_layout(target)
     check_parent(target)
+    check_place(target)
     with output_lock(target, beside=True):
         check_destination(target, layout, overwrite, [source, base])
         if push_to is not None and layout == "original":

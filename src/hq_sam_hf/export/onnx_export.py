@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from ..model.configuration_hq_sam import PADDING
 from ..model.destinations import check_output_folder, first_foreign
-from ..model.files import check_parent, remove_leftovers, whole_folder
+from ..model.files import check_parent, check_place, remove_leftovers, whole_folder
 from ..model.modeling_hq_sam import HQSamModel
 from ..model.modeling_mask_decoder import MaskSource
 from ..model.processing_hq_sam import HQSamProcessor
@@ -146,6 +146,7 @@ def lock_export(destination: Path, overwrite: bool, inputs: Sequence[str | os.Pa
     inputs: files and folders that must stay.
     """
     check_parent(destination)
+    check_place(destination)
     with output_lock(destination, beside=True):
         check_output_folder(destination, "an export", _find_foreign, overwrite, inputs)
         remove_leftovers(destination)

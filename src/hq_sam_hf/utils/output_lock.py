@@ -136,7 +136,9 @@ def _is_file_of(handle: int, path: Path) -> bool:
 
 
 def _description() -> dict[str, str | int]:
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    module = getattr(sys.modules.get("__main__"), "__spec__", None)  # if started by `python -m`
+    program = module.name.removesuffix(".__main__") if module else Path(sys.argv[0]).name
+    command = " ".join([program, *sys.argv[1:]])
     started = time.strftime("%Y-%m-%d %H:%M:%S")
     return {"pid": os.getpid(), "host": socket.gethostname(), "command": command[:200], "started": started}
 
