@@ -1,5 +1,6 @@
 """One lock per output, which the system releases when a process ends."""
 
+import errno
 import json
 import os
 import signal
@@ -113,3 +114,17 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "out").touch()
     with pytest.raises(ValueError, match="must be a folder, but '.*out' is a file"), output_lock(tmp_path / "out"):
         pass
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_place_that_cannot_be_written_is_named_with_what_to_do(tmp_path, monkeypatch, beside):
+    def fail(*_):
+        raise OSError(errno.EROFS, "Read-only file system", "somewhere/.hidden.lock")
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(
+        OSError, match="Read-only file system: .*choose another output: '.*out'"
+    ) as caught:
+        output_lock(tmp_path / "out", beside).__enter__()
+    assert caught.value.errno == errno.EROFS
+    assert os.listdir(tmp_path) == []

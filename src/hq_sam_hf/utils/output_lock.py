@@ -51,9 +51,13 @@ def output_lock(output: str | os.PathLike, beside: bool = False) -> Iterator[Non
         return
     handle = None
     try:
-        if not beside:
-            made = _make_folders(path)
-        handle = _acquire(lock_file, os.fspath(output))
+        try:
+            if not beside:
+                made = _make_folders(path)
+            handle = _acquire(lock_file, os.fspath(output))
+        except OSError as error:
+            advice = f"{error.strerror}: nothing can be written there. Make room or choose another output"
+            raise OSError(error.errno, advice, os.fspath(output)) from error
         _open_files.add(handle)
         _held.add(key)
         yield
