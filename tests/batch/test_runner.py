@@ -14,7 +14,7 @@ from PIL import Image
 
 from hq_sam_hf import HQSamMaskGenerator, HQSamPredictor, HQSamProcessor
 from hq_sam_hf.cli import main
-from hq_sam_hf.data.custom import load_coco
+from hq_sam_hf.data import load_coco
 from hq_sam_hf.data.reading import read_sample
 from hq_sam_hf.inference.loading import ModelSpec
 from hq_sam_hf.masks.rle import rle_to_mask

@@ -1,4 +1,4 @@
-"""Load your own images and masks: paired folders, data sets with other column names, COCO instances."""
+"""Load your own images and masks: paired folders, data sets with other column names."""
 
 import json
 
@@ -6,11 +6,9 @@ import datasets
 import numpy as np
 import pytest
 from PIL import Image
-from pycocotools import mask as coco
-from pycocotools.coco import COCO
 
-from hq_sam_hf.data import custom, reading
-from hq_sam_hf.data.custom import load_coco, load_named_columns, load_paired_folders
+from hq_sam_hf.data import custom
+from hq_sam_hf.data.custom import load_named_columns, load_paired_folders
 from hq_sam_hf.data.image_bytes import undecoded
 from hq_sam_hf.data.parquet import export_parquet
 from hq_sam_hf.data.reading import read_sample
@@ -142,117 +140,6 @@ class TestNamedColumns:
     def test_errors_name_the_wrong_column(self, table, columns, message):
         with pytest.raises(ValueError, match=message):
             load_named_columns(table, *columns)
-
-
-def write_coco(folder, images, annotations):
-    """Write instances.json to `folder`, and an image file for each image."""
-    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cup"}]}
-    write_folders(folder, {"instances.json": json.dumps(content).encode()})
-    for image in images:
-        size = (image["width"], image["height"])
-        write_folders(folder / "images", {image["file_name"]: jpeg(size=size)})
-    return folder / "instances.json", folder / "images"
-
-
-def instance(number, image, segmentation, **more):
-    return {"id": number, "image_id": image, "category_id": 1, "iscrowd": 0, "segmentation": segmentation, **more}
-
-
-SMALL = {"id": 7, "file_name": "a.jpg", "height": HEIGHT, "width": WIDTH}
-SQUARE = [1, 1, 4, 1, 4, 4, 1, 4]  # 3 x 3 pixels
-FAR_SQUARE = [6, 4, 8, 4, 8, 6, 6, 6]  # 2 x 2 pixels
-
-
-class TestCoco:
-    @pytest.mark.parametrize("streaming", [False, True])
-    def test_one_row_per_image_with_all_its_instances(self, tmp_path, streaming):
-        images = [SMALL, {**SMALL, "id": 3, "file_name": "sub/b.jpg"}, {**SMALL, "id": 9, "file_name": "none.jpg"}]
-        compressed = coco.encode(np.asfortranarray(OBJECT.astype(np.uint8)))["counts"].decode()
-        annotations = [
-            instance(5, 7, [SQUARE, FAR_SQUARE]),
-            instance(2, 7, {"size": [HEIGHT, WIDTH], "counts": [0, 2, 46]}),
-            instance(4, 3, {"size": [HEIGHT, WIDTH], "counts": compressed}),
-            instance(6, 3, {"size": [HEIGHT, WIDTH], "counts": [0, 48]}, iscrowd=1),
-        ]
-        dataset = load_coco(*write_coco(tmp_path, images, annotations), set_name="cups", streaming=streaming)
-        assert list(dataset.features) == ["image", "masks", "set", "name"]
-        assert areas(dataset) == {"a": [2, 9 + 4], "sub/b": [15]}
-        assert {row["set"] for row in dataset} == {"cups"}
-
-    @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools with NumPy 2
-    def test_masks_equal_those_of_pycocotools(self, tmp_path):
-        generator = np.random.default_rng(0)
-        height, width = 53, 71
-        annotations = []
-        for i in range(300):
-            corners = generator.random((generator.integers(3, 12), 2)) * [1.4 * width, 1.4 * height]
-            corners -= [0.2 * width, 0.2 * height]  # some corners lie outside the image, on every side
-            corners = np.round(corners * (1, 2, 100)[i % 3]) / (1, 2, 100)[i % 3]
-            polygons = [corners.ravel().tolist(), corners[::-1].ravel().tolist()[:6]]
-            noise = np.asfortranarray(generator.random((height, width)) < 0.3)
-            rle = coco.encode(noise.astype(np.uint8))
-            counts = np.diff(np.flatnonzero(np.diff(noise.ravel(order="F"), prepend=0, append=2)), prepend=0).tolist()
-            annotations += [
-                instance(3 * i, i, polygons),
-                instance(3 * i + 1, i, {"size": [height, width], "counts": rle["counts"].decode()}),
-                instance(3 * i + 2, i, {"size": [height, width], "counts": counts}),
-            ]
-        images = [{"id": i, "file_name": f"{i:03d}.jpg", "height": height, "width": width} for i in range(300)]
-        paths = write_coco(tmp_path, images, annotations)
-        reference = COCO(str(paths[0]))
-        for i, row in enumerate(undecoded(load_coco(*paths))):
-            masks = read_sample(row).masks
-            expected = [reference.annToMask(annotation) for annotation in reference.loadAnns(range(3 * i, 3 * i + 3))]
-            assert np.array_equal(masks, np.stack(expected))
-            assert masks[1].any()
-            assert np.array_equal(masks[1], masks[2])
-
-    def test_loading_decodes_no_image_and_no_mask(self, tmp_path, monkeypatch):
-        paths = write_coco(tmp_path, [SMALL], [instance(1, 7, [SQUARE])])
-        (paths[1] / "a.jpg").write_bytes(b"not an image")
-        monkeypatch.setattr(reading, "polygons_to_mask", lambda *_: pytest.fail("decoded"))
-        dataset = load_coco(*paths)
-        assert undecoded(dataset)[:]["masks"] == [[json.dumps({"size": [HEIGHT, WIDTH], "polygons": [SQUARE]})]]
-
-    def test_instances_that_outline_nothing_are_left_out(self, tmp_path, caplog):
-        annotations = [instance(1, 7, [[1, 1, 2, 2]]), instance(2, 7, []), instance(3, 7, None)]
-        annotations.append(instance(4, 7, [[1, 1, 2, 2], SQUARE]))
-        assert areas(load_coco(*write_coco(tmp_path, [SMALL], annotations))) == {"a": [9]}
-        assert caplog.messages == ["3 instances without a usable segmentation, such as 1."]
-
-    def test_a_listed_size_that_differs_from_the_image_file_is_an_error(self, tmp_path):
-        paths = write_coco(tmp_path, [SMALL], [instance(1, 7, [SQUARE])])
-        (paths[1] / "a.jpg").write_bytes(jpeg(size=(WIDTH, HEIGHT + 1)))
-        [row] = undecoded(load_coco(*paths))
-        with pytest.raises(ValueError, match=r"instances/a: image and mask .* \(7, 8\) and \(6, 8\)"):
-            read_sample(row)
-
-    @pytest.mark.parametrize(
-        ("images", "annotations", "message"),
-        [
-            ([SMALL], [instance(1, 8, [SQUARE])], "Annotation 1 belongs to image 8, which `images` does not list"),
-            ([SMALL], [], "has no instance with a segmentation"),
-            ([SMALL], [{"id": 1}], "the annotation 1 lacks image_id"),
-        ],
-    )
-    def test_inconsistent_annotations_are_errors(self, tmp_path, images, annotations, message):
-        with pytest.raises(ValueError, match=message):
-            load_coco(*write_coco(tmp_path, images, annotations))
-
-    def test_missing_images_and_fields_are_errors(self, tmp_path):
-        annotations, images = write_coco(tmp_path, [SMALL], [instance(1, 7, [SQUARE])])
-        (images / "a.jpg").unlink()
-        with pytest.raises(ValueError, match=r"1 of 1 images are missing, such as '.*a\.jpg'"):
-            load_coco(annotations, images)
-        annotations.write_text('{"images": [{"id": 7, "file_name": "a.jpg"}], "annotations": []}')
-        with pytest.raises(ValueError, match="the image 7 lacks height, width"):
-            load_coco(annotations, images)
-
-    @pytest.mark.parametrize("content", ["nonsense", "[]", '{"images": 3}', '{"images": []}'])
-    def test_errors_name_a_file_that_is_not_coco(self, tmp_path, content):
-        (tmp_path / "x.json").write_text(content)
-        with pytest.raises(ValueError, match=r"x\.json' is not a COCO file"):
-            load_coco(tmp_path / "x.json", tmp_path)
 
 
 def test_data_sets_of_all_loaders_can_be_concatenated(tmp_path):

@@ -149,7 +149,7 @@ class TestCustomData:
         assert "/b: the mask is empty." in printed.out
         assert "2 problems in kind: folders, images: photos, masks: masks, listed above" in printed.err
         assert run("check", custom_data["coco"]) == 1
-        assert "1 instances without a usable segmentation, such as 4." in capsys.readouterr().out
+        assert "Annotations without a segmentation are left out (1): 4." in capsys.readouterr().out
 
     def test_coco_instances_are_exported_loaded_and_evaluated(self, custom_data, capsys):
         assert run("export", custom_data["coco"], "-o", "parquet") == 0

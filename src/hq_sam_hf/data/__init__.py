@@ -9,7 +9,8 @@ from ..utils.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from .augmentation import augment
-    from .custom import load_coco, load_named_columns, load_paired_folders
+    from .coco import load_coco
+    from .custom import load_named_columns, load_paired_folders
     from .factory import load_rows, load_source
     from .hqseg44k import load_hqseg44k
     from .image_bytes import undecoded
@@ -23,7 +24,8 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "augmentation": ["augment"],
-        "custom": ["load_coco", "load_named_columns", "load_paired_folders"],
+        "coco": ["load_coco"],
+        "custom": ["load_named_columns", "load_paired_folders"],
         "factory": ["load_rows", "load_source"],
         "hqseg44k": ["load_hqseg44k"],
         "image_bytes": ["undecoded"],

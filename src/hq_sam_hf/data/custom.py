@@ -1,4 +1,4 @@
-"""Load your own images and masks: paired folders, data sets with other column names, COCO instances.
+"""Load your own images and masks: paired folders, and data sets with other column names; `coco` loads COCO files.
 
 Every loader gives the columns of HQSeg-44K, which `reading.read_sample` reads: `image`, `set`, `name`, and `mask` if
 each image has one mask or `masks` if it may have several. Loading opens no image, and COCO segmentations stay text
@@ -6,7 +6,6 @@ until a row is read. If images or masks are to be read in another way than the u
 arguments `reading` of all loaders say, rows also have the column `reading_options`.
 """
 
-import json
 import logging
 import os
 from collections.abc import Callable, Iterable
@@ -62,7 +61,7 @@ def load_paired_folders(
         columns["masks"] = [masks_of[name] for name in names]
     _log_left_out([images, masks, *{Path(path).parent for paths in masks_of.values() for path in paths}])
     set_name = set_name or Path(images).absolute().parent.name or "own"
-    return _build_dataset(columns, set_name, names, streaming, options)
+    return build_dataset(columns, set_name, names, streaming, options)
 
 
 def _log_left_out(folders: Iterable[str | os.PathLike]) -> None:
@@ -178,82 +177,7 @@ def _add_missing(dataset: "AnyDataset", set_name: str, reading: str | None) -> "
     return dataset.map(add, with_indices=True, features=features)
 
 
-def load_coco(
-    annotations: str | os.PathLike,
-    images: str | os.PathLike,
-    set_name: str | None = None,
-    streaming: bool = False,
-    **reading: Any,
-) -> "AnyDataset":
-    """Load COCO instances: one row per image, with the instances as JSON text in the column `masks`.
-
-    annotations: instances_*.json. images: the folder that its file names are relative to.
-    reading: `ReadingOptions`, such as mask_pixels="stored".
-    Crowd regions (`iscrowd`) and images without instances are left out. Instances without a complete polygon are left
-    out with a warning. Reading a row turns polygons and run lengths into the masks that pycocotools gives.
-    """
-    options = reading_options(reading)
-    options.refuse_mask_type()
-    images_by_id, instances = _read_coco(annotations)
-    masks: dict[Any, list[str]] = {}
-    unusable = []
-    for instance in instances:
-        if instance.get("iscrowd"):
-            continue
-        image = images_by_id.get(instance["image_id"])
-        if image is None:
-            raise ValueError(
-                f"Annotation {instance['id']} belongs to image {instance['image_id']}, which `images` does not list."
-            )
-        text = _segmentation_text(instance.get("segmentation"), image)
-        if text is None:
-            unusable.append(instance["id"])
-        else:
-            masks.setdefault(image["id"], []).append(text)
-    if unusable:
-        logger.warning("%d instances without a usable segmentation, such as %s.", len(unusable), unusable[0])
-    if not masks:
-        raise ValueError(f"{os.fspath(annotations)!r} has no instance with a segmentation.")
-    rows = sorted((images_by_id[key]["file_name"], texts) for key, texts in masks.items())
-    files = [str(Path(images).absolute() / name) for name, _ in rows]
-    missing = [file for file in files if not os.path.isfile(file)]
-    if missing:
-        raise ValueError(f"{len(missing)} of {len(files)} images are missing, such as {missing[0]!r}.")
-    columns: dict[str, list] = {"image": files, "masks": [texts for _, texts in rows]}
-    names = [str(Path(name).with_suffix("")) for name, _ in rows]
-    return _build_dataset(columns, set_name or Path(annotations).stem, names, streaming, options, masks_are_text=True)
-
-
-def _read_coco(annotations: str | os.PathLike) -> tuple[dict[Any, dict], list[dict]]:
-    """The images by id, and the annotations sorted by id."""
-    path = os.fspath(annotations)
-    try:
-        content = json.loads(Path(annotations).read_bytes())
-        images = {image["id"]: image for image in content["images"]}
-        instances = sorted(content["annotations"], key=lambda instance: instance["id"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path!r} is not a COCO file with `images` and `annotations` ({error!r}).") from error
-    for kind, entries, required in (
-        ("image", images.values(), {"file_name", "height", "width"}),
-        ("annotation", instances, {"image_id"}),
-    ):
-        for entry in entries:
-            if not required <= entry.keys():
-                missing = ", ".join(sorted(required - entry.keys()))
-                raise ValueError(f"{path!r}: the {kind} {entry['id']} lacks {missing}.")
-    return images, instances
-
-
-def _segmentation_text(segmentation: Any, image: dict) -> str | None:
-    """The segmentation and its size as JSON text, or None if it has no run lengths and no complete polygon."""
-    if isinstance(segmentation, dict) and {"counts", "size"} <= segmentation.keys():
-        return json.dumps({"size": segmentation["size"], "counts": segmentation["counts"]})
-    parts = segmentation if isinstance(segmentation, list) else []
-    polygons = [part for part in parts if isinstance(part, list) and len(part) >= 6 and len(part) % 2 == 0]
-    return json.dumps({"size": [image["height"], image["width"]], "polygons": polygons}) if polygons else None
-
-
-def _build_dataset(
+def build_dataset(
     columns: dict[str, list],
     set_name: str,
     names: list[str],
@@ -261,6 +185,10 @@ def _build_dataset(
     options: ReadingOptions,
     masks_are_text: bool = False,
 ) -> "AnyDataset":
+    """A data set of rows with `set`, `name` and the reading options, if there are any.
+
+    columns: `image`, and `mask` or `masks`. names: of the rows.
+    """
     import datasets
 
     image, text = datasets.Image(), datasets.Value("string")
@@ -296,4 +224,4 @@ def _image_files(folder: str | os.PathLike) -> list[str]:
     return [str(path) for path in paths if path.suffix.lower() in image_suffixes() and not path.name.startswith(".")]
 
 
-__all__ = ["load_coco", "load_named_columns", "load_paired_folders"]
+__all__ = ["build_dataset", "load_named_columns", "load_paired_folders"]

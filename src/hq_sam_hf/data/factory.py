@@ -7,7 +7,7 @@ function that loads this kind:
     hqseg44k  root, sets                                          hqseg44k.load_hqseg44k
     folders   images, masks                                       custom.load_paired_folders
     columns   source, image_column, mask_column, split            custom.load_named_columns
-    coco      annotations, images                                 custom.load_coco
+    coco      annotations, images                                 coco.load_coco
     scenes    count, seed, size, labels, families, materials      scenes.SceneGenerator
 
 The table names the usual arguments; those functions document all of them. For folders, columns and coco,
@@ -22,7 +22,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..scenes import GROUPS, SceneGenerator, trained_families
-from .custom import load_coco, load_named_columns, load_paired_folders
+from .coco import load_coco
+from .custom import load_named_columns, load_paired_folders
 from .hqseg44k import load_hqseg44k
 from .image_bytes import undecoded
 from .saved_datasets import choose_split, is_saved_folder, load_saved_folder, refuse_description

@@ -139,11 +139,11 @@ def _describe_rotated(images: Sequence["RotatedImage"]) -> str:
 
 @contextmanager
 def _collected_warnings() -> Iterator[tuple[list[str], list[str]]]:
-    """Collect the warnings and notes that the loaders in `custom` log within the block, instead of printing them."""
+    """Collect the warnings and notes that the loaders log within the block, instead of printing them."""
     messages: tuple[list[str], list[str]] = ([], [])
     collector = logging.Handler()
     collector.emit = lambda record: messages[hasattr(record, "is_note")].append(record.getMessage())  # type: ignore[method-assign]
-    loader_log = logging.getLogger("hq_sam_hf.data.custom")
+    loader_log = logging.getLogger("hq_sam_hf.data")
     propagate, loader_log.propagate = loader_log.propagate, False
     loader_log.addHandler(collector)
     try:

@@ -12,8 +12,8 @@ class Position:
     """The progress of a run, which its checkpoints store beside the weights and the optimizer.
 
     step: steps done. best: the best validation score so far. waited: validations since then. metrics: of the last
-    validation. skipped: unusable samples so far, each replaced by another. unlogged_masks, unlogged_losses: masks since
-    the last line of the log, and sums of their losses.
+    validation. skipped: unusable samples so far, each replaced by another. unlogged_masks, unlogged_losses: masks
+    since the last line of the log, and sums of their losses.
     """
 
     step: int = 0
