@@ -23,6 +23,20 @@ def test_a_resumed_run_equals_an_uninterrupted_one(base, finished_run, tmp_path,
     assert read_log(tmp_path / "run") == read_log(finished_run)
 
 
+@pytest.mark.parametrize(
+    "stops", [[2, 5], *(pytest.param(stops, marks=pytest.mark.slow) for stops in ([1], [3], [4, 7]))]
+)
+def test_a_resumed_log_has_the_means_of_an_uninterrupted_one(base, tmp_path, stops):
+    """Its lines stand for three steps each, also where the run was resumed between two lines."""
+    fields = {"epochs": 4, "log_steps": 3}
+    for steps in [*stops, 8]:
+        train(small_run(base, tmp_path / "run", **fields, max_steps=steps, resume=True))
+        assert read_log(tmp_path / "run")[-1]["step"] == steps  # the last line of a run may stand for fewer
+    train(small_run(base, tmp_path / "whole", **fields))
+    assert [line["step"] for line in read_log(tmp_path / "whole")] == [3, 6, 8]
+    assert read_log(tmp_path / "run") == read_log(tmp_path / "whole")
+
+
 def test_resume_without_a_checkpoint_starts_a_run(base, finished_run, tmp_path, caplog):
     train(small_run(base, tmp_path / "run", resume=True))
     assert f"no checkpoint to resume from in {tmp_path / 'run' / 'checkpoints'}" in caplog.text

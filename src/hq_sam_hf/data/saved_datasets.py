@@ -41,10 +41,25 @@ def refuse_description(source: str) -> None:
         )
 
 
+def holds_data_in_memory(described: Any) -> bool:
+    """Whether a description of data, as a configuration file has it, stands for a data set in memory."""
+    if isinstance(described, list):
+        return any(holds_data_in_memory(part) for part in described)
+    source = described.get("source") if isinstance(described, Mapping) else None
+    return isinstance(source, str) and source.startswith(IN_MEMORY)
+
+
 def describe_in_memory(source: Any) -> str:
     """The text that stands for a data set in memory in a configuration file."""
     rows = f" of {len(source):,} rows" if hasattr(source, "__len__") and not isinstance(source, Mapping) else ""
     return f"{IN_MEMORY}: {type(source).__name__}{rows}"
 
 
-__all__ = ["choose_split", "describe_in_memory", "is_saved_folder", "load_saved_folder", "refuse_description"]
+__all__ = [
+    "choose_split",
+    "describe_in_memory",
+    "holds_data_in_memory",
+    "is_saved_folder",
+    "load_saved_folder",
+    "refuse_description",
+]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from ..data.saved_datasets import holds_data_in_memory
 from ..data.several import WEIGHT, take_weight
 from ..model.key_mapping import HQ_INITS
 from .config_values import check_type, plain_value, read_fields, require
@@ -261,7 +262,8 @@ class TrainingConfig:
     def refuse_changes(self, earlier: dict[str, Any]) -> list[str]:
         """Raise ValueError if this run would not continue the computation of the run with the fields `earlier`.
 
-        Return the fields that differ in their paths only. The content that the new paths lead to is not checked.
+        Return the fields whose content is still to be checked: those that differ in their paths only, and data in
+        memory.
         """
         now = self.to_dict()
         # A run of an older version lacks newer fields; it ran with what is their default.
@@ -277,7 +279,8 @@ class TrainingConfig:
                 f"The run in {self.output_dir} was started with another configuration: {listing}. Set them back to "
                 "resume it, or choose another output_dir."
             )
-        return different
+        in_memory = [key for key in ("data", "validation") if holds_data_in_memory(now[key])]
+        return list(dict.fromkeys([*different, *in_memory]))
 
 
 # Fields by the values that they allow.
