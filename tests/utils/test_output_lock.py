@@ -122,9 +122,7 @@ def test_a_place_that_cannot_be_written_is_named_with_what_to_do(tmp_path, monke
         raise OSError(errno.EROFS, "Read-only file system", "somewhere/.hidden.lock")
 
     monkeypatch.setattr(os, "open", fail)
-    with pytest.raises(
-        OSError, match="Read-only file system: .*choose another output: '.*out'"
-    ) as caught:
+    with pytest.raises(OSError, match="Read-only file system: .*choose another output: '.*out'") as caught:
         output_lock(tmp_path / "out", beside).__enter__()
     assert caught.value.errno == errno.EROFS
     assert os.listdir(tmp_path) == []
