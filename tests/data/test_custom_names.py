@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hq_sam_hf.data.custom import load_coco, load_paired_folders
+from hq_sam_hf.data.coco import load_coco
+from hq_sam_hf.data.custom import load_paired_folders
 from hq_sam_hf.data.parquet import export_parquet, find_shards, load_shards
 from hq_sam_hf.data.reading import read_sample
 
