@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from hq_sam_hf import HQSamModel, HQSamProcessor
 from hq_sam_hf.export.model_cards import card_head
 from hq_sam_hf.model.files import whole_folder
-from hq_sam_hf.model.hq_head import hq_head_weights
+from hq_sam_hf.model.hq_head_files import hq_head_weights
 
 CARD = """\
 {front}

@@ -16,7 +16,7 @@ from transformers import SamHQModel, SamModel, SamProcessor
 
 from hq_sam_hf import HQSamConfig, HQSamModel, HQSamProcessor
 from hq_sam_hf.cli import main
-from hq_sam_hf.export import layouts, sources, verification
+from hq_sam_hf.export import layout_writing, sources, verification
 from hq_sam_hf.export.conversion import convert
 from hq_sam_hf.export.reference import build_original as build_from_config
 from hq_sam_hf.export.reference import import_original, run_original
@@ -409,13 +409,13 @@ def test_a_file_that_convert_did_not_write_is_not_replaced(work):
 
 def test_files_that_come_during_a_conversion_are_not_lost(work, monkeypatch):
     convert("hq.pth", "ours")
-    save_file = layouts.save_file
+    save_file = layout_writing.save_file
 
     def save_and_add(*arguments, **options):
         save_file(*arguments, **options)
         (work / "ours" / "notes.txt").write_text("mine")
 
-    monkeypatch.setattr(layouts, "save_file", save_and_add)
+    monkeypatch.setattr(layout_writing, "save_file", save_and_add)
     with pytest.raises(ValueError, match="such as 'notes.txt'"):
         convert("hq.pth", "ours", overwrite=True)
     assert (work / "ours" / "notes.txt").read_text() == "mine"
@@ -527,14 +527,14 @@ def test_verifying_without_the_original_raises_an_error_that_says_how_to_install
 
 KILLED = """
 import sys, time
-from hq_sam_hf.export import layouts
+from hq_sam_hf.export import layout_writing
 from hq_sam_hf.export.conversion import convert
-save_file = layouts.save_file
+save_file = layout_writing.save_file
 def slow(*arguments, **options):
     save_file(*arguments, **options)
     print("written", flush=True)
     time.sleep(60)
-layouts.save_file = slow
+layout_writing.save_file = slow
 convert(*sys.argv[1:3], max_shard_size="200KB", overwrite=True)
 """
 

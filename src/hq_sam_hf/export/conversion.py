@@ -15,7 +15,7 @@ from ..model.modeling_hq_sam import HQSamModel
 from ..model.weight_checks import check_weights
 from ..utils.output_lock import output_lock
 from .hub import push_folder
-from .layouts import check_destination, default_layout, write_folder, write_original
+from .layout_writing import check_destination, default_layout, write_folder, write_original
 from .model_cards import conversion_card
 from .sources import Source, read_source
 from .verification import check_can_verify, verify_masks

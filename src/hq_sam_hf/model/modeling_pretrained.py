@@ -7,10 +7,12 @@ import torch
 from torch import nn
 from transformers.modeling_utils import PreTrainedModel
 
+from .compatibility import check_attention
 from .configuration_hq_sam import HQSamConfig
-from .hq_head import load_hq_head, save_hq_head
+from .hq_head_files import load_hq_head, save_hq_head
 from .loading import load_model, load_sam
 from .modeling_vision_encoder import init_like_pytorch
+from .tensor_types import computing_device
 
 
 class HQSamPreTrainedModel(PreTrainedModel):
@@ -23,6 +25,15 @@ class HQSamPreTrainedModel(PreTrainedModel):
     _keep_in_fp32_modules_strict = ["shared_image_embedding"]
     _supports_sdpa = True
     supports_gradient_checkpointing = True
+
+    def __init__(self, config: HQSamConfig, *inputs: Any, **kwargs: Any) -> None:
+        check_attention(config._attn_implementation)
+        super().__init__(config, *inputs, **kwargs)
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the model computes on, also where accelerate offloads its weights."""
+        return computing_device(self)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..export.layouts import FOLDER_FILES
+from ..export.layout_writing import FOLDER_FILES
 from ..model.destinations import first_foreign
 from ..model.files import remove_leftovers
 from ..utils.output_lock import output_lock
