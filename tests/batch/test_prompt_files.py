@@ -29,7 +29,12 @@ def test_csv_and_json_give_the_same_prompts(tmp_path):
             ObjectPrompt(points=[[5, 6], [7, 8]], labels=[1, 0], mask=str(tmp_path / "m.png")),
         ],
     }
-    assert read_prompts(tmp_path / "p.csv") == read_prompts(tmp_path / "p.json") == expected
+    for name in ("p.csv", "p.json"):
+        assert read_prompts(tmp_path / name, image_folder=tmp_path.parent) == expected
+        with pytest.raises(
+            ValueError, match=r"object 2: `image`, '../b.jpg', leads out of the folder .*--image-folder"
+        ):
+            read_prompts(tmp_path / name)
 
 
 JSON_ERRORS = [
@@ -113,3 +118,20 @@ def test_an_object_with_empty_prompts_alone_is_named(tmp_path, row):
     (tmp_path / "p.json").write_text(json.dumps([{"image": "a.jpg", **row}]))
     with pytest.raises(ValueError, match="object 1: it has no prompt; give a box, points or a mask"):
         read_prompts(tmp_path / "p.json")
+
+
+@pytest.mark.parametrize("key", ["image", "mask"])
+@pytest.mark.parametrize(
+    "path", ["../../etc/passwd", "/etc/passwd", "sub/../../x.png", "../{name}-2/x.png", "a\0.png"]
+)
+def test_paths_that_leave_the_folder_are_refused(tmp_path, key, path):
+    row = {"image": "a.jpg", "mask": "m.png", key: path.format(name=tmp_path.name)}
+    (tmp_path / "p.json").write_text(json.dumps([row]))
+    with pytest.raises(ValueError, match=f"object 1: `{key}`"):
+        read_prompts(tmp_path / "p.json")
+
+
+def test_absolute_paths_inside_the_folder_are_read(tmp_path):
+    row = {"image": str(tmp_path / "sub/a.jpg"), "mask": str(tmp_path / "m.png")}
+    (tmp_path / "p.json").write_text(json.dumps([row]))
+    assert list(read_prompts(tmp_path / "p.json")) == [tmp_path / "sub/a.jpg"]

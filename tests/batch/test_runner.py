@@ -336,6 +336,7 @@ def test_only_images_with_changed_prompts_are_predicted_again(segment, tmp_path,
             "--box, --json goes with a single",
         ),
         (["--prompts", "p.csv"], "--prompts writes to a folder"),
+        (["photos/a.png", "--image-folder", "photos", "--box", "1,2,3,4"], "--image-folder goes with --prompts only"),
         (["photos/a.png", "--overlays"], "--overlays goes with --prompts or many images only"),
         (
             ["photos/a.png", "photos/b.png", "--box", "1,2,3,4"],

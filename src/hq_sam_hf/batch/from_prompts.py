@@ -28,17 +28,19 @@ def segment_many(
     multimask_output: bool = False,
     hq_token_only: bool = False,
     image_options: ImageOptions = DEFAULT_OPTIONS,
+    image_folder: str | os.PathLike | None = None,
 ) -> RunSummary | None:
     """Write the masks of the objects of a prompt file into a folder, which `output_folder` describes.
 
     prompts: a CSV or JSON file, which `prompt_files` describes.
     multimask_output, hq_token_only: as in `HQSamPredictor.predict`.
     image_options: how image files are read, as in `load_image`.
+    image_folder: a folder that paths of the prompt file may lead to, besides that of the file.
 
     A run continues an earlier run with the same options, and predicts an image again if its prompts have changed.
     Returns a summary in the main process, None in others.
     """
-    by_path = read_prompts(prompts)
+    by_path = read_prompts(prompts, image_folder)
     root = Path(os.path.commonpath([path.parent for path in by_path]))
     by_name = {path.relative_to(root).as_posix(): objects for path, objects in by_path.items()}
     task = _PromptedMasks(Path(prompts), by_name, model, multimask_output, hq_token_only, image_options.max_pixels)

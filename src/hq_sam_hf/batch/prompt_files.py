@@ -8,13 +8,15 @@
     label    name of the object's class
 
 An object needs `image` and at least one of `box`, `points` and `mask`. Coordinates are pixels of the image. JSON is a
-list of objects with these keys. A cell or value without content, such as "" or [], is the same as none.
+list of objects with these keys. A cell or value without content, such as "" or [], is the same as none. Paths must not
+lead out of the folder of the file, or of another one that the caller names.
 """
 
 import csv
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..model.named_files import path_inside
 from ..model.normalised_coordinates import describe_normalised, look_normalised
 
 EXIF_ORIENTATION = 0x0112
 USUAL_SIZE = (1000, 1000)
 
+_FOLDER_ADVICE = "If you trust it, name its folder with `--image-folder FOLDER`, or `image_folder` in Python."
 FIELDS = ("image", "box", "points", "labels", "mask", "label")
 
 
@@ -45,8 +49,12 @@ class ObjectPrompt:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-def read_prompts(path: str | os.PathLike) -> dict[Path, list[ObjectPrompt]]:
+def read_prompts(
+    path: str | os.PathLike, image_folder: str | os.PathLike | None = None
+) -> dict[Path, list[ObjectPrompt]]:
     """The prompts of each image, in the order of the file.
+
+    image_folder: a folder that paths may lead to besides that of the file. They stay relative to that of the file.
 
     Raises ValueError for a file that cannot be read or holds a wrong prompt, with the number of the object.
     """
@@ -61,7 +69,7 @@ def read_prompts(path: str | os.PathLike) -> dict[Path, list[ObjectPrompt]]:
     prompts: dict[Path, list[ObjectPrompt]] = {}
     for number, row in enumerate(_csv_rows(file) if suffix == ".csv" else _json_rows(file), start=1):
         try:
-            image, prompt = _parse(row, file.absolute().parent)
+            image, prompt = _parse(row, file.absolute().parent, [] if image_folder is None else [image_folder])
             _check_pixels(image, prompt)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{os.fspath(path)!r}, object {number}: {error}") from error
@@ -108,7 +116,7 @@ def _csv_row(row: dict[str, Any]) -> dict[str, Any]:
     return {key: readers[key](value) if key in readers else value for key, value in row.items()}
 
 
-def _parse(row: Any, folder: Path) -> tuple[Path, ObjectPrompt]:
+def _parse(row: Any, folder: Path, others: Sequence[str | os.PathLike]) -> tuple[Path, ObjectPrompt]:
     if not isinstance(row, dict) or not isinstance(row.get("image"), str):
         raise ValueError(
             f"`image` must be the path of an image, got {row!r:.80}. In CSV the first line names the columns, such as "
@@ -144,8 +152,9 @@ def _parse(row: Any, folder: Path) -> tuple[Path, ObjectPrompt]:
         if any(label not in (0, 1, "0", "1") for label in labels):
             raise ValueError(f"`labels` must be 1 (on the object) or 0 (on the background), got {labels!r}.")
         labels = [int(label) for label in labels]
-    mask = None if mask is None else str(folder / mask)
-    return Path(os.path.normpath(folder / row["image"])), ObjectPrompt(box, points, labels, mask, label)
+    image = path_inside(folder, row["image"], "`image`", _FOLDER_ADVICE, others)
+    mask = None if mask is None else str(path_inside(folder, mask, "`mask`", _FOLDER_ADVICE, others))
+    return image, ObjectPrompt(box, points, labels, mask, label)
 
 
 def _has_no_content(value: Any) -> bool:

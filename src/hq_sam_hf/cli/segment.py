@@ -103,6 +103,9 @@ def _add_prompts(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--mask", type=Path, metavar="FILE", help="rough mask of the object, of the size of the image")
     group.add_argument("--text", metavar="LABELS", help='labels to find, as "dog. leash."; needs --detector')
     group.add_argument("--prompts", type=Path, metavar="CSV|JSON", help="objects of many images, in place of IMAGE")
+    group.add_argument(
+        "--image-folder", type=Path, metavar="FOLDER", help="where paths of --prompts may lead, besides its own folder"
+    )
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
@@ -137,6 +140,7 @@ def run_segment(arguments: argparse.Namespace) -> None:
     if arguments.prompts is not None:
         run_segment_many(arguments)
         return
+    _refuse_options(arguments, ("image_folder",), "--prompts")
     if not arguments.image:
         arguments.wrong_use("give an IMAGE, or --prompts with a file that names images")
     if arguments.text is None:
@@ -239,7 +243,8 @@ def run_segment_many(arguments: argparse.Namespace) -> None:
     if arguments.output is None:
         arguments.wrong_use("--prompts writes to a folder; name it with -o")
     hide_library_bars()
-    summary = segment_many(arguments.prompts, arguments.output, **_batch_options(arguments))
+    options = _batch_options(arguments)
+    summary = segment_many(arguments.prompts, arguments.output, image_folder=arguments.image_folder, **options)
     print_summary(summary, arguments.output)
 
 

@@ -16,6 +16,7 @@ from ..model.files import readable_name
 from ..model.image_files import describe_left_out, image_suffixes
 from .image_bytes import image_value, is_list_of_images, is_list_of_strings, list_of, undecoded
 from .reading_options import READING_COLUMN, ReadingOptions, reading_options, take_reading
+from .row_files import refuse_files_outside, source_folders
 
 if TYPE_CHECKING:
     from .image_bytes import AnyDataset
@@ -106,12 +107,14 @@ def load_named_columns(
     set_name: the value of the column `set`; by default the name of the source.
 
     The columns `set` and `name` of the source are kept, all others are dropped. Rows without `name` are numbered.
-    The images of a stream stay undecoded, {"bytes", "path"}, which `read_sample` reads.
+    The images of a stream stay undecoded, {"bytes", "path"}, which `read_sample` reads. Raises ValueError if a row
+    of a folder or repository names a file outside of it.
     """
     import datasets
 
-    reading = take_reading(options)
+    reading, folders = take_reading(options), None
     if isinstance(source, str | os.PathLike):
+        folders = source_folders(os.fspath(source), options)
         set_name = set_name or Path(source).name
         dataset = datasets.load_dataset(os.fspath(source), split=split, streaming=streaming, **options)
     else:
@@ -127,6 +130,8 @@ def load_named_columns(
     if reading.as_text() is not None and READING_COLUMN in kept:
         kept.remove(READING_COLUMN)
     dataset = dataset.select_columns([image_column, mask_column, *kept])
+    if folders is not None:
+        dataset = refuse_files_outside(dataset, folders)
     mask_name = "masks" if is_list else "mask"
     renamed = {image_column: "image", mask_column: mask_name}
     dataset = dataset.rename_columns({old: new for old, new in renamed.items() if old != new})

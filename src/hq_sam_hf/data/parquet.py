@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..model.destinations import refuse_input
 from ..utils.output_lock import output_lock
 from .image_bytes import file_name, read_bytes, undecoded
+from .row_files import refuse_files_outside
 
 if TYPE_CHECKING:
     import datasets
@@ -242,7 +243,8 @@ def load_shards(shards: list[Path], split: str, streaming: bool = False) -> "Any
     import datasets
 
     files = [str(path.absolute()) for path in shards]
-    return datasets.load_dataset("parquet", data_files={split: files}, split=split, streaming=streaming)
+    dataset = datasets.load_dataset("parquet", data_files={split: files}, split=split, streaming=streaming)
+    return refuse_files_outside(dataset, {path.absolute().parent for path in shards})
 
 
 __all__ = ["count_rows", "export_parquet", "find_shards", "load_shards", "refuse_source_shards"]

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .row_files import refuse_files_outside
+
 # What a configuration file says in the place of a data set in memory.
 IN_MEMORY = "a data set in memory"
 
@@ -27,9 +29,10 @@ def load_saved_folder(source: str, split: str) -> Any:
     import datasets
 
     try:
-        return choose_split(datasets.load_from_disk(source), split)
+        dataset = choose_split(datasets.load_from_disk(source), split)
     except (OSError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{source!r} is not a complete folder of `save_to_disk` ({error}). Save it again.") from error
+    return refuse_files_outside(dataset, [source])
 
 
 def refuse_description(source: str) -> None:
