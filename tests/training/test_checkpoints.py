@@ -41,7 +41,7 @@ def plant(path: Path, marker: Path, archive: bool) -> None:
     if archive:
         torch.save(content, path)
     else:
-        path.write_bytes(pickle.dumps(content))
+        path.write_bytes(pickle.dumps(content, protocol=2))
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +199,30 @@ def test_a_damaged_position_is_refused(base, run, position):
     message = resume(base, run)
     assert "step-00000002" in message
     assert "Remove th" in message
+
+
+def test_the_gradient_scaler_of_fp16_is_restored(base, tmp_path):
+    """On a CPU, where no run uses it."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    saved = TrainingRun(small_run(base, tmp_path / "saved")).checkpoints.state
+    saved.scaler = torch.amp.GradScaler("cpu", init_scale=512.0, growth_interval=77)
+    saved.scaler.scale(torch.ones(()))  # it makes its state when it is used first
+    saved.write(folder)
+    restored = TrainingRun(small_run(base, tmp_path / "restored")).checkpoints.state
+    restored.scaler = torch.amp.GradScaler("cpu")
+    restored.read(folder)
+    assert restored.scaler.state_dict() == saved.scaler.state_dict()
+    saved.scaler = None
+    saved.write(folder)
+    with pytest.raises(ValueError, match="it lacks the state of the gradient scaler"):
+        restored.read(folder)
+
+
+def test_a_run_may_go_on_on_a_machine_without_a_gpu(base, run):
+    path = run / "checkpoints" / "step-00000002" / "random_0.safetensors"
+    save_file({**load_file(path), "cuda": torch.zeros(16, dtype=torch.uint8)}, path)
+    assert resume(base, run) == ""
 
 
 def test_files_of_a_checkpoint_can_be_read_by_those_who_read_the_folder(run):

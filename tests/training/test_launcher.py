@@ -28,7 +28,7 @@ ADDRESS = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
             "asks for 4 gradient accumulation steps, .*`accumulation: 2`. Set `accumulation: 4`",
         ),
         ({"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"}, {}, "compile the model with INDUCTOR.*`--dynamo_backend no`"),
-        ({"SLURM_STEP_NUM_TASKS": "2"}, {}, r"one of 2 processes \(SLURM_STEP_NUM_TASKS\) that are not connected"),
+        ({"PMI_SIZE": "2"}, {}, r"one of 2 processes \(PMI_SIZE\) that are not connected"),
         ({"WORLD_SIZE": "3"}, {}, r"one of 3 processes \(WORLD_SIZE\) that are not connected.*torchrun"),
     ],
 )
@@ -49,7 +49,7 @@ def test_a_launcher_that_contradicts_the_configuration_is_refused(
         ({"ACCELERATE_MIXED_PRECISION": "bf16"}, {"precision": "bf16"}),
         ({"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "2"}, {"accumulation": 2}),
         (ADDRESS, {}),  # of a cluster, without a launcher
-        ({"SLURM_STEP_NUM_TASKS": "1"}, {}),
+        ({"WORLD_SIZE": "1", "RANK": "0"}, {}),
     ],
 )
 def test_a_launcher_that_agrees_is_obeyed(base, tmp_path, monkeypatch, variables, fields):

@@ -10,14 +10,14 @@ from accelerate.utils import GradientAccumulationPlugin, LoggerType
 
 from ..utils.distributed import connect
 from .config import TrainingConfig
-from .launcher import PRECISIONS, refuse_contradictions, refuse_lone_processes
+from .launcher import PRECISIONS, refuse_contradictions
 
 
 def make_accelerator(config: TrainingConfig) -> Accelerator:
     """Connect the launched processes, if there are several.
 
-    Raises ValueError for a launcher that contradicts the configuration, for trackers that are not installed, and for
-    fp16 without a GPU.
+    Raises ValueError for a launcher that contradicts the configuration or did less than it was asked, for trackers
+    that are not installed, and for fp16 without a GPU.
     """
     refuse_contradictions(config)
     _refuse_missing_trackers(config.trackers)
@@ -29,7 +29,6 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
         # The loss is a sum over all passes, which Accelerate would divide by their number.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
     )
-    refuse_lone_processes(accelerator)
     if config.precision == "fp16" and accelerator.device.type == "cpu":  # Accelerate would use fp32 instead
         raise ValueError("`precision: fp16` needs a GPU. On a CPU choose bf16 or fp32.")
     return accelerator

@@ -99,10 +99,14 @@ class RunState:
 
     def _read_random(self, path: Path) -> None:
         random, _ = read_tensors(path)
-        check_tensors(path, random, self._random())
+        now = self._random()
+        if ("cuda" in random) != ("cuda" in now):  # a run may go on on a machine with or without a GPU
+            random.pop("cuda", None)
+            now.pop("cuda", None)
+        check_tensors(path, random, now)
         try:
             torch.set_rng_state(random["cpu"])
-            if self.device.type == "cuda":
+            if "cuda" in random:
                 torch.cuda.set_rng_state(random["cuda"], self.device)
         except RuntimeError as error:
             raise ValueError(f"{str(path)!r} is damaged ({error}).") from error
