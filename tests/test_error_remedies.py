@@ -780,6 +780,11 @@ PROMPT_FILES: dict[str, Case] = {
         "`mask` must be text",
         lambda w: read(w, [{"image": "image.png", "mask": "3"}]),
     ),
+    "an image in another folder": (
+        lambda w: read(w, [{"image": "../image.png", "box": [1, 2, 3, 4]}]),
+        "leads out of the folder .* name its folder with `--image-folder FOLDER`, or `(image_folder)` in Python",
+        lambda w, name: read_prompts(w.folder / "prompts.json", **{name: w.folder.parent}),
+    ),
     "a text as points": (
         lambda w: read(w, [{"image": "image.png", "points": "3 4"}]),
         r"`points` must be x, y pairs, .* Write \[\[x, y\], ...\] in JSON",
