@@ -39,6 +39,22 @@ def test_two_users_at_once_keep_their_own_images(browsers, address, predictors, 
     assert left_behind == []
 
 
+def test_users_who_upload_the_same_file_all_work_with_it(browsers, address, predictors, tmp_path):
+    path = tmp_path / "image_same.png"
+    Image.fromarray(random_image((240, 360), 5)).save(path)
+    for browser in browsers:
+        browser.visit(address)
+    for browser in browsers:  # both uploads are on their way before the first is opened
+        browser.all("input[type=file]")[0].send_keys(str(path))
+    for x, browser in zip((0.3, 0.6), browsers):
+        browser.wait(lambda browser=browser: browser.note.startswith(path.name) and browser.image_is_drawn())
+        browser.click(x, 0.5)
+        assert nearly_equal(browser.layer("hq"), session_of(browser, predictors, path).result.hq)
+    browsers[0].visit(address).open(path)  # a third time
+    assert browsers[0].marks() == []
+    assert list(Path(os.environ["GRADIO_TEMP_DIR"]).rglob("image_same.png")) == []
+
+
 def test_an_image_of_50_megapixels_is_shown_reduced_and_saved_in_full_size(browser, predictors, tmp_path):
     path = tmp_path / "large.jpg"
     Image.open(SAMPLE_IMAGE).resize((8660, 5774)).save(path, quality=80)

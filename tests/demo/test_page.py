@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hq_sam_hf import HQSamPredictor
+from hq_sam_hf import HQSamMaskGenerator, HQSamPredictor
 from hq_sam_hf.demo.session import SAMPLE_IMAGE, DemoSession
-from support.demo_browser import NEEDS_BROWSER, PATIENCE, nearly_equal, session_of
+from support.demo_browser import MISSING, NEEDS_BROWSER, PATIENCE, nearly_equal, session_of
 from support.images import random_image
 
 pytestmark = NEEDS_BROWSER
+if not MISSING:
+    from hq_sam_hf.demo import panels  # it needs gradio
 
 
 def test_a_click_on_either_image_shows_the_masks_of_sam_and_hq_sam(browser, predictors):
@@ -125,6 +127,61 @@ def test_late_automatic_masks_are_not_shown_over_another_image(browser, monkeypa
     assert browser.note.startswith("other.png")
     assert np.array_equal(browser.layer("hq"), layer)
     assert len(browser.marks()) == 1
+
+
+@pytest.fixture
+def slow_search(monkeypatch):
+    """A search for automatic masks ends only after this event is set."""
+    generate, release = HQSamMaskGenerator.generate, threading.Event()
+
+    def slow(generator, image):
+        records = generate(generator, image)
+        release.wait(PATIENCE)
+        return records
+
+    monkeypatch.setattr(HQSamMaskGenerator, "generate", slow)
+    yield release
+    release.set()
+
+
+def test_a_click_during_a_search_is_not_overwritten_by_what_the_search_finds(browser, predictors, slow_search):
+    browser.open_sample()
+    browser.all("#automatic")[0].click()
+    time.sleep(0.5)
+    browser.click(0.5, 0.35)
+    layer, note = browser.layer("hq"), browser.note
+    slow_search.set()
+    browser.wait(lambda: "not shown, because the prompts were changed during the search" in browser.messages)
+    time.sleep(1)
+    assert np.array_equal(browser.layer("hq"), layer)
+    assert nearly_equal(layer, session_of(browser, predictors, SAMPLE_IMAGE).result.hq)
+    assert browser.note.split(" · ")[:3] == note.split(" · ")[:3]  # the duration is that of the last event
+    assert len(browser.marks()) == 1
+    browser.press("automatic")
+    assert "automatic masks" in browser.note
+
+
+def test_a_result_that_comes_after_a_newer_one_is_not_shown(browser, monkeypatch):
+    """Two events run at once, and the state of the second one reaches the browser first."""
+    held, canvas_value = threading.Event(), panels.canvas_value
+
+    def late(session, start, event=None):
+        value = canvas_value(session, start, event)
+        if event is not None:
+            held.wait(PATIENCE)
+        return value
+
+    browser.open_sample()
+    monkeypatch.setattr(panels, "canvas_value", late)
+    browser.move_to(browser.stage("hq"), 0.5, 0.35).click().perform()
+    time.sleep(0.5)
+    browser.all("#automatic")[0].click()
+    browser.wait(lambda: "automatic masks" in browser.note)
+    layer = browser.layer("hq")
+    held.set()
+    browser.wait(lambda: not browser.all(".pending"))
+    assert "automatic masks" in browser.note
+    assert np.array_equal(browser.layer("hq"), layer)
 
 
 def test_a_button_without_an_image_shows_what_to_do(browser):

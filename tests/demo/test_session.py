@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hq_sam_hf import HQSamPredictor, HQSamProcessor
+from hq_sam_hf import HQSamMaskGenerator, HQSamPredictor, HQSamProcessor
 from hq_sam_hf.cli import main
 from hq_sam_hf.demo import session as session_module
 from hq_sam_hf.demo.session import MAX_PIXELS, DemoPrompts, DemoSession
@@ -162,6 +162,71 @@ def test_automatic_masks_are_saved_as_a_label_map_and_removed_by_the_next_change
     assert session.records is None
     assert np.array_equal(session.mask(), before)
     assert len(session.prompts.points) == 1
+
+
+CHANGES = {
+    "click": lambda session: session.add_point(20, 10, 0),
+    "box": lambda session: session.set_box(5, 5, 60, 50),
+    "undo": DemoSession.undo,
+    "clear": DemoSession.clear,
+    "another model": lambda session: session.choose_model("second"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_during_a_search_is_newer_than_what_the_search_finds(session, monkeypatch, change):
+    generate = HQSamMaskGenerator.generate
+
+    def generate_with_change(generator, image):
+        records = generate(generator, image)
+        change(session)  # as by another thread
+        return records
+
+    session.add_point(40, 30, 1)
+    monkeypatch.setattr(HQSamMaskGenerator, "generate", generate_with_change)
+    assert session.generate_masks() is False
+    state = session.state
+    assert state.records is None
+    monkeypatch.undo()
+    assert session.generate_masks() is True
+    assert session.records is not None
+    assert (session.prompts, session.result) == (state.prompts, state.result)
+
+
+def test_a_refused_change_during_a_search_does_not_end_it(session, monkeypatch):
+    generate = HQSamMaskGenerator.generate
+
+    def generate_with_refused_change(generator, image):
+        with pytest.raises(ValueError, match="two finite numbers"):
+            session.add_point(float("nan"), 1, 1)
+        return generate(generator, image)
+
+    monkeypatch.setattr(HQSamMaskGenerator, "generate", generate_with_refused_change)
+    assert session.generate_masks() is True
+
+
+def test_each_change_has_a_higher_version(session):
+    versions = [session.state.version]
+    for change in (*CHANGES.values(), DemoSession.generate_masks):
+        change(session)
+        versions.append(session.state.version)
+    assert versions == sorted(set(versions))
+
+
+@pytest.mark.parametrize("name", ["图" * 80 + ".png", "e\u0301" * 60 + ".png", "x" * 240 + ".png"])
+def test_a_long_name_is_cut_for_the_saved_file(predictors, upload, name):
+    session = DemoSession(upload(name=name), predictors)
+    session.add_point(40, 30, 1)
+    saved = session.save("mask")
+    assert saved.name.endswith("_mask.png")
+    assert saved.name[:20] == name[:20]
+
+
+def test_a_session_keeps_its_files_in_a_given_folder(predictors, upload, tmp_path):
+    (tmp_path / "sessions").mkdir()
+    session = DemoSession(upload(), predictors, folder=tmp_path / "sessions")
+    session.add_point(40, 30, 1)
+    assert session.save("mask").parent.parent == tmp_path / "sessions"
 
 
 def test_the_label_map_of_a_large_image_has_its_full_size(large):

@@ -34,14 +34,23 @@ def add_demo_command(commands: argparse._SubParsersAction) -> None:
         "--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, for this computer only)"
     )
     parser.add_argument("--port", type=int, help="port to listen at (default: the first free one from 7860)")
+    parser.add_argument(
+        "--allowed-hosts",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="more names by which browsers may address the server, such as that of a proxy in front of it, without "
+        "scheme and port (default: the names of this computer; with --host for other computers, any IP address too)",
+    )
     parser.set_defaults(run=run_demo, log_format="%(asctime)s %(message)s")
 
 
 def run_demo(arguments: argparse.Namespace) -> None:
-    from ..demo.server import run_demo
+    from ..demo.server import end_process, run_demo
 
     hide_library_bars()
-    run_demo(arguments.model, arguments.host, arguments.port, arguments.device)
+    run_demo(arguments.model, arguments.host, arguments.port, arguments.device, arguments.allowed_hosts)
+    end_process()
 
 
 __all__ = ["add_demo_command"]

@@ -4,6 +4,7 @@ It is a `gradio.HTML` component with three properties: `image`, the image as a d
 what lies over the image:
 
     image_id  the image that the value belongs to; over another image it is not shown
+    version   the number of the session's state; a value of an older state than the shown one is not shown
     points    [[x, y, label], ...], as fractions of the image's width and height
     box       [x1, y1, x2, y2] in the same fractions, or null
     sam, hq   the masks of the two panels as data URIs of transparent images, or null
@@ -141,11 +142,13 @@ function setSource(image, uri) {
 }
 
 function draw() {
-  // Automatic masks take long, and may come after another image was opened.
-  if (props.value && props.value.image_id !== props.image_id) return;
-  current = props.value;
-  if (current) {
-    if (current.event !== null) pending = pending.filter((entry) => entry[2] > current.event);
+  // Automatic masks take long, and may come after another image was opened or after the result of a newer click.
+  const value = props.value;
+  if (value && value.image_id !== props.image_id) return;
+  if (value && value.event !== null) pending = pending.filter((entry) => entry[2] > value.event);
+  const isOlder = value && current && current.image_id === value.image_id && value.version < current.version;
+  if (!isOlder) current = value;
+  if (current && !isOlder) {
     for (const panel of ['sam', 'hq']) setSource(one('[data-panel="' + panel + '"] .layer'), current[panel]);
     one('.note').textContent = current.note;
   }
@@ -236,14 +239,15 @@ def canvas_value(session: DemoSession, start: float, event: int | None = None) -
     drag. A serial number makes each value differ from the last one, since gradio only sends a value that has changed.
     """
     height, width = session.size
-    value: dict[str, Any] = {"image_id": session.id, "serial": next(_serial), "event": event}
+    state = session.state
+    value: dict[str, Any] = {"image_id": session.id, "version": state.version, "serial": next(_serial), "event": event}
     value |= {"sam": None, "hq": None, "points": [], "box": None}
-    if session.records is not None:
-        value["hq"] = _mask_uri(label_map(session.records, session.view_size), COLOURS)
-        count = len(session.records)
+    if state.records is not None:
+        value["hq"] = _mask_uri(label_map(state.records, session.view_size), COLOURS)
+        count = len(state.records)
         summary = f"{count} automatic mask{'s' * (count > 1)}" if count else "no automatic mask was good enough"
     else:
-        prompts, result = session.prompts, session.result
+        prompts, result = state.prompts, state.result
         value["points"] = [[(x + 0.5) / width, (y + 0.5) / height, label] for x, y, label in prompts.points]
         if prompts.box is not None:
             value["box"] = [(edge + 0.5) / side for edge, side in zip(prompts.box, (width, height) * 2)]

@@ -28,11 +28,14 @@ footer, .file-link { display: none !important; }
 
 
 def build_page(
-    predictors: Mapping[str, HQSamPredictor], automatic_options: Mapping[str, Any] = AUTOMATIC_OPTIONS
+    predictors: Mapping[str, HQSamPredictor],
+    automatic_options: Mapping[str, Any] = AUTOMATIC_OPTIONS,
+    folder: str | os.PathLike | None = None,
 ) -> "gradio.Blocks":
     """The page for these models, to be served by `hq_sam_hf.demo.server.serve`.
 
     predictors: models to choose from, by name. automatic_options: options of `HQSamMaskGenerator`.
+    folder: existing folder for the images and files of the sessions; by default the system's temporary folder.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is imported
     import gradio as gr
@@ -43,7 +46,7 @@ def build_page(
         session = gr.State()
         gr.HTML(HEADER, elem_id="header")
         with gr.Row(elem_id="toolbar"):
-            images = ImagePanel(predictors, automatic_options)
+            images = ImagePanel(predictors, automatic_options, folder)
             prompts = PromptPanel()
             automatic_masks = AutomaticMasksPanel()
             results = ResultPanel()

@@ -17,7 +17,9 @@ import gradio as gr
 
 from ..inference.predictor import HQSamPredictor
 from .canvas import CANVAS_CSS, CANVAS_HTML, CANVAS_JS, canvas_value, image_uri, milliseconds_since, to_pixel
+from .names import without_folders
 from .session import SAMPLE_IMAGE, DemoSession
+from .uploads import discard_upload
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +50,15 @@ def build_canvas() -> Any:
 class ImagePanel:
     """Opens an image: a file of the user, or the sample image."""
 
-    def __init__(self, predictors: Mapping[str, HQSamPredictor], automatic_options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        predictors: Mapping[str, HQSamPredictor],
+        automatic_options: Mapping[str, Any],
+        folder: str | os.PathLike | None,
+    ) -> None:
         self.predictors = predictors
         self.automatic_options = automatic_options
+        self.folder = folder
         self.upload = gr.UploadButton("Open an image", file_types=["image"], variant="primary", elem_id="open")
         self.sample = gr.Button("Sample image", elem_id="sample")
 
@@ -59,10 +67,13 @@ class ImagePanel:
         self.sample.click(self.open_sample, model, [session, canvas], **MODEL_QUEUE)
 
     def open_upload(self, path: str, model: str) -> tuple[Any, Any]:
+        if not os.path.isfile(path):
+            show_warning("The uploaded file is no longer on the server. Open it again.")
+            return gr.skip(), gr.skip()
         try:
             return self._open(path, model)
         finally:
-            os.unlink(path)  # the session has a copy
+            discard_upload(path)  # the session has a copy
 
     def open_sample(self, model: str) -> tuple[Any, Any]:
         return self._open(SAMPLE_IMAGE, model)
@@ -71,7 +82,7 @@ class ImagePanel:
         """A new session and its canvas; or, if the file was refused, both as they were."""
         start = time.perf_counter()
         with errors_shown():
-            session = DemoSession(path, self.predictors, model, self.automatic_options)
+            session = DemoSession(path, self.predictors, model, self.automatic_options, self.folder)
             image, value = image_uri(session.view), canvas_value(session, start)
             logger.info("%s: %d x %d pixels opened in %.0f ms", model, *session.size[::-1], milliseconds_since(start))
             return session, gr.HTML(image=image, image_id=session.id, value=value)
@@ -125,7 +136,11 @@ class AutomaticMasksPanel:
 
 
 def generate_masks(session: DemoSession | None) -> Any:
-    return change_session(session, DemoSession.generate_masks)
+    def change(session: DemoSession) -> None:
+        if not session.generate_masks():
+            gr.Info("The automatic masks are not shown, because the prompts were changed during the search.")
+
+    return change_session(session, change)
 
 
 class ResultPanel:
@@ -162,7 +177,7 @@ def save(session: DemoSession | None, kind: str) -> Path:
     try:
         return session.save(kind)
     except ValueError as error:
-        raise gr.Error(html.escape(str(error)), print_exception=False) from error
+        raise gr.Error(shown(error), print_exception=False) from error
 
 
 class ModelPanel:
@@ -208,14 +223,19 @@ def errors_shown() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        show_warning(str(error))
+        show_warning(shown(error))
     except Exception as error:
         logger.exception("An event of a user failed.")
         show_warning(f"That did not work ({type(error).__name__}). The server's log has more.")
 
 
 def show_warning(text: str) -> None:
-    gr.Warning(html.escape(text), duration=20)
+    gr.Warning(text, duration=20)
+
+
+def shown(error: Exception) -> str:
+    """The message of an error for the page, as HTML: without folders of the server, which are nobody's business."""
+    return html.escape(without_folders(str(error)))
 
 
 __all__ = ["AutomaticMasksPanel", "ImagePanel", "ModelPanel", "PromptPanel", "ResultPanel", "build_canvas"]

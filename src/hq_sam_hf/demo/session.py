@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import tempfile
+import threading
 import uuid
 import warnings
 from collections.abc import Mapping
@@ -69,6 +70,25 @@ class DemoResult:
     score: float
 
 
+@dataclass(frozen=True)
+class DemoState:
+    """What a session holds at one moment. Each change makes a new state.
+
+    history: the prompts after each change, the present ones last.
+    result: the masks for the present prompts. records: the automatic masks, which are shown instead.
+    version: number of the state in its session, so that an older state can be told from a newer one.
+    """
+
+    history: tuple[DemoPrompts, ...] = (DemoPrompts(),)
+    result: DemoResult | None = None
+    records: list[dict[str, Any]] | None = None
+    version: int = 0
+
+    @property
+    def prompts(self) -> DemoPrompts:
+        return self.history[-1]
+
+
 class DemoSession:
     """One image, and the prompts and masks for one object in it.
 
@@ -77,6 +97,9 @@ class DemoSession:
         encoded again.
     model: name of the first model to use; by default the first of `predictors`.
     automatic_options: options of `HQSamMaskGenerator` for `generate_masks`.
+    folder: existing folder for the copy and the saved files; by default the system's temporary folder.
+
+    `state` is replaced as a whole, so another thread may read it at any time.
 
     Raises ValueError, with a message for the user, if the file is no image or has more than `MAX_PIXELS`.
     A method that changes the prompts leaves them as they were if it raises.
@@ -88,6 +111,7 @@ class DemoSession:
         predictors: Mapping[str, HQSamPredictor],
         model: str | None = None,
         automatic_options: Mapping[str, Any] = AUTOMATIC_OPTIONS,
+        folder: str | os.PathLike | None = None,
     ) -> None:
         self.name = Path(path).name
         self.id = uuid.uuid4().hex
@@ -97,17 +121,24 @@ class DemoSession:
         image = read_upload(path)
         self.size: tuple[int, int] = (image.shape[0], image.shape[1])
         self.view = _view(image)
-        self.result: DemoResult | None = None
-        self.records: list[dict[str, Any]] | None = None
-        self._history: tuple[DemoPrompts, ...] = (DemoPrompts(),)
-        self._folder = tempfile.TemporaryDirectory(prefix="hq-sam-demo-")
+        self.state = DemoState()
+        self._lock = threading.Lock()
+        self._folder = tempfile.TemporaryDirectory(prefix="hq-sam-demo-", dir=folder, ignore_cleanup_errors=True)
         self._file = Path(self._folder.name) / "image"
         shutil.copyfile(path, self._file)
         self._predictor.set_image(image, name=self.id)
 
     @property
     def prompts(self) -> DemoPrompts:
-        return self._history[-1]
+        return self.state.prompts
+
+    @property
+    def result(self) -> DemoResult | None:
+        return self.state.result
+
+    @property
+    def records(self) -> list[dict[str, Any]] | None:
+        return self.state.records
 
     @property
     def view_size(self) -> tuple[int, int]:
@@ -127,46 +158,59 @@ class DemoSession:
         if len(self.prompts.points) >= MAX_POINTS:
             raise ValueError(f"There are {MAX_POINTS} points, which is the limit. Undo or clear some.")
         points = (*self.prompts.points, (*self._inside(x, y), int(label)))
-        self._use((*self._history, replace(self.prompts, points=points)))
+        self._use((*self.state.history, replace(self.prompts, points=points)))
 
     def set_box(self, x1: float, y1: float, x2: float, y2: float) -> None:
         """Set the box around the object, by two opposite corners in pixels of the image. It replaces the last box."""
         (left, top), (right, bottom) = self._inside(min(x1, x2), min(y1, y2)), self._inside(max(x1, x2), max(y1, y2))
-        self._use((*self._history, replace(self.prompts, box=(left, top, right, bottom))))
+        self._use((*self.state.history, replace(self.prompts, box=(left, top, right, bottom))))
 
     def undo(self) -> None:
         """Remove the automatic masks if there are some; else return to the prompts before the last change."""
-        can_go_back = len(self._history) > 1 and self.records is None
-        self._use(self._history[:-1] if can_go_back else self._history)
+        history = self.state.history
+        can_go_back = len(history) > 1 and self.records is None
+        self._use(history[:-1] if can_go_back else history)
 
     def clear(self) -> None:
         """Remove all prompts. `undo` brings them back."""
-        self._use(self._history if self.prompts == DemoPrompts() else (*self._history, DemoPrompts()))
+        self._use(self.state.history if self.prompts == DemoPrompts() else (*self.state.history, DemoPrompts()))
 
     def choose_model(self, name: str) -> None:
         """Use another model, first with the present prompts."""
         previous, self.model = self.model, name
         try:
-            self._use(self._history)
+            self._use(self.state.history)
         except BaseException:
             self.model = previous
             raise
 
-    def generate_masks(self) -> None:
-        """Find masks of everything in the view. They replace the result until the next change; the prompts stay."""
+    def generate_masks(self) -> bool:
+        """Find masks of everything in the view. They replace the result until the next change; the prompts stay.
+
+        Returns False if the session was changed during the search. The change is newer, so the masks are dropped.
+        """
+        before = self.state
         predictor = self._predictor
         generator = HQSamMaskGenerator(predictor.model, predictor.processor, **self.automatic_options)
-        self.records = generator.generate(self.view)
+        records = generator.generate(self.view)
+        with self._lock:
+            if self.state is not before:
+                return False
+            self.state = replace(before, records=records, version=before.version + 1)
+        return True
 
     def mask(self) -> np.ndarray:
         """HQ-SAM's mask at the size of the image, bool (height, width).
 
         If there are automatic masks, their label map instead: the mask's number at each pixel, 0 for none.
         """
-        if self.records is not None:
-            labels = Image.fromarray(label_map(self.records, self.view_size))
+        return self._mask(self.state)
+
+    def _mask(self, state: DemoState) -> np.ndarray:
+        if state.records is not None:
+            labels = Image.fromarray(label_map(state.records, self.view_size))
             return np.asarray(labels.resize(self.size[::-1], Image.Resampling.NEAREST))
-        result = self.result
+        result = state.result
         if result is None:
             raise ValueError("There is no mask yet. Click on an object first.")
         image_processor = self.predictors[result.model].processor.image_processor
@@ -175,14 +219,15 @@ class DemoSession:
 
     def cutout(self) -> Image.Image:
         """The object at the size of the image, RGBA, transparent outside HQ-SAM's mask."""
-        if self.records is not None:
+        state = self.state
+        if state.records is not None:
             raise ValueError("A cut-out shows one object. Click on it first.")
-        return cutout(read_upload(self._file), self.mask())
+        return cutout(read_upload(self._file), self._mask(state))
 
     def save(self, kind: str) -> Path:
         """Write the "mask" or the "cutout" as PNG. Returns the path; the file is deleted with the session."""
         image = Image.fromarray(self.mask()) if kind == "mask" else self.cutout()
-        path = Path(self._folder.name) / f"{Path(self.name).stem[:80]}_{kind}.png"
+        path = Path(self._folder.name) / f"{shorten_name(Path(self.name).stem, 80)}_{kind}.png"
         write_atomically(path, lambda file: image.save(file, format="PNG", compress_level=1))
         return path
 
@@ -196,7 +241,8 @@ class DemoSession:
     def _use(self, history: tuple[DemoPrompts, ...]) -> None:
         """Predict the masks for the last prompts of a history, then keep both."""
         result = self._predict(history[-1])
-        self._history, self.result, self.records = history, result, None
+        with self._lock:
+            self.state = DemoState(history, result, version=self.state.version + 1)
 
     def _predict(self, prompts: DemoPrompts) -> DemoResult | None:
         predictor = self._predictor
@@ -216,6 +262,11 @@ class DemoSession:
         sam = predictor.predict(**options, sam_only=True)[0][0]
         hq, scores, logits = predictor.predict(**options)
         return DemoResult(self.model, np.asarray(sam), np.asarray(hq[0]), np.asarray(logits[0]), float(scores[0]))
+
+
+def shorten_name(name: str, most: int) -> str:
+    """The start of a file name, of at most `most` bytes, without characters that UTF-8 does not have."""
+    return name.encode(errors="ignore")[:most].decode(errors="ignore")
 
 
 def read_upload(path: str | os.PathLike) -> np.ndarray:
@@ -275,5 +326,7 @@ __all__ = [
     "DemoPrompts",
     "DemoResult",
     "DemoSession",
+    "DemoState",
     "read_upload",
+    "shorten_name",
 ]
