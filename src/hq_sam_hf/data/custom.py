@@ -17,6 +17,7 @@ from ..model.image_files import describe_left_out, image_suffixes
 from .image_bytes import image_value, is_list_of_images, is_list_of_strings, list_of, undecoded
 from .reading_options import READING_COLUMN, ReadingOptions, reading_options, take_reading
 from .row_files import refuse_files_outside, source_folders
+from .saved_datasets import choose_split, load_stored
 
 if TYPE_CHECKING:
     from .image_bytes import AnyDataset
@@ -100,8 +101,9 @@ def load_named_columns(
 ) -> "AnyDataset":
     """Load a data set of the library `datasets` whose columns have other names.
 
-    source: a data set, or what `datasets.load_dataset` accepts: a Hub repository, a folder of images with metadata, a
-        folder written by `export_parquet`. `options` are passed to `load_dataset`.
+    source: a data set or its splits, a folder that `save_to_disk` wrote, or what `datasets.load_dataset` accepts: a
+        Hub repository, a folder of images with metadata, a folder written by `export_parquet`. `options` are passed to
+        `load_dataset`.
     mask_column: holds images, lists of images, or lists of COCO segmentations as text. A list becomes `masks`.
         `options` may also hold `ReadingOptions`, such as mask_type="instances".
     set_name: the value of the column `set`; by default the name of the source.
@@ -116,9 +118,9 @@ def load_named_columns(
     if isinstance(source, str | os.PathLike):
         folders = source_folders(os.fspath(source), options)
         set_name = set_name or Path(source).name
-        dataset = datasets.load_dataset(os.fspath(source), split=split, streaming=streaming, **options)
+        dataset = load_stored(os.fspath(source), split, streaming, options)
     else:
-        dataset = source
+        dataset = choose_split(source, split)
     dataset = undecoded(dataset)
     columns = dataset.features
     _check_columns(columns, image_column, mask_column)

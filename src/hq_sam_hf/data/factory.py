@@ -17,7 +17,6 @@ A list of descriptions is several data sets in one. For training each may have a
 its images so many times, or that share of them.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -26,7 +25,6 @@ from .coco import load_coco
 from .custom import load_named_columns, load_paired_folders
 from .hqseg44k import load_hqseg44k
 from .image_bytes import undecoded
-from .saved_datasets import choose_split, is_saved_folder, load_saved_folder, refuse_description
 from .several import SeveralDataSets, take_weight
 
 
@@ -47,26 +45,10 @@ def _load_scenes(families: Any = None, **arguments: Any) -> SceneGenerator:
     return SceneGenerator(families=families, **arguments)
 
 
-def _load_columns(source: Any, split: str = "train", set_name: str | None = None, **arguments: Any) -> Any:
-    """Like `load_named_columns`; `source` may also be a folder of `save_to_disk`, or several splits in memory."""
-    if isinstance(source, str | os.PathLike):
-        source = os.fspath(source)
-        refuse_description(source)
-        if is_saved_folder(source):
-            set_name = set_name or os.path.basename(os.path.abspath(source))
-            source = load_saved_folder(source, split)
-    else:
-        source = choose_split(source, split)
-        if not hasattr(source, "features"):
-            expected = "a data set of `datasets`, a Hub repository or a folder"
-            raise ValueError(f"`source` must be {expected}, got {type(source).__name__}.")
-    return load_named_columns(source, split=split, set_name=set_name, **arguments)
-
-
 KINDS = {
     "hqseg44k": DataKind(load_hqseg44k, has_splits=True),
     "folders": DataKind(load_paired_folders, has_splits=False),
-    "columns": DataKind(_load_columns, has_splits=True),
+    "columns": DataKind(load_named_columns, has_splits=True),
     "coco": DataKind(load_coco, has_splits=False),
     "scenes": DataKind(_load_scenes, has_splits=True),
 }
