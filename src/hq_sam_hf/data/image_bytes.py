@@ -4,6 +4,7 @@ A member of a zip archive has an address in the form that `datasets` uses: `zip:
 """
 
 import functools
+import lzma
 import os
 import zipfile
 import zlib
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     import datasets
 
     AnyDataset: TypeAlias = datasets.Dataset | datasets.IterableDataset
+
+# How often its size in the archive a member larger than this may have.
+MOST_COMPRESSED = 100
+LARGE_MEMBER = 64 * 2**20
+
+# What zipfile raises for damaged members.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
 
 
 def undecoded(dataset: "AnyDataset") -> "AnyDataset":
@@ -74,15 +82,20 @@ def list_members(archive: str | os.PathLike) -> list[str]:
 
 
 def read_bytes(path: str) -> bytes:
-    """Read a file or a member of a zip archive. Raises ValueError or OSError if it cannot be read."""
+    """Read a file or a member of a zip archive. Raises ValueError or OSError if it cannot be read.
+
+    A member that unpacks to more than 64 MiB and more than a hundred times its size in the archive is not unpacked.
+    """
     if not path.startswith("zip://"):
         return Path(path).read_bytes()
     member, _, archive = path.removeprefix("zip://").rpartition("::")
     try:
-        return _open_archive(archive, os.getpid()).read(member)
+        opened = _open_archive(archive, os.getpid())
+        _check_unpacked_size(opened.getinfo(member), archive)
+        return opened.read(member)
     except KeyError as error:
         raise ValueError(f"{archive!r} has no member {member!r}.") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (*_DAMAGE, NotImplementedError, RuntimeError, MemoryError) as error:
         raise ValueError(f"Cannot read {member!r} from {archive!r} ({error}).") from error
 
 
@@ -90,6 +103,16 @@ def image_value(path: str) -> str | dict[str, Any]:
     """An image file as a value of a data set: its path, or its bytes if the path is no text, as bytes beyond UTF-8."""
     readable = readable_name(path)
     return path if readable == path else {"bytes": Path(path).read_bytes(), "path": readable}
+
+
+def _check_unpacked_size(member: zipfile.ZipInfo, archive: str) -> None:
+    """Raise ValueError, before anything is unpacked, for a member that few bytes would make very large."""
+    if member.file_size > max(LARGE_MEMBER, MOST_COMPRESSED * member.compress_size):
+        raise ValueError(
+            f"{member.filename!r} in {archive!r} would unpack from {member.compress_size} to {member.file_size} "
+            "bytes, as no usual image does, so it is not read. If you trust it, unpack the archive and name "
+            "the folder."
+        )
 
 
 def file_name(path: str) -> str:

@@ -10,14 +10,18 @@ import os
 from pathlib import Path
 
 import torch
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from ..model.files import write_atomically
 from ..model.image_reading import shortened
 from ..model.modeling_hq_sam import HQSamImageFeatures, HQSamModel
+from ..model.tensor_types import ordinary_values
 
 FORMAT = "hq_sam_hf image embedding 1"
+_LONGEST_SIZE = 64  # characters of the two numbers
 
 # The weights that an embedding depends on: the encoder, and the part of the HQ head that reads the image only.
 _ENCODING_WEIGHTS = ("vision_encoder.", "mask_decoder.compress_vit_", "mask_decoder.encoder_")
@@ -26,14 +30,23 @@ _ENCODING_WEIGHTS = ("vision_encoder.", "mask_decoder.compress_vit_", "mask_deco
 def fingerprint(model: HQSamModel) -> str:
     """Hash what the features of an image depend on: the encoding weights and the model input size.
 
-    Weights are rounded to bfloat16 first, so that a model has the same fingerprint in float32 and bfloat16.
+    Weights are rounded to bfloat16 first, so that a model has the same fingerprint in float32 and bfloat16. Quantized
+    weights count with the values that they stand for.
+
+    Raises ValueError for weights that are not in memory, because they were offloaded.
     """
     digest = hashlib.sha256()
     # No weight of a TinyViT depends on the input size, so the weights alone would not tell two sizes apart.
     digest.update(f"image_size {model.config.vision_config.image_size}".encode())
     for name, tensor in sorted(model.state_dict().items()):
         if name.startswith(_ENCODING_WEIGHTS) and tensor.is_floating_point():
-            rounded = tensor.detach().to("cpu", torch.bfloat16).contiguous()
+            values = ordinary_values(tensor.detach())
+            if values is None:
+                raise ValueError(
+                    f"An embedding cannot be saved or loaded: the weight {name} is offloaded, or its values cannot be "
+                    "read. Do it with a model whose `vision_encoder` and `mask_decoder` are in memory."
+                )
+            rounded = values.to("cpu", torch.bfloat16).contiguous()
             digest.update(f"{name} {tuple(tensor.shape)}".encode())
             digest.update(memoryview(rounded.view(torch.uint8).numpy()))
     return digest.hexdigest()
@@ -54,35 +67,82 @@ def save_embedding(
     write_atomically(path, lambda file: file.write(content))
 
 
-def load_embedding(path: str | os.PathLike, model_fingerprint: str) -> tuple[HQSamImageFeatures, tuple[int, int]]:
+def load_embedding(
+    path: str | os.PathLike,
+    model_fingerprint: str,
+    max_pixels: int | None = None,
+    shape: tuple[int, int, int] | None = None,
+) -> tuple[HQSamImageFeatures, tuple[int, int]]:
     """Read the features of an image and its (height, width).
+
+    max_pixels: the most pixels that the image may have, because masks take memory for each of them; by default what
+        `load_image` reads. shape: (C, h, w) of the embeddings that the model makes; by default any.
 
     Raises ValueError for a file that is damaged, is not an embedding, or was made with other weights.
     """
+    name = shortened(os.fspath(path))
     if not os.path.isfile(path):
-        raise ValueError(f"{shortened(os.fspath(path))} is not a file. Correct the path, or save an embedding there.")
+        raise ValueError(f"{name} is not a file. Correct the path, or save an embedding there.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
     except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(
-            f"{os.fspath(path)!r} is not a complete safetensors file ({error}). Save it again."
-        ) from error
+        raise ValueError(f"{name} is not a complete safetensors file ({error}). Save it again.") from error
     if metadata.get("format") != FORMAT or tensors.keys() != {"image_embeddings", "hq_features"}:
         raise ValueError(
-            f"{os.fspath(path)!r} is not an embedding saved by HQSamPredictor: its format is "
-            f"{metadata.get('format')!r} and its tensors are {', '.join(sorted(tensors)) or 'none'}. Save one with "
+            f"{name} is not an embedding saved by HQSamPredictor: its format is "
+            f"{shortened(str(metadata.get('format')))} and its tensors are {shortened(', '.join(sorted(tensors)) or 'none')}. Save one with "
             "`HQSamPredictor.save_embedding`."
         )
-    if metadata["model"] != model_fingerprint:
+    if metadata.get("model") != model_fingerprint:
         raise ValueError(
-            f"{os.fspath(path)!r} was made by a model with other weights or another input size: its fingerprint is "
-            f"{metadata['model'][:12]}, that of this model is {model_fingerprint[:12]}. Encode the image again."
+            f"{name} was made by a model with other weights or another input size: its fingerprint is "
+            f"{metadata.get('model', 'missing')[:12]}, that of this model is {model_fingerprint[:12]}. Encode the "
+            "image again."
         )
-    height, width = json.loads(metadata["original_size"])
-    features = HQSamImageFeatures(**{name: tensor[None] for name, tensor in tensors.items()})
-    return features, (height, width)
+    _check_tensors(name, tensors["image_embeddings"], tensors["hq_features"], shape)
+    original_size = _read_size(name, metadata.get("original_size", ""), max_pixels)
+    return HQSamImageFeatures(**{key: tensor[None] for key, tensor in tensors.items()}), original_size
+
+
+def _check_tensors(name: str, embeddings: Tensor, hq_features: Tensor, shape: tuple[int, int, int] | None) -> None:
+    """Raise ValueError unless the features of an image have the shapes and values of features."""
+    channels, height, width = shape or (tuple(embeddings.shape) if embeddings.ndim == 3 else (0, 0, 0))
+    expected = [(channels, height, width), (channels // 8, 4 * height, 4 * width)]
+    got = [tuple(embeddings.shape), tuple(hq_features.shape)]
+    if got != expected or 0 in got[0]:
+        wanted = f"{expected[0]} and {expected[1]}" if shape else "(C, h, w) and (C / 8, 4 h, 4 w)"
+        raise ValueError(
+            f"{name} is damaged: its features have the shapes {got[0]} and {got[1]}, expected {wanted}. Encode the "
+            "image again."
+        )
+    for tensor in (embeddings, hq_features):
+        is_float = tensor.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+        if not is_float or not tensor.isfinite().all():
+            problem = "values that are not finite" if is_float else f"features of type {tensor.dtype}"
+            raise ValueError(f"{name} is damaged: it holds {problem}. Encode the image again.")
+
+
+def _read_size(name: str, text: str, max_pixels: int | None) -> tuple[int, int]:
+    """(height, width) from the metadata. Raises ValueError for sizes that no image has, or that are too large."""
+    try:
+        size = json.loads(text) if len(text) <= _LONGEST_SIZE else None
+    except ValueError:
+        size = None
+    if not (isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)):
+        raise ValueError(
+            f"{name} is damaged: its original_size must be [height, width] in pixels, got {shortened(text)}. Encode "
+            "the image again."
+        )
+    height, width = size
+    limit = 2 * (Image.MAX_IMAGE_PIXELS or height * width) if max_pixels is None else max_pixels
+    if height * width > limit:
+        raise ValueError(
+            f"{name} says that its image has {width} x {height} pixels, more than the limit of {limit}. If you trust "
+            f"it, raise the limit: `load_embedding(path, max_pixels={height * width})`. Else encode the image again."
+        )
+    return height, width
 
 
 __all__ = ["fingerprint", "load_embedding", "save_embedding"]

@@ -263,14 +263,20 @@ class HQSamPredictor:
             encoded = self.encoded_image(image)
             save_embedding(path, encoded.features, encoded.original_size, self._model_fingerprint())
 
-    def load_embedding(self, path: str | os.PathLike, name: str | None = None) -> str:
+    def load_embedding(self, path: str | os.PathLike, name: str | None = None, max_pixels: int | None = None) -> str:
         """Read the features of an image from a file instead of encoding it. `predict` uses this image from now on.
 
-        Returns the name of the image, which is made up if None was given. Raises ValueError for a file that a model
-        with other weights or another input size made.
+        max_pixels: the most pixels that the image may have; by default what `load_image` reads. The file claims a
+            size, and masks of that size take memory, so raise the limit only for files that you trust.
+
+        Returns the name of the image, which is made up if None was given. Raises ValueError for a damaged file and for
+        one that a model with other weights or another input size made.
         """
+        vision = self.model.config.vision_config
+        grid = vision.image_size // vision.patch_size
+        shape = (vision.output_channels, grid, grid)
         with self._lock, torch.no_grad():
-            encoded = EncodedImage(*load_embedding(path, self._model_fingerprint()))
+            encoded = EncodedImage(*load_embedding(path, self._model_fingerprint(), max_pixels, shape))
             encoded = encoded.to(self.device, self.model.dtype)
             encoded.features.image_projections = self.model.project_images(encoded.features)
             name = self._new_name() if name is None else name

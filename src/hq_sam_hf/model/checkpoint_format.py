@@ -17,6 +17,7 @@ from transformers.utils import logging
 
 from .configuration_hq_sam import HQSamConfig
 from .key_mapping import HQ_HEAD_MODULES, POSITIONAL_MATRIX, POSITIONAL_MATRIX_COPY, keys_from_original
+from .tensor_types import ordinary_values
 from .weights import read_weights
 
 logger = logging.get_logger(__name__)
@@ -132,10 +133,11 @@ def warn_if_not_finite(weights: Mapping[str, Tensor], source: str) -> None:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    if not tensor.is_floating_point() or tensor.is_meta:
+    values = ordinary_values(tensor) if tensor.is_floating_point() else None
+    if values is None:
         return True
     # The sum is cheap and needs no copy. If it is not finite, it may only have overflowed, so check every value.
-    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
+    return bool(values.sum(dtype=torch.float32).isfinite()) or bool(values.isfinite().all())
 
 
 def derive_config(checkpoint: ModelWeights) -> HQSamConfig:

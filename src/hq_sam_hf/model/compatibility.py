@@ -9,12 +9,14 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import LogRecord
+from typing import Any
 
 from torch import nn
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.initialization import no_init_weights
 from transformers.utils import logging
 
+ATTENTION = ("sdpa", "eager")
 CAPTURING_MODULE = "transformers.utils.output_capturing"
 
 
@@ -24,8 +26,23 @@ def set_attention(config: PreTrainedConfig, implementation: str | None) -> None:
     None keeps the choice of the configuration. The public `attn_implementation` is an argument of `from_pretrained`
     alone; for a configuration that exists already there is only the private attribute.
     """
+    check_attention(implementation)
     if implementation is not None:
         config._attn_implementation = implementation
+
+
+def check_attention(implementation: Any) -> None:
+    """Raise ValueError unless an attention implementation, or None, is one that HQ-SAM has.
+
+    In transformers the name may also be that of a repository on the Hub, "organisation/kernel", whose code is
+    downloaded and run, and the name may come from the config.json of a model.
+    """
+    by_section = implementation.values() if isinstance(implementation, dict) else (implementation,)
+    if any(one is not None and one not in ATTENTION for one in by_section):
+        raise ValueError(
+            f"`attn_implementation` must be {' or '.join(map(repr, ATTENTION))}, in config.json as in the call, got "
+            f"{implementation!r:.200}. Remove it, or write one of these."
+        )
 
 
 @contextmanager
@@ -74,4 +91,4 @@ def without_capturing_hooks(model: nn.Module) -> nn.Module:
 
 
 # `no_init_weights` makes building a model skip its initialisation, which the loaded weights would overwrite at once.
-__all__ = ["no_init_weights", "set_attention", "without_load_report"]
+__all__ = ["check_attention", "no_init_weights", "set_attention", "without_load_report"]

@@ -1,7 +1,12 @@
 """Checks of configuration fields, with errors that name the field, what was expected and what was given."""
 
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers.configuration_utils import PreTrainedConfig
 
 
@@ -41,4 +46,39 @@ class FieldChecks:
         self.require(self.config.hidden_act in ACT2FN, "hidden_act", "an activation known to transformers")
 
 
-__all__ = ["FieldChecks", "require"]
+def check_stored(fields: object, sections: Iterable[str]) -> None:
+    """Raise ValueError unless the content of a config.json is an object, whose general fields can have their values.
+
+    These are the fields that transformers uses before a configuration checks its own. sections: names of the fields
+    that are objects with general fields too.
+    """
+    if not isinstance(fields, dict):
+        raise ValueError(f"config.json must hold a JSON object, got {type(fields).__name__}. Download it again.")
+    for prefix, part in (("", fields), *((f"{name}.", fields.get(name)) for name in sections)):
+        if not isinstance(part, dict):
+            continue
+        for name in ("dtype", "torch_dtype"):
+            dtype = part.get(name)
+            is_dtype = isinstance(dtype, torch.dtype) or isinstance(
+                getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else None, torch.dtype
+            )
+            require(dtype is None or is_dtype, f"{prefix}{name}", "the name of a dtype such as float32", dtype)
+    quantization = fields.get("quantization_config")
+    is_quantization = isinstance(quantization, dict) or hasattr(quantization, "to_dict")
+    require(quantization is None or is_quantization, "quantization_config", "an object or missing", quantization)
+    file = fields.get("transformers_weights")
+    is_name = isinstance(file, str) and os.path.basename(file) == file
+    require(file is None or is_name, "transformers_weights", "the name of a file beside config.json", file)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Raise ValueError in one line in place of an error of a field's type, which has several lines."""
+    try:
+        yield
+    except StrictDataclassError as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        raise ValueError(f"{' '.join(lines)}. Correct it in config.json or the call.") from error
+
+
+__all__ = ["FieldChecks", "check_stored", "plain_errors", "require"]

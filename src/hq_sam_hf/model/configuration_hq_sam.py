@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
-from .configuration_checks import FieldChecks, require
+from .configuration_checks import FieldChecks, check_stored, plain_errors, require
 from .configuration_vision import VISION_CONFIGS, HQSamTinyViTConfig, HQSamVisionConfig
 from .presets import PRESETS
 
@@ -156,7 +156,13 @@ class HQSamConfig(PreTrainedConfig):
     @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Read config.json. One of transformers' SamHQModel or SamModel is corrected to match the original's model."""
-        stored, unused = super().get_config_dict(*args, **kwargs)
+        try:
+            stored, unused = super().get_config_dict(*args, **kwargs)
+        except (TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(
+                f"The config.json of {str(args[0])!r} is not a JSON object ({error}). Download it again."
+            ) from error
+        check_stored(stored, cls.sub_configs)
         if stored.get("model_type") in ("sam", "sam_hq"):
             plain = stored["model_type"] == "sam"
             stored = {name: value for name, value in stored.items() if name not in ("model_type", "architectures")}
@@ -168,6 +174,13 @@ class HQSamConfig(PreTrainedConfig):
             if plain:  # the channels for an HQ head that will be added
                 decoder["vit_dim"] = HQSamVisionConfig(**stored["vision_config"]).early_channels
         return stored, unused
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Make a configuration of the fields of a config.json. Raises ValueError, naming the field, for wrong ones."""
+        check_stored(config_dict, cls.sub_configs)
+        with plain_errors():
+            return super().from_dict(config_dict, **kwargs)
 
     def _check_agreement(self) -> None:
         vision, prompt, decoder = self.vision_config, self.prompt_encoder_config, self.mask_decoder_config

@@ -4,7 +4,7 @@ import os
 import shlex
 from pathlib import Path
 
-from .weights import WEIGHT_SUFFIXES
+from .weights import WEIGHT_SUFFIXES, read_shards, read_weights
 
 # Names that transformers loads: whole, sharded, and of a variant such as fp16.
 _MODEL_FILES = ("model*.safetensors", "model.safetensors.index*.json", "pytorch_model*.bin")
@@ -29,6 +29,28 @@ def check_model_folder(source: str | os.PathLike, subfolder: str = "", needs_con
         )
 
 
+def check_weight_files(folder: Path, variant: str | None = None, use_safetensors: bool | None = None) -> None:
+    """Raise ValueError if the files that transformers loads from a folder are damaged or outside of it.
+
+    Transformers itself joins the names of an index to the folder, compares no checksum of a .bin file, and its errors
+    about damage are of many kinds.
+
+    variant, use_safetensors: arguments of `PreTrainedModel.from_pretrained`.
+    """
+    formats = {True: (".safetensors",), False: (".bin",), None: (".safetensors", ".bin")}[use_safetensors]
+    for suffix in formats:
+        stem = "model" if suffix == ".safetensors" else "pytorch_model"
+        ending = f".{variant}" if variant else ""
+        if (folder / f"{stem}{ending}{suffix}").is_file():
+            read_weights(folder / f"{stem}{ending}{suffix}")
+            return
+        index = folder / f"{stem}{suffix}.index{ending}.json"
+        if index.is_file():
+            for shard in read_shards(index):
+                read_weights(shard)
+            return
+
+
 def check_processor_folder(source: str | os.PathLike, subfolder: str = "") -> None:
     """Raise ValueError for a local folder without the file of a processor; other sources pass."""
     folder = Path(source, subfolder)
@@ -49,4 +71,4 @@ def _without_model_file(folder: Path) -> str:
     return f"{message}Load this file: {str(files[0])!r}."
 
 
-__all__ = ["check_model_folder", "check_processor_folder"]
+__all__ = ["check_model_folder", "check_processor_folder", "check_weight_files"]

@@ -8,15 +8,16 @@ import json
 import os
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 
 from .checkpoint_format import ModelWeights, derive_config, is_hq_key, read_checkpoint, warn_if_not_finite
-from .compatibility import set_attention, without_load_report
+from .compatibility import check_attention, set_attention, without_load_report
 from .fast_loading import load_safetensors_folder
-from .folder_checks import check_model_folder
+from .folder_checks import check_model_folder, check_weight_files
 from .key_mapping import HQ_HEAD_MODULES, HQ_INITS
 from .modeling_vision_encoder import init_like_pytorch
 from .weight_checks import check_keys, check_weights
@@ -97,6 +98,7 @@ def _load_folder(
     **kwargs: Any,
 ) -> "tuple[HQSamModel, dict[str, Any]]":
     """Load a folder or Hub repository, by the fast path where it applies. Missing keys are reported in the info."""
+    check_attention(kwargs.get("attn_implementation"))
     check_model_folder(name, kwargs.get("subfolder") or "", needs_config=kwargs.get("config") is None)
     if not args and not ignore_mismatched_sizes:
         model = load_safetensors_folder(model_class, name, **kwargs)
@@ -105,6 +107,26 @@ def _load_folder(
             samples = {key: tensor.flatten()[:VALUES_CHECKED_PER_WEIGHT] for key, tensor in model.state_dict().items()}
             warn_if_not_finite(samples, str(name))
             return model, _empty_info()
+    model, info = _load_by_transformers(load_with_transformers, name, *args, **kwargs)
+    for key, got, expected in info["mismatched_keys"] if not ignore_mismatched_sizes else ():
+        raise ValueError(
+            f"The weights of {str(name)!r} do not fit its config.json: {key} is {tuple(got)}, expected "
+            f"{tuple(expected)}. Correct config.json, or use the one that belongs to these weights."
+        )
+    warn_if_not_finite(model.state_dict(), str(name))
+    return model, info
+
+
+def _load_by_transformers(
+    load_with_transformers: Callable[..., Any], name: str | os.PathLike, *args: Any, **kwargs: Any
+) -> "tuple[HQSamModel, dict[str, Any]]":
+    """Load with transformers, with a check of the files: before, if they are here, or after they came from the Hub.
+
+    Errors of transformers about files of the Hub are replaced by what the checks find, if they find something.
+    """
+    is_local = os.path.isdir(name)
+    if is_local:
+        _check_weight_files(Path(name), **kwargs)
     try:
         with without_load_report():
             model, info = load_with_transformers(
@@ -120,13 +142,38 @@ def _load_folder(
             f"A weights file or index of {str(name)!r} is damaged or cut short ({error}). Download or convert it "
             "again."
         ) from error
-    for key, got, expected in info["mismatched_keys"] if not ignore_mismatched_sizes else ():
-        raise ValueError(
-            f"The weights of {str(name)!r} do not fit its config.json: {key} is {tuple(got)}, expected "
-            f"{tuple(expected)}. Correct config.json, or use the one that belongs to these weights."
-        )
-    warn_if_not_finite(model.state_dict(), str(name))
+    except Exception:
+        if not is_local:
+            _check_downloaded_files(name, **kwargs)
+        raise
+    if not is_local:
+        _check_downloaded_files(name, **kwargs)
     return model, info
+
+
+def _check_weight_files(
+    folder: Path,
+    subfolder: str = "",
+    variant: str | None = None,
+    use_safetensors: bool | None = None,
+    **others: Any,
+) -> None:
+    check_weight_files(folder / (subfolder or ""), variant, use_safetensors)
+
+
+def _check_downloaded_files(
+    name: str | os.PathLike, cache_dir: str | Path | None = None, revision: str | None = None, **kwargs: Any
+) -> None:
+    """Check the weight files of a Hub repository in the cache."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        config = try_to_load_from_cache(str(name), "config.json", cache_dir, revision)
+    except HFValidationError:  # not a name of a repository
+        return
+    if isinstance(config, str):
+        _check_weight_files(Path(config).parent, **kwargs)
 
 
 def _build_model(

@@ -29,6 +29,7 @@ from .modeling_prompt_encoder import HQSamPositionalEmbedding, HQSamPromptEncode
 from .modeling_prompt_parts import decode_in_parts, prompts_at_once
 from .modeling_tiny_vit import HQSamTinyViTEncoder
 from .modeling_vision_encoder import HQSamVisionEncoder
+from .tensor_types import rows_of
 from .trainer_labels import only_labels
 
 
@@ -135,7 +136,7 @@ class HQSamModel(HQSamPreTrainedModel):
         """The `image_projections` of features, computed if they are None. They serve calls without a mask prompt."""
         if features.image_projections is not None:
             return features.image_projections
-        no_mask = self.prompt_encoder.no_mask_embed.weight[..., None, None]
+        no_mask = rows_of(self.prompt_encoder.no_mask_embed)[..., None, None]
         return project_image(self.mask_decoder, features.image_embeddings + no_mask, self.image_positions())
 
     @only_labels("labels")

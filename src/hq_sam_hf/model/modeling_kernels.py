@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .tensor_types import is_ordinary
+
 # Numbers in one temporary of a band.
 BAND_NUMBERS = 2**19
 
@@ -21,8 +23,8 @@ _LARGE = 2**27
 
 
 def runs_eagerly_on_cpu(tensor: Tensor) -> bool:
-    """Whether code that is tuned for a CPU may run: not on other devices and not while a graph is traced."""
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+    """Whether code that is tuned for a CPU may run: not on other devices, in traced graphs and with subclasses."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling() and is_ordinary(tensor)
 
 
 def wants_gradients(*tensors: Tensor) -> bool:
@@ -58,9 +60,11 @@ def linear(positions: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
     On a CPU, float32 positions, and bfloat16 ones where there is much to compute, become a batch of 16 images, each
     one pixel high, with C channels. oneDNN multiplies them as a 1 x 1 convolution. That is up to twice as fast as
     MKL's float32 product and a tenth faster than a bfloat16 product with a bias. The rounding is no worse. A number of
-    positions that is not a multiple of 16 goes to F.linear.
+    positions that is not a multiple of 16 goes to F.linear, and so do weights of a tensor subclass, such as quantized
+    ones.
     """
-    number = positions.shape[:-1].numel() if runs_eagerly_on_cpu(positions) else 0
+    is_tuned = runs_eagerly_on_cpu(positions) and is_ordinary(weight, bias)
+    number = positions.shape[:-1].numel() if is_tuned else 0
     is_faster = positions.dtype == torch.float32 or (
         positions.dtype == torch.bfloat16 and number * weight.shape.numel() >= _LARGE
     )

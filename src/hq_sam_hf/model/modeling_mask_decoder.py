@@ -19,6 +19,7 @@ from .configuration_hq_sam import HQSamMaskDecoderConfig
 from .key_mapping import HQ_HEAD_MODULES
 from .modeling_two_way_transformer import HQSamTwoWayTransformer
 from .modeling_upscaling import HQSamUpscaleConv
+from .tensor_types import rows_of
 
 
 class MaskSource(Enum):
@@ -158,10 +159,8 @@ class HQSamMaskDecoder(nn.Module):
         prompt_padding_mask: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
         """The output tokens followed by the prompt tokens, (B, P, T, C), and their padding mask (B, P, T)."""
-        weights = [self.iou_token.weight, self.mask_tokens.weight]
-        if with_hq_token:
-            weights.append(self.hq_token.weight)
-        output_tokens = torch.cat(weights).expand(*shape, -1, -1)
+        embeddings = [self.iou_token, self.mask_tokens, *([self.hq_token] if with_hq_token else [])]
+        output_tokens = torch.cat([rows_of(embedding) for embedding in embeddings]).expand(*shape, -1, -1)
         if prompt_tokens is None or prompt_padding_mask is None:
             return output_tokens, None
         tokens = torch.cat([output_tokens, prompt_tokens.to(output_tokens.dtype)], dim=2)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers.models.sam.modeling_sam import SamPromptEncoder
 
 from .configuration_hq_sam import NEGATIVE, NOT_A_POINT, PADDING, POSITIVE, HQSamConfig
+from .tensor_types import rows_of
 
 
 class HQSamPositionalEmbedding(nn.Module):
@@ -48,7 +49,9 @@ class HQSamPositionalEmbedding(nn.Module):
 
     def grid(self, size: int) -> Tensor:
         """Codes of the cell centres of a size x size grid, (1, C, size, size)."""
-        centres = (torch.arange(size, device=self.positional_embedding.device, dtype=torch.float32) + 0.5) / size
+        matrix = self.positional_embedding
+        device = None if matrix.is_meta else matrix.device  # offloaded: the call below loads it
+        centres = (torch.arange(size, device=device, dtype=torch.float32) + 0.5) / size
         y, x = torch.meshgrid(centres, centres, indexing="ij")
         return self(torch.stack([x, y], dim=-1)).permute(2, 0, 1)[None]
 
@@ -131,7 +134,7 @@ class HQSamPromptEncoder(SamPromptEncoder):
         codes = torch.where(kind < 0, 0.0, codes)
         for label in (NOT_A_POINT, NEGATIVE, POSITIVE, *((2, 3) if with_corners else ())):
             embedding = self.not_a_point_embed if label == NOT_A_POINT else self.point_embed[label]
-            codes = codes + torch.where(kind == label, embedding.weight, 0.0)
+            codes = codes + torch.where(kind == label, rows_of(embedding), 0.0)
         return codes
 
     def _embed_boxes(self, position: HQSamPositionalEmbedding, boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,11 +142,11 @@ class HQSamPromptEncoder(SamPromptEncoder):
         corners = boxes.masked_fill(padding, 0.0).unflatten(-1, (2, 2))  # (B, P, 2, 2)
         dtype = self.not_a_point_embed.weight.dtype
         codes = position((corners.float() + 0.5) / self.input_image_size).to(dtype)
-        codes = codes + torch.cat([self.point_embed[2].weight, self.point_embed[3].weight])
+        codes = codes + torch.cat([rows_of(self.point_embed[2]), rows_of(self.point_embed[3])])
         return codes, padding.expand(-1, -1, 2)
 
     def _embed_masks(self, masks: Tensor | None) -> Tensor:
-        no_mask = self.no_mask_embed.weight.reshape(1, 1, -1, 1, 1)
+        no_mask = rows_of(self.no_mask_embed).reshape(1, 1, -1, 1, 1)
         if masks is None:
             return no_mask.expand(-1, -1, -1, *self.image_embedding_size)
         padding = masks.isnan().flatten(2).any(dim=-1)  # (B, P)

@@ -8,6 +8,7 @@ convolution, with and without gradients.
 from torch import Tensor, nn
 
 from .modeling_kernels import linear
+from .tensor_types import is_ordinary
 
 
 class HQSamUpscaleConv(nn.ConvTranspose2d):
@@ -18,6 +19,8 @@ class HQSamUpscaleConv(nn.ConvTranspose2d):
 
     def forward(self, image: Tensor) -> Tensor:  # type: ignore[override]  # the output size follows from the input's
         """Upscale image (N, C, h, w) to (N, c, 2h, 2w). In memory, the channels of the output come last."""
+        if not is_ordinary(self.weight, self.bias):
+            return super().forward(image)
         blocks = self.to_blocks(image.permute(0, 2, 3, 1))  # (N, h, w, 2, 2, c)
         return blocks.transpose(2, 3).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
 

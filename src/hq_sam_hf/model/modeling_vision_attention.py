@@ -61,7 +61,12 @@ class HQSamVisionAttention(SamVisionAttention):
 
     def _padded(self, qkv: Tensor, height: int, width: int) -> Tensor:
         """Pad qkv (B, h, w, 3 D) to the height and width of whole windows with the qkv of zeros."""
-        qkv_of_zero = qkv.new_zeros(qkv.shape[-1]) if self.qkv.bias is None else self.qkv.bias.to(qkv.dtype)
+        if self.qkv.bias is None:
+            qkv_of_zero = qkv.new_zeros(qkv.shape[-1])
+        elif self.qkv.bias.is_meta:  # offloaded: calling the layer loads it
+            qkv_of_zero = self.qkv(qkv.new_zeros(self.qkv.in_features))
+        else:
+            qkv_of_zero = self.qkv.bias.to(qkv.dtype)
         padded = qkv_of_zero.expand(len(qkv), height, width, -1).clone()
         padded[:, : qkv.shape[1], : qkv.shape[2]] = qkv
         return padded

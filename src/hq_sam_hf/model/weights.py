@@ -6,10 +6,13 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from .named_files import path_inside
 
 # Keys under which training checkpoints nest the state dict.
 _CONTAINERS = ("state_dict", "model", "model_state_dict", "module")
@@ -56,8 +59,10 @@ def read_weights(source: str | os.PathLike) -> dict[str, Tensor]:
     """Read a .safetensors or PyTorch file, or a folder with one (sharded or not), to tensors by key.
 
     Tensors are memory-mapped if the format allows it. Only tensors are read: a pickle that contains code is refused.
+    What tells of damage is checked: the checksums of a .pth (each file is read once for them), and the length of a
+    safetensors file or of an older .pth, which have no checksums.
 
-    Raises ValueError for anything that is not a dict of tensors.
+    Raises ValueError for a damaged file and for anything that is not a dict of tensors.
     """
     path = Path(source)
     if path.is_dir():
@@ -65,7 +70,7 @@ def read_weights(source: str | os.PathLike) -> dict[str, Tensor]:
     if not path.is_file():
         raise ValueError(f"{str(source)!r} is neither a file nor a folder. Correct the path.")
     if path.stat().st_size == 0:
-        raise ValueError(f"{str(path)!r} is empty. Download it again.")
+        raise ValueError(f"{str(path)!r} is empty: it is damaged or was cut short. Download it again.")
     with path.open("rb") as file:
         start = file.read(512)
     if start.startswith(b"version https://git-lfs"):
@@ -93,18 +98,18 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
+    is_archive = zipfile.is_zipfile(path)
+    if is_archive:
+        _check_records(path)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        loaded = _load(path) if is_archive else _load_to_the_end(path)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{str(path)!r} holds Python objects besides tensors, which are not loaded because they could run code "
             f"({str(error).splitlines()[0]}). Save its state dict alone with torch.save."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
-        raise ValueError(
-            f"{str(path)!r} cannot be read as a PyTorch file; it is damaged or cut short "
-            f"({(str(error) or type(error).__name__).splitlines()[0]}). Download it again."
-        ) from error
+    except Exception as error:  # a damaged pickle can raise any error
+        raise _damaged(path, error) from error
     for container in _CONTAINERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(container), Mapping):
             loaded = loaded[container]
@@ -120,23 +125,93 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     return {str(name): tensor.detach() for name, tensor in loaded.items()}
 
 
+def _check_records(path: Path) -> None:
+    """Raise ValueError unless every record of a .pth has the content that it was written with.
+
+    PyTorch compares no checksum when it maps a file. The records are read in parts of 1 MiB.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            records = archive.infolist()
+            compressed = [record.filename for record in records if record.compress_type != zipfile.ZIP_STORED]
+            if compressed:
+                raise ValueError(
+                    f"{str(path)!r} is a compressed archive, whose record {compressed[0]!r} cannot be mapped. Load it "
+                    "with torch.load and save it again with torch.save."
+                )
+            # torch.serialization.set_crc32_options(False) writes files without checksums.
+            has_checksums = any(record.CRC for record in records)
+            damaged = archive.testzip() if has_checksums else None
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise _damaged(path, error) from error
+    if damaged is not None:
+        raise _damaged(path, f"its record {damaged!r} has other content than its checksum says")
+
+
+def _load(file: Any) -> Any:
+    return torch.load(file, map_location="cpu", weights_only=True, mmap=isinstance(file, Path))
+
+
+def _load_to_the_end(path: Path) -> Any:
+    """Load a file in the format of PyTorch before 1.6, which has no checksums but ends with its last tensor."""
+    with path.open("rb") as file:
+        loaded = _load(file)
+        rest = path.stat().st_size - file.tell()
+    if rest:
+        raise ValueError(f"{rest} bytes follow its last tensor")
+    return loaded
+
+
+def _damaged(path: Path, reason: object) -> ValueError:
+    text = str(reason).splitlines()
+    return ValueError(
+        f"{str(path)!r} cannot be read as a PyTorch file; it is damaged or cut short "
+        f"({text[0] if text else type(reason).__name__}). Download it again."
+    )
+
+
+def read_shards(index: str | os.PathLike) -> list[Path]:
+    """The files that an index (model.safetensors.index.json) names, all of which are beside it.
+
+    Raises ValueError for an index that is damaged, names files outside its folder or names files that are not there.
+    """
+    path = Path(index)
+    name = str(path)
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name!r} is not an index of shards ({str(error)[:200]}). Download it again.") from error
+    shards = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(shards, dict) or not shards:
+        raise ValueError(
+            f"{name!r} is not an index of shards: it has no `weight_map` from weights to files. Download it again."
+        )
+    if not isinstance(content.get("metadata"), dict):
+        raise ValueError(f'{name!r} lacks the object `metadata`. Add an empty one: "metadata": {{}}.')
+    advice = "Get the index and its shards from a source that you trust."
+    names = [shard for shard in shards.values() if isinstance(shard, str)]
+    others = [shard for shard in shards.values() if not isinstance(shard, str)]
+    files = {
+        path_inside(path.parent, shard, f"A shard of {name!r}", advice): shard
+        for shard in (*others[:1], *dict.fromkeys(names))
+    }
+    for file, shard in files.items():
+        if not file.is_file():
+            raise ValueError(
+                f"The folder {str(path.parent)!r} lacks the shard {shard!r} listed in {path.name}. Download it again."
+            )
+    return sorted(files)
+
+
 def _read_folder(folder: Path) -> dict[str, Tensor]:
     name = next((name for name in _FOLDER_FILES if (folder / name).is_file()), None)
     if name is None:
         raise ValueError(f"The folder {str(folder)!r} holds no weights; expected one of {', '.join(_FOLDER_FILES)}.")
     if not name.endswith(".index.json"):
         return read_weights(folder / name)
-    try:
-        shards = sorted(set(json.loads((folder / name).read_text())["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
-        raise ValueError(f"{str(folder / name)!r} is not an index of shards ({error}). Download it again.") from error
     weights: dict[str, Tensor] = {}
-    for shard in shards:
-        if not (folder / shard).is_file():
-            raise ValueError(
-                f"The folder {str(folder)!r} lacks the shard {shard!r} listed in {name}. Download it again."
-            )
-        weights.update(read_weights(folder / shard))
+    for shard in read_shards(folder / name):
+        weights.update(read_weights(shard))
     return weights
 
 
@@ -148,4 +223,4 @@ def _strip_wrapper_prefixes(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return weights
 
 
-__all__ = ["WEIGHT_SUFFIXES", "find_file", "read_weights"]
+__all__ = ["WEIGHT_SUFFIXES", "find_file", "read_shards", "read_weights"]
