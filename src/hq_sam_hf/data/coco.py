@@ -201,7 +201,7 @@ def _side(value: Any) -> int | None:
 def _in_order(annotations: Sequence[dict], findings: _Findings) -> list[tuple[Any, dict]]:
     """The annotations with their ids or, where they have none, their numbers, sorted by id."""
     known: dict[Any, list[dict]] = {}
-    named = []
+    named: list[tuple[tuple[int, Any, int], Any, dict]] = []
     for number, annotation in enumerate(annotations, start=1):
         if annotation.get("id") is None:
             named.append(((2, "", number), f"number {number}", annotation))
@@ -273,10 +273,11 @@ def _as_parts(segmentation: list) -> list:
 
 def _is_flat(polygon: np.ndarray) -> bool:
     """Whether all points lie on a line."""
+    x0, y0, x1, y1, x2, y2 = polygon[:6].tolist()
+    if abs((x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)) > 1e-9:
+        return False  # as of almost all polygons, of which there are many
     x, y = polygon.reshape(-1, 2).T.astype(np.float64)
     x, y = x - x[0], y - y[0]
-    if abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) > 1e-9:
-        return False  # an area by the shoelace formula, which a bow tie need not have
     far = int(np.argmax(x * x + y * y))
     return bool((np.abs(x * y[far] - y * x[far]) <= 1e-9 * max(x[far] ** 2 + y[far] ** 2, 1)).all())
 

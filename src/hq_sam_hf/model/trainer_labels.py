@@ -12,7 +12,7 @@ class _NoLabel(str):
 
     __slots__ = ()
 
-    def __contains__(self, part: str) -> bool:
+    def __contains__(self, part: str) -> bool:  # type: ignore[override]  # as that of str
         return part != "label" and super().__contains__(part)
 
 
