@@ -136,9 +136,11 @@ class AutomaticMasksPanel:
 
 
 def generate_masks(session: DemoSession | None) -> Any:
-    def change(session: DemoSession) -> None:
-        if not session.generate_masks():
+    def change(session: DemoSession) -> bool:
+        is_newest = session.generate_masks()
+        if not is_newest:
             gr.Info("The automatic masks are not shown, because the prompts were changed during the search.")
+        return is_newest
 
     return change_session(session, change)
 
@@ -200,10 +202,11 @@ def choose_model(session: DemoSession | None, name: str) -> Any:
 
 
 def change_session(
-    session: DemoSession | None, change: Callable[[DemoSession], None], event: int | None = None
+    session: DemoSession | None, change: Callable[[DemoSession], bool | None], event: int | None = None
 ) -> Any:
     """Change a session and return its new canvas value. A refused change leaves the session as it was.
 
+    change: may return False if a newer change came before it, so that there is nothing new to show.
     event: number of the canvas's click or drag.
     """
     if session is None:
@@ -211,7 +214,8 @@ def change_session(
         return gr.HTML(image=None, image_id=None, value=None)
     start = time.perf_counter()
     with errors_shown():
-        change(session)
+        if change(session) is False:
+            return gr.skip()
     value = canvas_value(session, start, event)
     logger.info("%s: result after %.0f ms", session.model, milliseconds_since(start))
     return value
