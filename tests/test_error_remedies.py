@@ -5,6 +5,7 @@ groups: the second call gets them evaluated, so that it passes exactly what the 
 """
 
 import ast
+import copy
 import json
 import re
 import shlex
@@ -18,7 +19,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 from transformers import pipeline
 
 import hq_sam_hf
@@ -45,6 +49,21 @@ LOGITS = np.zeros((1, 32, 32), np.float32)
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> SimpleNamespace:
     return make_world(tmp_path_factory.mktemp("world"))
+
+
+def changed_embedding(world: SimpleNamespace, size: list[int], **tensors: torch.Tensor) -> Path:
+    """An embedding of the world's model with another claimed size or other tensors."""
+    with safe_open(world.folder / "image.safetensors", "pt") as file:
+        contents = {name: file.get_tensor(name) for name in file.keys()}
+        metadata = {**file.metadata(), "original_size": json.dumps(size)}
+    save_file(contents | tensors, world.folder / "changed.safetensors", metadata)
+    return world.folder / "changed.safetensors"
+
+
+def encode_again(world: SimpleNamespace) -> None:
+    world.predictor.set_image(IMAGE)
+    world.predictor.save_embedding(world.folder / "changed.safetensors")
+    world.predictor.load_embedding(world.folder / "changed.safetensors")
 
 
 def make_world(folder: Path) -> SimpleNamespace:
@@ -654,6 +673,35 @@ LOAD: dict[str, Case] = {
     "weights as an embedding": (
         lambda w: w.predictor.load_embedding(w.folder / "model" / "model.safetensors"),
         "is not an embedding .* Save one with `HQSamPredictor.save_embedding`",
+        lambda w: w.predictor.load_embedding(w.folder / "image.safetensors"),
+    ),
+    "an embedding of no size": (
+        lambda w: w.predictor.load_embedding(changed_embedding(w, [60, -90])),
+        r"must be \[height, width\] in pixels, got .* Encode the image again",
+        encode_again,
+    ),
+    "an embedding of a huge image": (
+        lambda w: w.predictor.load_embedding(changed_embedding(w, [300_000, 300_000])),
+        r"raise the limit: `load_embedding\(path, max_pixels=(\d+)\)`",
+        lambda w, pixels: w.predictor.load_embedding(w.folder / "changed.safetensors", max_pixels=pixels),
+    ),
+    "an embedding of another shape": (
+        lambda w: w.predictor.load_embedding(changed_embedding(w, [60, 90], hq_features=torch.zeros(2, 8, 8))),
+        r"expected \(64, 8, 8\) and \(8, 32, 32\)\. Encode the image again",
+        encode_again,
+    ),
+    "an embedding with infinite values": (
+        lambda w: w.predictor.load_embedding(
+            changed_embedding(w, [60, 90], hq_features=torch.full((8, 32, 32), float("inf")))
+        ),
+        "values that are not finite. Encode the image again",
+        encode_again,
+    ),
+    "an embedding with an offloaded model": (
+        lambda w: predictor_of(cpu_offload(copy.deepcopy(lively_pair(SMALL)[1]).eval(), "cpu")).load_embedding(
+            w.folder / "image.safetensors"
+        ),
+        "is offloaded.* with a model whose `vision_encoder` and `mask_decoder` are in memory",
         lambda w: w.predictor.load_embedding(w.folder / "image.safetensors"),
     ),
     "an embedding of other weights": (

@@ -78,6 +78,37 @@ def client(tmp_path):
     return run
 
 
+def test_damaged_files_of_a_repository_are_told_as_those_of_a_folder(client, tmp_path):
+    model = pair(SMALL)[1]
+    config = folder_of(model, tmp_path / "model")["config.json"]
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    whole = (tmp_path / "pytorch_model.bin").read_bytes()
+    middle = len(whole) // 2
+    hole = whole[:middle] + bytes(5000) + whole[middle + 5000 :]
+    outside = {"metadata": {}, "weight_map": {"mask_decoder.hq_token.weight": "../../../../outside.safetensors"}}
+    repositories = {
+        "org/whole": {"pytorch_model.bin": whole},
+        "org/hole": {"pytorch_model.bin": hole},
+        "org/outside": {"model.safetensors.index.json": json.dumps(outside).encode()},
+        "org/no-map": {"model.safetensors.index.json": b'{"metadata": {}}'},
+        "org/list": {"model.safetensors.index.json": b"[]"},
+    }
+    contents = {name: Repository({"main": {"config.json": config, **files}}) for name, files in repositories.items()}
+    with Hub(contents) as hub:
+        result = client(
+            f"""
+for name in {list(repositories)!r}:
+    result[name] = attempt(lambda: digest(HQSamModel.from_pretrained(name)))
+""",
+            hub.address,
+        )
+    assert result["org/whole"] == digest(model)
+    assert "damaged or cut short (its record" in result["org/hole"]
+    assert "leads out of the folder" in result["org/outside"]
+    assert "has no `weight_map`" in result["org/no-map"]
+    assert "has no `weight_map`" in result["org/list"]
+
+
 def test_loading_by_name_revision_and_token_then_offline(client, tmp_path):
     small, other = pair(SMALL)[1], port(build_original(SMALL, seed=1), SMALL)
     sharded = folder_of(small, tmp_path / "sharded", max_shard_size="300KB")

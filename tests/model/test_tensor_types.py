@@ -11,13 +11,14 @@ from accelerate import cpu_offload, disk_offload
 from torch import Tensor, nn
 
 from hq_sam_hf import HQSamModel, HQSamPredictor, HQSamProcessor
+from hq_sam_hf.embedded import EMBEDDED
 from hq_sam_hf.model.checkpoint_format import warn_if_not_finite
 from hq_sam_hf.model.modeling_fast_decoder import can_use_fast_path
 from hq_sam_hf.model.modeling_kernels import linear, runs_eagerly_on_cpu
 from hq_sam_hf.model.modeling_upscaling import HQSamUpscaleConv
 from hq_sam_hf.model.tensor_types import computing_device, is_ordinary, ordinary_values, rows_of
 from support.images import random_image
-from support.oracle import SMALL, TINY, lively_pair, pair
+from support.oracle import SMALL, lively_pair, pair
 
 
 class Opaque(Tensor):
@@ -70,12 +71,12 @@ def assert_equal_masks(changed, model, side=SMALL.image):
             expected = model(**given).pred_masks
             masks = changed(**given).pred_masks
             assert masks.device == expected.device
-            assert torch.allclose(masks, expected, atol=1e-4), kind
+            assert torch.allclose(masks, expected, atol=1e-5 * float(expected.abs().max())), kind
 
 
-@pytest.mark.parametrize("sizes", [SMALL, TINY], ids=["ViT", "TinyViT"])
-def test_linear_layers_with_a_tensor_subclass_give_the_same_masks(sizes):
-    model = lively_pair(sizes)[1].eval()
+@pytest.mark.parametrize("encoder", ["ViT", "TinyViT"])
+def test_linear_layers_with_a_tensor_subclass_give_the_same_masks(encoder):
+    model = lively_pair(SMALL)[1].eval() if encoder == "ViT" else HQSamModel.from_pretrained(EMBEDDED)
     changed = opaque(model)
     assert not can_use_fast_path(changed.mask_decoder)
     with torch.no_grad():

@@ -48,7 +48,7 @@ def fingerprint(model: HQSamModel) -> str:
                 )
             rounded = values.to("cpu", torch.bfloat16).contiguous()
             digest.update(f"{name} {tuple(tensor.shape)}".encode())
-            digest.update(memoryview(rounded.view(torch.uint8).numpy()))
+            digest.update(rounded.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -92,8 +92,8 @@ def load_embedding(
     if metadata.get("format") != FORMAT or tensors.keys() != {"image_embeddings", "hq_features"}:
         raise ValueError(
             f"{name} is not an embedding saved by HQSamPredictor: its format is "
-            f"{shortened(str(metadata.get('format')))} and its tensors are {shortened(', '.join(sorted(tensors)) or 'none')}. Save one with "
-            "`HQSamPredictor.save_embedding`."
+            f"{shortened(str(metadata.get('format')))} and its tensors are "
+            f"{shortened(', '.join(sorted(tensors)) or 'none')}. Save one with `HQSamPredictor.save_embedding`."
         )
     if metadata.get("model") != model_fingerprint:
         raise ValueError(

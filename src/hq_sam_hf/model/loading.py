@@ -142,6 +142,8 @@ def _load_by_transformers(
             f"A weights file or index of {str(name)!r} is damaged or cut short ({error}). Download or convert it "
             "again."
         ) from error
+    except OSError:  # what could not be fetched; its message says so
+        raise
     except Exception:
         if not is_local:
             _check_downloaded_files(name, **kwargs)
