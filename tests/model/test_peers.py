@@ -8,11 +8,11 @@ import inspect
 import pytest
 import torch
 from PIL import Image
-from support.checkpoints import transformers_config
-from support.oracle import SMALL, pair
 from transformers import SamHQConfig, SamHQModel, SamHQProcessor, SamImageProcessor
 
 from hq_sam_hf import HQSamProcessor
+from support.checkpoints import transformers_config
+from support.oracle import SMALL, pair
 
 IMAGES = [Image.new("RGB", (80, 60)), Image.new("RGB", (60, 80))]
 ONE_BOX_AND_TWO = [[[10.0, 10.0, 40.0, 40.0]], [[5.0, 5.0, 30.0, 30.0], [10.0, 20.0, 50.0, 60.0]]]

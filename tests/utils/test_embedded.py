@@ -50,7 +50,7 @@ def objects(count: int):
 def test_the_checkpoint_is_small_and_its_card_states_its_limits():
     assert sum(file.stat().st_size for file in EMBEDDED.iterdir()) < 8e6
     card = (EMBEDDED / "README.md").read_text()
-    assert "never seen a photo" in card
+    assert "not trained on any photo" in card
     assert "| split / group / prompt |" in card
 
 
