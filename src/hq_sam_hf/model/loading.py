@@ -20,6 +20,7 @@ from .fast_loading import load_safetensors_folder
 from .folder_checks import check_model_folder, check_weight_files
 from .key_mapping import HQ_HEAD_MODULES, HQ_INITS
 from .modeling_vision_encoder import init_like_pytorch
+from .tensor_types import computing_device
 from .weight_checks import check_keys, check_weights
 from .weights import find_file
 
@@ -113,6 +114,7 @@ def _load_folder(
             f"The weights of {str(name)!r} do not fit its config.json: {key} is {tuple(got)}, expected "
             f"{tuple(expected)}. Correct config.json, or use the one that belongs to these weights."
         )
+    _check_dispatched(model, kwargs.get("device_map"))
     warn_if_not_finite(model.state_dict(), str(name))
     return model, info
 
@@ -151,6 +153,20 @@ def _load_by_transformers(
     if not is_local:
         _check_downloaded_files(name, **kwargs)
     return model, info
+
+
+def _check_dispatched(model: "HQSamModel", device_map: Any) -> None:
+    """Raise ValueError for a model whose weights are all on the disk, with nothing that would load them.
+
+    Older versions of transformers and accelerate make one of a `device_map` with the single entry "disk".
+    """
+    on_disk = isinstance(device_map, dict) and "disk" in device_map.values()
+    if on_disk and computing_device(model).type == "meta":
+        parts = ", ".join(f'"{name}": "disk"' for name, _ in model.named_children())
+        raise ValueError(
+            "This version of transformers or accelerate does not load weights back from the disk where `device_map` "
+            f"has a single entry. Name the parts: {{{parts}}}."
+        )
 
 
 def _check_weight_files(
