@@ -158,14 +158,14 @@ def _load_by_transformers(
 def _check_dispatched(model: "HQSamModel", device_map: Any) -> None:
     """Raise ValueError for a model whose weights are all on the disk, with nothing that would load them.
 
-    Older versions of transformers and accelerate make one of a `device_map` with the single entry "disk".
+    Older versions of transformers and accelerate make one of a `device_map` that names nothing but "disk".
     """
     on_disk = isinstance(device_map, dict) and "disk" in device_map.values()
     if on_disk and computing_device(model).type == "meta":
-        parts = ", ".join(f'"{name}": "disk"' for name, _ in model.named_children())
+        places = {name: "cpu" if name == "prompt_encoder" else "disk" for name, _ in model.named_children()}
         raise ValueError(
             "This version of transformers or accelerate does not load weights back from the disk where `device_map` "
-            f"has a single entry. Name the parts: {{{parts}}}."
+            f"names nothing else. Keep a small part in memory: {places}."
         )
 
 
