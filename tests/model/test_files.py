@@ -11,6 +11,7 @@ import pytest
 
 from hq_sam_hf.model import files
 from hq_sam_hf.model.files import remove_leftovers, replace_folder, whole_folder, write_atomically
+from support.oracle import SMALL, pair
 
 
 def test_a_file_is_written_whole(tmp_path):
@@ -227,3 +228,15 @@ def test_an_error_of_the_disk_names_the_output_and_the_remedy(tmp_path, number, 
     assert caught.value.errno == number
     with pytest.raises(OSError, match=f"{advice}.*: '{target}'"), whole_folder(target) as folder:
         write_atomically(folder / "inside", fail)
+
+
+def test_weights_have_the_permissions_of_other_files(tmp_path):
+    model = pair(SMALL)[1]
+    (tmp_path / "other.txt").touch()
+    expected = (tmp_path / "other.txt").stat().st_mode
+    model.save_pretrained(tmp_path / "model")
+    model.save_pretrained(tmp_path / "shards", max_shard_size="200KB")
+    model.save_hq_head(tmp_path / "head")
+    weights = list(tmp_path.rglob("*.safetensors"))
+    assert len(weights) > 3
+    assert {path.stat().st_mode for path in weights} == {expected}

@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -85,6 +85,7 @@ def whole_folder(path: str | os.PathLike, check: Callable[[Path], object] | None
         with with_remedies(target):
             temporary.mkdir()
             yield temporary
+            give_default_permissions(temporary.rglob("*.safetensors"))
             check_place(target)
             if check is not None and target.exists():
                 check(Path(path))
@@ -92,6 +93,15 @@ def whole_folder(path: str | os.PathLike, check: Callable[[Path], object] | None
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def give_default_permissions(paths: Iterable[Path]) -> None:
+    """Give files the permissions of new files beside them. safetensors lets only their owner read its files."""
+    for path in list(paths):
+        new = _temporary_path(path)
+        new.touch()
+        path.chmod(new.stat().st_mode)
+        new.unlink()
 
 
 def replace_folder(new: Path, target: Path) -> None:

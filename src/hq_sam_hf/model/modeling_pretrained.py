@@ -1,6 +1,7 @@
 """The base class of `HQSamModel`: how transformers initialises, places, loads and saves it."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from transformers.modeling_utils import PreTrainedModel
 
 from .compatibility import check_attention
 from .configuration_hq_sam import HQSamConfig
+from .files import give_default_permissions
 from .hq_head_files import load_hq_head, save_hq_head
 from .loading import load_model, load_sam
 from .modeling_vision_encoder import init_like_pytorch
@@ -34,6 +36,11 @@ class HQSamPreTrainedModel(PreTrainedModel):
     def device(self) -> torch.device:
         """The device that the model computes on, also where accelerate offloads its weights."""
         return computing_device(self)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        """As `PreTrainedModel.save_pretrained`, with the permissions of other new files for the weights."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        give_default_permissions(Path(save_directory).glob("model*.safetensors"))
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

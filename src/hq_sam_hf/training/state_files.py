@@ -14,6 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..model.files import give_default_permissions
+
 _VALUES = "values"  # the entry of the metadata
 
 
@@ -21,11 +23,9 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], values: Any = None) ->
     """Write tensors by name, and values that JSON can hold. Raises OSError, with the file as it was, if that fails."""
     temporary = path.with_name(f".{path.name}.part")
     try:
-        temporary.touch()
-        mode = temporary.stat().st_mode
         contents = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(contents, temporary, {_VALUES: json.dumps(values)})
-        temporary.chmod(mode)  # safetensors makes files that only their owner can read
+        give_default_permissions([temporary])
         os.replace(temporary, path)
     except SafetensorError as error:
         raise OSError(f"{str(path)!r} cannot be written: {error}") from error
