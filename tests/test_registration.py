@@ -118,7 +118,8 @@ def registered_for_auto_classes():
         cls.register_for_auto_class(auto_class)
     yield
     for cls in auto_classes:
-        cls._auto_class = None  # the attribute that `register_for_auto_class` sets; there is no public way back
+        if "_auto_class" in vars(cls):  # `register_for_auto_class` sets it; there is no public way back
+            del cls._auto_class
 
 
 @pytest.mark.slow  # starts a process that imports torch and transformers
