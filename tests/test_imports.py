@@ -89,6 +89,7 @@ def failures_of(sequences: list[list[str]]) -> dict[str, str]:
     return json.loads(result.stdout)
 
 
+@pytest.mark.slow
 def test_modules_with_registered_classes_can_be_imported_first():
     assert failures_of([[module] for module in REGISTERED]) == {}
 

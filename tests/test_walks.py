@@ -63,6 +63,7 @@ print(json.dumps(calls_of(lambda: HQSamModel.from_pretrained("org/files/sam_hq.p
 """
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_walk_of_a_checkpoint_from_the_hub_to_the_model(tmp_path):
     pair(SMALL)[1].save_pretrained(tmp_path / "ours")

@@ -55,6 +55,7 @@ def fail_at_line(number, call) -> bool:
         sys.settrace(None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("old", "new"), [(4, 2), (2, 4), (3, 3), (0, 2)])
 def test_an_interrupt_at_any_line_leaves_the_old_or_the_new_shards(tmp_path, monkeypatch, old, new):
     monkeypatch.setattr(parquet, "MEGABYTE", 1)  # a shard per row

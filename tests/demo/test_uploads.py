@@ -66,6 +66,7 @@ def test_the_folder_of_a_server_is_deleted_at_the_end_also_if_it_fails(temporary
     assert "GRADIO_TEMP_DIR" not in os.environ
 
 
+@pytest.mark.slow
 def test_what_a_killed_server_left_behind_is_deleted_but_no_running_server_and_nothing_else(temporary):
     killed, foreign = temporary / f"{FOLDER_PREFIX}killed", temporary / "hq-sam-demo-notes"
     target, link = temporary / "target", temporary / f"{FOLDER_PREFIX}link"

@@ -82,6 +82,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "after_a_report"),
     [*((case, False) for case in FOREIGN), ("another file", True), ("other images in worst", True)],

@@ -49,6 +49,7 @@ def assert_same_file(path, weights):
     assert path.stat().st_size < 1.1 * size + 200_000  # no tensor is saved with a larger storage that it shares
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", [SMALL, FINE, WIDE, TINY], ids=["small", "fine", "wide", "tiny"])
 def test_original_to_hq_sam_to_original(arch, tmp_path, capsys):
     sam, model = pair(arch)
@@ -382,6 +383,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overwrite", [True, False])
 @pytest.mark.parametrize("case", FOREIGN)
 def test_only_what_convert_wrote_is_replaced(case, overwrite, work):
@@ -433,6 +435,7 @@ SELF = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SELF)
 def test_no_source_is_replaced(case, work):
     convert("hq.pth", "ours")

@@ -112,6 +112,7 @@ def check_sequences(arch, number: int, at_least: int) -> None:
     assert compared >= at_least
 
 
+@pytest.mark.slow
 def test_200_random_prompt_sequences_with_refinement_equal_the_original_predictor():
     check_sequences(NARROW, 200, at_least=400)
 

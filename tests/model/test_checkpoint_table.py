@@ -90,6 +90,7 @@ def test_the_table_names_every_source():
     assert table().keys() == SOURCES.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_source_loads_or_is_refused_as_the_table_says(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

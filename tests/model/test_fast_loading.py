@@ -49,6 +49,7 @@ def samhq_folder(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["folder", "half_folder", "samhq_folder"])
 @pytest.mark.parametrize(
     "arguments",

@@ -88,6 +88,7 @@ class StopAfter(TrainerCallback):
         control.should_training_stop = state.global_step == self.step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["box", "points"])
 def test_a_resumed_training_gives_the_same_weights_and_losses(base, tmp_path, kind):
     whole = make_trainer(base, tmp_path / "whole", kind, **EVALUATED)

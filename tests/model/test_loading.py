@@ -21,6 +21,7 @@ from support.oracle import FINE, SMALL, TINY, WIDE, config_of, pair
 # Files of the original's layout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", [SMALL, FINE, TINY], ids=["small", "fine", "tiny"])
 @pytest.mark.parametrize("form", ["zip", "pickle", "in a container", "with a wrapper prefix", "safetensors"])
 def test_an_original_file_loads_without_conversion(arch, form, tmp_path):
@@ -141,6 +142,7 @@ def test_a_fresh_head_on_a_sam_folder_of_transformers(tmp_path, capfd):
     assert model.mask_decoder.hq_token.weight.std() > 0.5  # PyTorch's normal(0, 1), not transformers' 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", [SMALL, TINY], ids=["SAM", "MobileSAM"])
 def test_a_fresh_head_on_an_original_sam_file(arch, tmp_path):
     sam, hq = pair(arch)
@@ -160,6 +162,7 @@ def test_a_fresh_head_on_an_original_sam_file(arch, tmp_path):
     assert not torch.equal(heads[0], heads[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", [WIDE, TINY], ids=["SAM", "MobileSAM"])
 def test_a_fresh_head_may_start_as_sams_mask(arch, tmp_path):
     """Its logits have the signs of SAM's logits everywhere, for any image and prompt."""
@@ -287,6 +290,7 @@ def test_the_native_size_changes_nothing(tmp_path):
     assert_same_weights(HQSamModel.from_pretrained(tmp_path, image_size=SMALL.image), model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arch", "size"), [(SMALL, 64), (SMALL, 192), (FINE, 96), (TINY, 512), (TINY, 1040)], ids=str)
 def test_any_input_size_works_from_image_to_mask(arch, size, tmp_path, photo):
     pair(arch)[1].save_pretrained(tmp_path / "model")

@@ -8,6 +8,7 @@ from hq_sam_hf.model import modeling_kernels, modeling_prompt_parts
 from support.decoder_prompts import KINDS, OPTIONS, predict, wide_model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_parts_and_bands_of_any_size_give_the_same_masks(kind, options, monkeypatch):

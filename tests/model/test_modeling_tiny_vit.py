@@ -47,6 +47,7 @@ def check_encoder(sam, model, pixels):
     assert features.std() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("multimask_output", [False, True], ids=["single", "multi"])
 @pytest.mark.parametrize("hq_token_only", [False, True], ids=["sum", "hq"])
 def test_masks_and_scores_equal_the_original(pixels, multimask_output, hq_token_only):
@@ -97,6 +98,7 @@ def test_the_attention_bias_of_a_2x2_window():
     assert attention.bias()[0].tolist() == expected
 
 
+@pytest.mark.slow
 def test_loaded_biases_take_effect_at_once(pixels):
     """The original caches them when it enters evaluation mode, before its builder has loaded any weights."""
     sam, model = pair(TINY)

@@ -95,6 +95,7 @@ def test_pixels_are_no_reason_to_warn(processor, size, prompts):
     assert caught_by(lambda: processor.prepare_prompts([size], **arguments)) == []
 
 
+@pytest.mark.slow
 def test_the_grid_of_automatic_masks_is_no_reason_to_warn(processor):
     generator = HQSamMaskGenerator(pair(SMALL)[1], processor, points_per_side=20, points_per_batch=1)
     assert caught_by(lambda: generator.generate(random_image((12, 12)))) == []  # its first point is (0.3, 0.3)

@@ -129,6 +129,7 @@ def test_the_three_candidates_are_sams_masks_plus_the_hq_mask_by_score():
 SIZES = [(333, 517), (1500, 700), (97, 1024), (3000, 4000)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("arch", [SMALL, FINE], ids=["small", "fine"])
 def test_photo_to_mask_equals_the_original_predictor(arch, size, photo):

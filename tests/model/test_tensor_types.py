@@ -75,6 +75,7 @@ def assert_equal_masks(changed, model, side=SMALL.image):
             assert torch.allclose(masks, expected, atol=1e-5 * float(expected.abs().max())), kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["ViT", "TinyViT"])
 def test_linear_layers_with_a_tensor_subclass_give_the_same_masks(encoder):
     model = lively_pair(SMALL)[1].eval() if encoder == "ViT" else HQSamModel.from_pretrained(EMBEDDED)
@@ -142,6 +143,7 @@ def test_parts_that_accelerate_offloads_give_the_same_masks(part):
     assert_equal_masks(model, lively_pair(SMALL)[1].eval())
 
 
+@pytest.mark.slow
 def test_offloaded_buffers_and_offloading_to_disk_give_the_same_masks(tmp_path):
     model = lively_pair(SMALL)[1].eval()
     assert_equal_masks(offloaded(None, offload_buffers=True), model)
@@ -149,6 +151,7 @@ def test_offloaded_buffers_and_offloading_to_disk_give_the_same_masks(tmp_path):
     assert_equal_masks(offloaded("mask_decoder", disk_offload, offload_dir=tmp_path / "decoder"), model)
 
 
+@pytest.mark.slow
 def test_offloading_by_device_map_gives_the_same_masks(tmp_path):
     model = lively_pair(SMALL)[1].eval()
     model.save_pretrained(tmp_path / "model")

@@ -53,6 +53,7 @@ def test_solid_and_thin_objects_are_about_equally_frequent():
     assert 0.4 < count["thin"] / count.total() < 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("materials", ONE_BY_ONE)
 def test_recolouring_an_object_changes_exactly_the_pixels_of_its_mask(monkeypatch, materials):
     """Without the camera, which blurs across edges, and without transparency."""
@@ -113,6 +114,7 @@ def test_an_object_in_front_removes_its_pixels_from_the_masks_behind(monkeypatch
     assert overlaps >= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("materials", ONE_BY_ONE)
 def test_every_object_contrasts_with_its_background_before_noise_and_jpeg(materials):
     for s in scenes_before_noise(materials):
@@ -135,6 +137,7 @@ def test_more_materials_give_more_colours_per_object_and_some_grey_images():
     assert 2 <= grey["several"] <= 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "seeds"), [(64, 100), (96, 60), (128, 40)])
 def test_hundreds_of_seeds_give_scenes(size, seeds):
     for seed in range(seeds):

@@ -132,6 +132,7 @@ def write_as_earlier_version(run: Path, names: list[str]) -> None:
     (run / "contents.json").unlink()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_an_earlier_version_resumes_exactly(base, run, tmp_path, names):
     fields = {**FIELDS, "max_steps": 4}
     train(small_run(base, shutil.copytree(run, tmp_path / "now"), resume=True, **fields))
@@ -140,6 +141,7 @@ def test_a_checkpoint_of_an_earlier_version_resumes_exactly(base, run, tmp_path,
     assert_equal_weights(run, tmp_path / "now")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["learned_weights.pt", "optimizer.bin", "custom_checkpoint_0.pkl", "best.pt"])
 def test_no_file_of_an_earlier_version_is_unpickled(base, run, tmp_path, names, name):
     write_as_earlier_version(run, names)

@@ -40,6 +40,7 @@ def moved(data: dict[str, str], folder: Path) -> dict[str, str]:
     return {**data, "images": str(folder / "images"), "masks": str(folder / "masks")}
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_its_data_its_model_and_itself_have_moved(base, folders, tmp_path):
     train(small_run(base, tmp_path / "whole", data=folders))
     train(small_run(base, tmp_path / "run", data=folders, max_steps=2))
@@ -162,6 +163,7 @@ def test_a_folder_of_save_to_disk_trains_from_yaml_as_the_data_set_in_memory(bas
     assert_equal_weights(tmp_path / "run", tmp_path / "memory")
 
 
+@pytest.mark.slow
 def test_several_data_sets_train_and_resume_exactly(base, folders, tmp_path):
     data = [{**folders, "weight": 0.5}, {"kind": "scenes", "count": 2, "size": 64, "weight": 2}]
     fields = {"data": data}

@@ -12,6 +12,7 @@ def write_log(folder, lines):
     return RunLog(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompts", [[], [f"clicks-{i}" for i in range(1, 6)]])
 def test_curves_fill_the_image_for_any_number_of_metrics(tmp_path, prompts):
     names = [f"{output}_{metric}" for output in ("sam", "hq", "sum") for metric in ("miou", "mbiou")]

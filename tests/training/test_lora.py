@@ -1,3 +1,4 @@
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -6,6 +7,7 @@ from hq_sam_hf.training.trainer import train
 from support.small_runs import small_run
 
 
+@pytest.mark.slow
 def test_adapters_are_trained_and_merged(base, tmp_path):
     fields = {"lora": {"rank": 2, "alpha": 4, "encoder": True, "decoder": True}, "max_steps": 2}
     final = train(small_run(base, tmp_path / "run", **fields))

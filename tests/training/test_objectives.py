@@ -22,6 +22,7 @@ def test_an_objective_changes_its_own_weights_only(base, tmp_path, target):
         assert any(map(is_hq_key, moved)) == (target == "hq_head_and_decoder")
 
 
+@pytest.mark.slow
 def test_a_sam_from_random_weights_becomes_the_base_of_an_hq_sam(tmp_path):
     config = small_run("", tmp_path / "run", model=None, architecture=ARCHITECTURE, train="sam", epochs=1)
     final = train(config)

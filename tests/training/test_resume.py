@@ -37,6 +37,7 @@ def test_a_resumed_log_has_the_means_of_an_uninterrupted_one(base, tmp_path, sto
     assert read_log(tmp_path / "run") == read_log(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_resume_without_a_checkpoint_starts_a_run(base, finished_run, tmp_path, caplog):
     train(small_run(base, tmp_path / "run", resume=True))
     assert f"no checkpoint to resume from in {tmp_path / 'run' / 'checkpoints'}" in caplog.text
@@ -64,6 +65,7 @@ def test_a_checkpoint_of_another_version_may_have_other_fields(base, finished_ru
     assert json.loads(last.read_text()) == {**position, "step": 4, "images_per_step": 4, "metrics": {}}
 
 
+@pytest.mark.slow
 def test_a_run_with_averages_and_accumulation_resumes_exactly(base, tmp_path):
     fields = {"optimizer": "adamw", "ema_decay": 0.9, "max_grad_norm": 0.1, "warmup_steps": 3, "accumulation": 2}
     fields |= {"batch_size": 2, "train": "hq_head_and_decoder"}

@@ -9,6 +9,7 @@ from hq_sam_hf.training.trainer import TrainingRun, train
 from support.small_runs import assert_equal_weights, small_run
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("with_ctrl_c")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("workers", [0, 1])

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -57,6 +58,7 @@ def test_bf16_trains_on_a_cpu(base, tmp_path):
     assert all(np.isfinite(line["loss"]) for line in read_log(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_the_losses(base, tmp_path):
     train(small_run(base, tmp_path / "run", trackers=["tensorboard"], max_steps=1))
     assert list((tmp_path / "run" / "hq_sam_hf").glob("events.out.tfevents*"))

@@ -42,6 +42,7 @@ def test_a_run_goes_on_and_logs_how_many_samples_it_skipped(base, tmp_path, slic
     assert f"{counts[-1]} unusable samples were replaced, for 16 in use" in warnings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("empty_images", ["skip", "negative"])
 def test_a_resumed_run_gives_the_same_weights_and_counts(base, tmp_path, slices, empty_images):
     fields = {"data": slices, "empty_images": empty_images}

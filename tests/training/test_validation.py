@@ -14,6 +14,7 @@ from support.small_runs import read_log, small_run
 SCENES = {"kind": "scenes", "count": 12, "size": 64}
 
 
+@pytest.mark.slow
 def test_validation_gives_metrics_overlays_curves_and_the_best_weights(base, tmp_path):
     final = train(small_run(base, tmp_path / "run", validation=SCENES, eval_overlays=3))
     lines = [line for line in read_log(tmp_path / "run") if "val_hq_mbiou" in line]
@@ -45,6 +46,7 @@ def test_validation_takes_the_first_images_of_each_set(tmp_path):
     assert len(first_of_each_set(scenes, 9)) == 5
 
 
+@pytest.mark.slow
 def test_training_stops_after_validations_without_progress(base, tmp_path, monkeypatch):
     falling = iter(range(100, 0, -1))
     monkeypatch.setattr("hq_sam_hf.training.trainer.validate", lambda *_: {"val_hq_mbiou": float(next(falling))})
