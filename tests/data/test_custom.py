@@ -39,6 +39,39 @@ class TestPairedFolders:
         assert areas(dataset) == {"a": [15], "b": [4]}
         assert {row["set"] for row in dataset} == {"cups"}
 
+    @pytest.mark.parametrize("folder", ["masks", "images"])
+    def test_names_of_masks_may_end_with_a_suffix_also_beside_the_images(self, tmp_path, folder, caplog):
+        write_folders(tmp_path, {"images/a.png": png(), "images/b_mask_1.jpg": jpeg()})
+        write_folders(tmp_path, {f"{folder}/a_mask.png": png(OTHER), f"{folder}/b_mask_1_mask.png": png()})
+        dataset = load_paired_folders(tmp_path / "images", tmp_path / folder, mask_suffix="_mask")
+        assert areas(dataset) == {"a": [4], "b_mask_1": [15]}
+        assert not caplog.records
+
+    def test_folders_inside_are_read_if_asked(self, tmp_path):
+        write_folders(tmp_path, {f"images/{name}.jpg": jpeg() for name in ("top", "one/a", "two/a", "two/.old/a")})
+        masks = {"masks/top.png": png(), "masks/one/a.png": png(OTHER), "masks/two/a/1.png": png()}
+        write_folders(tmp_path, {**masks, "masks/two/a/2.png": png(OTHER)})
+        dataset = load_paired_folders(tmp_path / "images", tmp_path / "masks", nested=True)
+        assert areas(dataset) == {"top": [15], "one/a": [4], "two/a": [15, 4]}
+
+    def test_nested_masks_may_have_a_suffix(self, tmp_path):
+        write_folders(tmp_path, {"all/day/a.jpg": jpeg(), "all/day/a-gt.png": png(), "all/b.jpg": jpeg()})
+        write_folders(tmp_path, {"all/b-gt.png": png(OTHER)})
+        dataset = load_paired_folders(tmp_path / "all", tmp_path / "all", nested=True, mask_suffix="-gt")
+        assert areas(dataset) == {"day/a": [15], "b": [4]}
+
+    def test_a_mask_and_a_folder_of_masks_for_one_nested_image_are_refused(self, tmp_path):
+        write_folders(tmp_path, {"images/day/a.jpg": jpeg(), "masks/day/a.png": png(), "masks/day/a/1.png": png()})
+        with pytest.raises(ValueError, match="'day/a' has both a mask file and a folder of masks"):
+            load_paired_folders(tmp_path / "images", tmp_path / "masks", nested=True)
+
+    def test_following_the_advice_finds_the_pairs(self, tmp_path):
+        write_folders(tmp_path, {"images/day/a.jpg": jpeg(), "masks/day/a_m.png": png()})
+        with pytest.raises(ValueError, match="pass `mask_suffix`; .* pass `nested: true`"):
+            load_paired_folders(tmp_path / "images", tmp_path / "masks")
+        dataset = load_paired_folders(tmp_path / "images", tmp_path / "masks", nested=True, mask_suffix="_m")
+        assert areas(dataset) == {"day/a": [15]}
+
     def test_several_masks_per_image_are_in_a_folder(self, tmp_path):
         write_folders(tmp_path, {f"images/{name}.jpg": jpeg() for name in ("a", "a_1", "b")})
         masks = {

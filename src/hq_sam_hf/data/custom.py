@@ -8,7 +8,7 @@ arguments `reading` of all loaders say, rows also have the column `reading_optio
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ def load_paired_folders(
     masks: str | os.PathLike,
     set_name: str | None = None,
     streaming: bool = False,
+    nested: bool = False,
+    mask_suffix: str = "",
     **reading: Any,
 ) -> "AnyDataset":
     """Load images/NAME.jpg with masks/NAME.png, or with all images in the folder masks/NAME/ for several masks.
@@ -39,16 +41,25 @@ def load_paired_folders(
     If any image has a folder of masks, the column is `masks`, else `mask`. Files without a partner, and files that are
     no images, are logged as warnings.
     set_name: the value of the column `set`; by default the name of the parent of the image folder.
+    nested: also read the folders inside both folders, images/DAY/NAME.jpg with masks/DAY/NAME.png. Names are then
+        "DAY/NAME".
+    mask_suffix: what the names of masks end with, such as "_mask" for NAME_mask.png. Images and masks may then be in
+        one folder.
     reading: `ReadingOptions`, such as mask_type="instances".
     """
     options = reading_options(reading)
-    image_files, mask_files = _files_by_stem(images), _files_by_stem(masks)
-    masks_of = _group_masks(masks, mask_files)
+    mask_files = _files_by_name(masks, nested, mask_suffix)
+    image_files = _files_by_name(images, nested)
+    if mask_suffix:  # where both are in one folder, masks are among the images
+        mask_paths = set(mask_files.values())
+        image_files = {name: path for name, path in image_files.items() if path not in mask_paths}
+    masks_of = _nested_masks(mask_files, image_files) if nested else _group_masks(masks, mask_files)
     names = sorted(image_files.keys() & masks_of.keys())
     if not names:
         raise ValueError(
-            f"No pairs: expected {os.fspath(images)}/NAME.jpg with {os.fspath(masks)}/NAME.png or "
-            f"{os.fspath(masks)}/NAME/*.png; found {len(image_files)} images and masks of {len(masks_of)}."
+            f"No pairs: expected {os.fspath(images)}/NAME.jpg with {os.fspath(masks)}/NAME{mask_suffix}.png or "
+            f"{os.fspath(masks)}/NAME/*.png; found {len(image_files)} images and masks of {len(masks_of)}. If the "
+            "names of masks end otherwise, pass `mask_suffix`; if files are in folders inside, pass `nested: true`."
         )
     for unpaired, kind in (
         (image_files.keys() - masks_of.keys(), "images without mask"),
@@ -87,6 +98,18 @@ def _group_masks(folder: str | os.PathLike, mask_files: dict[str, str]) -> dict[
             raise ValueError(f"{subfolder.name!r} has both a mask file and a folder of masks. Keep one of them.")
         if files:
             masks_of[subfolder.name] = files
+    return masks_of
+
+
+def _nested_masks(mask_files: dict[str, str], images: Collection[str]) -> dict[str, list[str]]:
+    """The mask files of each name, "DAY/NAME": the file of that name, or all in a folder with the name of an image."""
+    masks_of: dict[str, list[str]] = {}
+    for name, path in mask_files.items():
+        folder = name.rpartition("/")[0]
+        owner = folder if folder in images and name not in images else name
+        if owner in mask_files and owner != name:
+            raise ValueError(f"{owner!r} has both a mask file and a folder of masks. Keep one of them.")
+        masks_of.setdefault(owner, []).append(path)
     return masks_of
 
 
@@ -215,20 +238,27 @@ def _image_values(values: list) -> list:
     return [_image_values(value) if isinstance(value, list) else image_value(value) for value in values]
 
 
-def _files_by_stem(folder: str | os.PathLike) -> dict[str, str]:
+def _files_by_name(folder: str | os.PathLike, nested: bool, suffix: str = "") -> dict[str, str]:
+    """The image files of a folder whose names end with `suffix`, by their path in the folder without that ending."""
     files: dict[str, str] = {}
-    for path in _image_files(folder):
-        if files.setdefault(Path(path).stem, path) != path:
-            raise ValueError(f"{os.fspath(folder)!r} has several files named {Path(path).stem!r}. Keep one of them.")
+    for path in _image_files(folder, nested):
+        stem = Path(path).relative_to(Path(folder).absolute()).with_suffix("").as_posix()
+        if not stem.endswith(suffix):
+            continue
+        name = stem.removesuffix(suffix)
+        if files.setdefault(name, path) != path:
+            raise ValueError(f"{os.fspath(folder)!r} has several files named {name!r}. Keep one of them.")
     return files
 
 
-def _image_files(folder: str | os.PathLike) -> list[str]:
-    """Paths of the image files directly in a folder, sorted."""
-    if not Path(folder).is_dir():
+def _image_files(folder: str | os.PathLike, nested: bool = False) -> list[str]:
+    """Paths of the image files directly in a folder, or also in folders inside, sorted; hidden ones are skipped."""
+    top = Path(folder).absolute()
+    if not top.is_dir():
         raise ValueError(f"{os.fspath(folder)!r} is not a folder.")
-    paths = sorted(Path(folder).absolute().iterdir())
-    return [str(path) for path in paths if path.suffix.lower() in image_suffixes() and not path.name.startswith(".")]
+    paths = sorted(top.rglob("*") if nested else top.iterdir())
+    visible = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(top).parts)]
+    return [str(path) for path in visible if path.suffix.lower() in image_suffixes() and path.is_file()]
 
 
 __all__ = ["build_dataset", "load_named_columns", "load_paired_folders"]

@@ -5,7 +5,7 @@ function that loads this kind:
 
     kind      arguments                                           loaded by
     hqseg44k  root, sets                                          hqseg44k.load_hqseg44k
-    folders   images, masks                                       custom.load_paired_folders
+    folders   images, masks, nested, mask_suffix                  custom.load_paired_folders
     columns   source, image_column, mask_column, split            custom.load_named_columns
     coco      annotations, images                                 coco.load_coco
     scenes    count, seed, size, labels, families, materials      scenes.SceneGenerator
