@@ -130,7 +130,7 @@ def _check_layout(image: Image.Image, all_bits: bool) -> None:
     """Raise ValueError for files that Pillow misreads and, with all_bits, for those of which it drops bits."""
     tags = getattr(image, "tag_v2", {})
     bits, formats = (_as_tuple(tags.get(tag, default)) for tag, default in ((_BITS, 8), (_SAMPLE_FORMAT, 1)))
-    is_raw = any(codec == "raw" for codec, *_ in getattr(image, "tile", []))
+    is_raw = any(codec == "raw" for codec, *_ in getattr(image, "tile", None) or [])
     if tags.get(_PLANAR, 1) == 2 and len(bits) > 1 and set(bits) != {8} and is_raw:
         raise ValueError(
             f"a TIFF of {max(bits)} bits that stores its channels one after the other, which Pillow misreads. Read it "
@@ -141,7 +141,11 @@ def _check_layout(image: Image.Image, all_bits: bool) -> None:
             "a TIFF of signed 8-bit numbers, which Pillow reads as unsigned. Read it with another library, such as "
             "tifffile, and pass the array as float or int32 with a `value_range`"
         )
-    if all_bits and len(image.getbands()) > 1 and any("16" in _raw_mode(one) for one in getattr(image, "tile", [])):
+    if (
+        all_bits
+        and len(image.getbands()) > 1
+        and any("16" in _raw_mode(one) for one in getattr(image, "tile", None) or [])
+    ):
         raise ValueError(
             "its colours have 16 bits, of which Pillow reads the upper 8, so `value_range` cannot be applied to them. "
             "Read it with another library, such as tifffile, and pass the array to `load_image` with `value_range`"
