@@ -69,7 +69,7 @@ def test_the_limit_of_pixels_is_raised_as_the_message_says(run, pixels, monkeypa
 
 def test_a_folder_of_any_formats_and_what_is_left_out(run, pixels, tmp_path):
     (tmp_path / "photos").mkdir()
-    for name in ("a.gif", "b.avif", "c.jfif"):
+    for name in ("a.gif", "b.webp", "c.jfif"):
         Image.fromarray((pixels // 16).astype(np.uint8)).save(tmp_path / "photos" / name)
     for name in ("notes.txt", "d.svg"):
         (tmp_path / "photos" / name).write_text("no image")
