@@ -1,4 +1,4 @@
-"""Members of zip archives: what they unpack to is checked before memory is taken; damage is told in words."""
+"""Members of zip archives: what they unpack to is checked before memory is taken; damage is reported in words."""
 
 import io
 import resource

@@ -1,4 +1,4 @@
-"""Damage inside of weight files, and files of a model folder that lead elsewhere, are told before anything is used."""
+"""Damage inside weight files, and files of a model folder that lead elsewhere, are reported before they are used."""
 
 import json
 import random

@@ -11,7 +11,7 @@ How the values of a mask are read:
     anything else                           an error: label maps (instances, classes, ids of 16 bit), a value to ignore
                                             beside the object, an image without any value above half of its range
 
-A soft mask is an object where it exceeds `FOREGROUND`. Whether values in between are edges or labels is told by areas:
+A soft mask is an object where it exceeds `FOREGROUND`. Whether values in between are edges or labels shows in areas:
 labels fill areas of one value, and edges do not.
 """
 
