@@ -1,7 +1,8 @@
 """The keys of the weights in the original's layout and in this package's: one table, used in both directions."""
 
-import re
 from collections.abc import Iterable
+
+from .key_table import KeyTable
 
 # The HQ head: modules of the mask decoder that HQ-SAM adds to SAM. The paper trains only these.
 HQ_HEAD_MODULES = (
@@ -93,8 +94,7 @@ ORIGINAL_PREFIXES = (
     ("mask_decoder.embedding_maskfeature.3.", "mask_decoder.mask_conv2."),
 )
 
-# The MLPs of the decoder. The original numbers all layers of an MLP from 0. Here the first is `proj_in`, the last is
-# `proj_out`, and the ones between are numbered from 0, so that `layers.0` is another layer in each layout.
+# The MLPs of the decoder.
 ORIGINAL_MLPS = (
     ("mask_decoder.output_hypernetworks_mlps.{n}.", "mask_decoder.output_hypernetworks_mlps.{n}."),
     ("mask_decoder.iou_prediction_head.", "mask_decoder.iou_prediction_head."),
@@ -102,65 +102,17 @@ ORIGINAL_MLPS = (
 )
 
 
+ORIGINAL_TABLE = KeyTable("the original HQ-SAM or SAM layout", ORIGINAL_PREFIXES, ORIGINAL_MLPS)
+
+
 def keys_from_original(keys: Iterable[str]) -> dict[str, str]:
     """The key in `HQSamModel` for each key of an original HQ-SAM or SAM. Raises ValueError for other keys."""
-    keys = list(keys)
-    names = {}
-    for key in keys:
-        name = _replace_prefix(key, ORIGINAL_PREFIXES)
-        if name is None:
-            name = _mlp_from_original(key, keys)
-        if name is None:
-            raise ValueError(f"{key!r} is not a key of the original HQ-SAM or SAM layout.")
-        names[key] = name
-    return names
+    return ORIGINAL_TABLE.from_original(keys)
 
 
 def keys_to_original(names: Iterable[str]) -> dict[str, str]:
     """The original's key for each key of a whole `HQSamModel`. Raises ValueError for keys that the original lacks."""
-    names = list(names)
-    keys = {}
-    for name in names:
-        key = _replace_prefix(name, [(ours, theirs) for theirs, ours in ORIGINAL_PREFIXES])
-        if key is None:
-            key = _mlp_to_original(name, names)
-        if key is None:
-            raise ValueError(f"{name!r} has no counterpart in the original layout.")
-        keys[name] = key
-    return keys
-
-
-def _replace_prefix(key: str, prefixes: Iterable[tuple[str, str]]) -> str | None:
-    for source, target in prefixes:
-        match = re.match(re.escape(source).replace(r"\{n\}", r"(\d+)"), key)
-        if match:
-            for number in match.groups():
-                target = target.replace("{n}", number, 1)
-            return target + key[match.end() :]
-    return None
-
-
-def _mlp_from_original(key: str, keys: list[str]) -> str | None:
-    match = re.match(r"(.*\.)layers\.(\d+)\.(weight|bias)$", key)
-    module = _replace_prefix(match[1], ORIGINAL_MLPS) if match else None
-    if match is None or module is None:
-        return None
-    index = int(match[2])
-    last = max(int(other[len(match[1]) :].split(".")[1]) for other in keys if other.startswith(match[1]))
-    layer = "proj_in" if index == 0 else "proj_out" if index == last else f"layers.{index - 1}"
-    return f"{module}{layer}.{match[3]}"
-
-
-def _mlp_to_original(name: str, names: list[str]) -> str | None:
-    match = re.match(r"(.*\.)(proj_in|layers\.\d+|proj_out)\.(weight|bias)$", name)
-    module = _replace_prefix(match[1], [(ours, theirs) for theirs, ours in ORIGINAL_MLPS]) if match else None
-    if match is None or module is None:
-        return None
-    inner = {other.split(".")[-2] for other in names if other.startswith(f"{match[1]}layers.")}
-    index = {"proj_in": 0, "proj_out": len(inner) + 1}.get(match[2])
-    if index is None:
-        index = 1 + int(match[2].split(".")[1])
-    return f"{module}layers.{index}.{match[3]}"
+    return ORIGINAL_TABLE.to_original(names)
 
 
 __all__ = [
