@@ -27,7 +27,7 @@ from transformers import pipeline
 
 import hq_sam_hf
 from hq_sam_hf import HQSamMaskGenerator, HQSamModel, HQSamPredictor, HQSamProcessor, ZeroShotDetector
-from hq_sam_hf.batch.prompt_files import read_prompts
+from hq_sam_hf.labelling.prompt_files import read_prompts
 from hq_sam_hf.cli import main
 from hq_sam_hf.inference.loading import load_model
 from hq_sam_hf.inference.text import HQSamTextPredictor, split_labels

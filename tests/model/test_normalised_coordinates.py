@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from hq_sam_hf import HQSamMaskGenerator, HQSamPredictor, HQSamProcessor
-from hq_sam_hf.batch.prompt_files import read_prompts
+from hq_sam_hf.labelling.prompt_files import read_prompts
 from hq_sam_hf.cli import main
 from support.images import random_image
 from support.oracle import SMALL, pair, save_folder

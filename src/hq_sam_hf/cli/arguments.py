@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from ..utils.embedded import EMBEDDED
 
 if TYPE_CHECKING:
-    from ..batch.output_folder import ExtraOutputs
     from ..data.reading_options import ReadingOptions
     from ..inference.loading import ModelSpec
+    from ..labelling.output_folder import ExtraOutputs
 
 
 def add_command(
@@ -135,7 +135,7 @@ def model_spec(arguments: argparse.Namespace) -> "ModelSpec":
 
 def extra_outputs(arguments: argparse.Namespace) -> "ExtraOutputs":
     """The further files that the options of `add_batch_outputs` name."""
-    from ..batch.output_folder import ExtraOutputs
+    from ..labelling.output_folder import ExtraOutputs
 
     return ExtraOutputs(arguments.overlays, arguments.label_maps, arguments.parquet)
 

@@ -69,7 +69,7 @@ def add_generate_command(commands: argparse._SubParsersAction) -> None:
 
 
 def run_generate(arguments: argparse.Namespace) -> None:
-    from ..batch.generate import generate_masks
+    from ..labelling.generate import generate_masks
 
     hide_library_bars()
     names = [*(name.replace("-", "_") for name, _, _ in NUMBERS), *FLAGS]

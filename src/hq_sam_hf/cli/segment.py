@@ -168,7 +168,7 @@ def _names_many(images: list[str]) -> bool:
 
 
 def run_segment_one(arguments: argparse.Namespace, image: str) -> None:
-    from ..batch.single import ImagePrompts, OutputFiles, segment_image
+    from ..labelling.single import ImagePrompts, OutputFiles, segment_image
 
     _refuse_options(arguments, ("overlays", "label_maps", "parquet"), "--prompts or many images")
     labels = [1] * len(arguments.point) + [0] * len(arguments.negative_point)
@@ -218,7 +218,7 @@ def _detector_spec(arguments: argparse.Namespace) -> "DetectorSpec":
 
 
 def run_segment_by_text(arguments: argparse.Namespace) -> None:
-    from ..batch.from_text import segment_by_text
+    from ..labelling.from_text import segment_by_text
 
     if arguments.text is None:
         arguments.wrong_use("many images need --text; give boxes and points of many images with --prompts")
@@ -237,7 +237,7 @@ def run_segment_by_text(arguments: argparse.Namespace) -> None:
 
 
 def run_segment_many(arguments: argparse.Namespace) -> None:
-    from ..batch.from_prompts import segment_many
+    from ..labelling.from_prompts import segment_many
 
     _refuse_options(arguments, ("image", "text", "detector", *ONE_IMAGE_ONLY), "a single IMAGE")
     if arguments.output is None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hq_sam_hf.batch.single import OutputFiles
 from hq_sam_hf.cli import main
 from hq_sam_hf.inference.loading import ModelSpec
+from hq_sam_hf.labelling.single import OutputFiles
 from support.images import random_image
 from support.oracle import SMALL, lively_pair, save_folder
 

@@ -1,4 +1,4 @@
-"""Inference on image files: reads images and prompts, writes mask files (`hq-sam segment`, `hq-sam generate`).
+"""Masks of many images: sources, prompts, runs over them and what they write (`hq-sam label`, `segment`, `generate`).
 
 May import: model, masks, data, inference, utils.
 """

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hq_sam_hf.batch import output_folder
-from hq_sam_hf.batch.image_files import find_images
-from hq_sam_hf.batch.output_folder import ExtraOutputs, OutputFolder
-from hq_sam_hf.batch.runner import BatchRunner, ImageTask
 from hq_sam_hf.data.reading import read_sample
+from hq_sam_hf.labelling import output_folder
+from hq_sam_hf.labelling.image_files import find_images
+from hq_sam_hf.labelling.output_folder import ExtraOutputs, OutputFolder
+from hq_sam_hf.labelling.runner import BatchRunner, ImageTask
 from hq_sam_hf.utils.output_lock import LOCK_FILE, output_lock
 from support.images import random_image
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hq_sam_hf.batch.prompt_files import ObjectPrompt, read_prompts
+from hq_sam_hf.labelling.prompt_files import ObjectPrompt, read_prompts
 
 
 def test_csv_and_json_give_the_same_prompts(tmp_path):

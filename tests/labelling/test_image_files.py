@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hq_sam_hf.batch.image_files import find_images
+from hq_sam_hf.labelling.image_files import find_images
 from hq_sam_hf.model.image_reading import ImageOptions
 
 
