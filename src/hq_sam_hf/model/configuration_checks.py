@@ -45,6 +45,20 @@ class FieldChecks:
 
         self.require(self.config.hidden_act in ACT2FN, "hidden_act", "an activation known to transformers")
 
+    def mask_decoder(self) -> None:
+        """Check the fields of SAM's mask decoder, which HQ-SAM and HQ-SAM 2 share."""
+        self.positive_integers("hidden_size", "mlp_dim", "num_hidden_layers", "num_attention_heads")
+        self.positive_integers("attention_downsample_rate", "num_multimask_outputs", "iou_head_hidden_dim")
+        self.require(self.config.iou_head_depth >= 2, "iou_head_depth", "at least 2")
+        self.require(self.config.hidden_size % 8 == 0, "hidden_size", "a multiple of 8")
+        step = self.config.attention_downsample_rate * self.config.num_attention_heads
+        expected = (
+            f"such that attention_downsample_rate * num_attention_heads ({step}) divides hidden_size "
+            f"({self.config.hidden_size})"
+        )
+        self.require(self.config.hidden_size % step == 0, "num_attention_heads", expected)
+        self.norm_eps()
+
 
 def check_stored(fields: object, sections: Iterable[str]) -> None:
     """Raise ValueError unless the content of a config.json is an object, whose general fields can have their values.

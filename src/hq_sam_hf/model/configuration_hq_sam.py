@@ -1,11 +1,12 @@
 """Configuration of HQ-SAM as a whole, of its prompt encoder and of its mask decoder."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
-from .configuration_checks import FieldChecks, check_stored, plain_errors, require
+from .configuration_checks import FieldChecks, require
+from .configuration_composed import HQSamComposedConfig
 from .configuration_vision import VISION_CONFIGS, HQSamTinyViTConfig, HQSamVisionConfig
 from .presets import PRESETS
 
@@ -76,23 +77,14 @@ class HQSamMaskDecoderConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         check = FieldChecks(self, "mask_decoder_config")
-        check.positive_integers("hidden_size", "mlp_dim", "num_hidden_layers", "num_attention_heads", "vit_dim")
-        check.positive_integers("attention_downsample_rate", "num_multimask_outputs", "iou_head_hidden_dim")
-        check.require(self.iou_head_depth >= 2, "iou_head_depth", "at least 2")
-        check.require(self.hidden_size % 8 == 0, "hidden_size", "a multiple of 8")
-        step = self.attention_downsample_rate * self.num_attention_heads
-        expected = (
-            f"such that attention_downsample_rate * num_attention_heads ({step}) divides hidden_size "
-            f"({self.hidden_size})"
-        )
-        check.require(self.hidden_size % step == 0, "num_attention_heads", expected)
-        check.norm_eps()
+        check.mask_decoder()
+        check.positive_integers("vit_dim")
         check.activation()
         super().__post_init__(**kwargs)
 
 
 @strict
-class HQSamConfig(PreTrainedConfig):
+class HQSamConfig(HQSamComposedConfig):
     """The configuration of an `HQSamModel`. The default is ViT-B at 1024 pixels.
 
     vision_config, prompt_encoder_config, mask_decoder_config: a config object, its dict, or None for the defaults. A
@@ -108,37 +100,7 @@ class HQSamConfig(PreTrainedConfig):
         "mask_decoder_config": HQSamMaskDecoderConfig,
     }
 
-    # Called when a configuration is created, if set. The package's `registration` sets it, to register the model with
-    # transformers' auto classes no earlier than needed.
-    before_first_use: ClassVar[Any] = None
-
-    vision_config: Any = None
-    prompt_encoder_config: Any = None
-    mask_decoder_config: Any = None
-
-    def __post_init__(self, **kwargs: Any) -> None:
-        if self.before_first_use is not None:
-            self.before_first_use()
-        for name in self.sub_configs:
-            setattr(self, name, self._section(name, getattr(self, name)))
-        self._check_agreement()
-        super().__post_init__(**kwargs)
-
-    def _section(self, name: str, value: Any) -> PreTrainedConfig:
-        config_class: Any = self.sub_configs[name]
-        if isinstance(value, config_class | HQSamTinyViTConfig):
-            return value
-        if isinstance(value, PreTrainedConfig):
-            value = value.to_dict()
-        expected = f"a {config_class.__name__}, a dict or None"
-        require(value is None or isinstance(value, dict), name, expected, value)
-        fields = dict(value or {})
-        if name == "vision_config":
-            model_type = fields.pop("model_type", None) or HQSamVisionConfig.model_type
-            expected = f"one of {', '.join(VISION_CONFIGS)}"
-            require(model_type in VISION_CONFIGS, "vision_config.model_type", expected, model_type)
-            config_class = VISION_CONFIGS[model_type]
-        return config_class(**fields)
+    vision_configs = VISION_CONFIGS
 
     def transformers_sections(self, plain: bool = False) -> dict[str, Any]:
         """The three sections as arguments of transformers' SamHQConfig or, if plain, of its SamConfig.
@@ -154,43 +116,21 @@ class HQSamConfig(PreTrainedConfig):
         return sections
 
     @classmethod
-    def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Read config.json. One of transformers' SamHQModel or SamModel is corrected to match the original's model."""
-        try:
-            stored, unused = super().get_config_dict(*args, **kwargs)
-        except (TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(
-                f"The config.json of {str(args[0])!r} is not a JSON object ({error}). Download it again."
-            ) from error
-        check_stored(stored, cls.sub_configs)
-        if stored.get("model_type") in ("sam", "sam_hq"):
-            plain = stored["model_type"] == "sam"
-            stored = {name: value for name, value in stored.items() if name not in ("model_type", "architectures")}
-            for name in cls.sub_configs:
-                section = stored.get(name) or {}
-                stored[name] = {key: value for key, value in section.items() if key != "model_type"}
-            decoder = stored["mask_decoder_config"]
-            decoder.pop("layer_norm_eps", None)  # 1e-6, but the weights were trained with 1e-5
-            if plain:  # the channels for an HQ head that will be added
-                decoder["vit_dim"] = HQSamVisionConfig(**stored["vision_config"]).early_channels
-        return stored, unused
-
-    @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """Make a configuration of the fields of a config.json. Raises ValueError, naming the field, for wrong ones."""
-        check_stored(config_dict, cls.sub_configs)
-        with plain_errors():
-            return super().from_dict(config_dict, **kwargs)
+    def _from_transformers(cls, stored: dict[str, Any]) -> dict[str, Any]:
+        """The fields of a config.json of transformers' SamHQModel or SamModel as the original's model needs them."""
+        if stored.get("model_type") not in ("sam", "sam_hq"):
+            return stored
+        fields = cls._sections_without_model_type(stored)
+        decoder = fields["mask_decoder_config"]
+        decoder.pop("layer_norm_eps", None)  # 1e-6, but the weights were trained with 1e-5
+        if stored["model_type"] == "sam":  # the channels for an HQ head that will be added
+            decoder["vit_dim"] = HQSamVisionConfig(**fields["vision_config"]).early_channels
+        return fields
 
     def _check_agreement(self) -> None:
-        vision, prompt, decoder = self.vision_config, self.prompt_encoder_config, self.mask_decoder_config
-        for field in ("image_size", "patch_size"):
-            expected, got = getattr(vision, field), getattr(prompt, field)
-            require(got == expected, f"prompt_encoder_config.{field}", f"vision_config.{field} ({expected})", got)
+        super()._check_agreement()
+        vision, decoder = self.vision_config, self.mask_decoder_config
         width = vision.output_channels
-        for section, config in (("prompt_encoder_config", prompt), ("mask_decoder_config", decoder)):
-            expected_width = f"vision_config.output_channels ({width})"
-            require(config.hidden_size == width, f"{section}.hidden_size", expected_width, config.hidden_size)
         require(
             2 * vision.num_pos_feats == width,
             "vision_config.num_pos_feats",
@@ -215,11 +155,6 @@ class HQSamConfig(PreTrainedConfig):
             prompt_encoder_config={"image_size": image_size},
             mask_decoder_config={"vit_dim": vision.early_channels},
         )
-
-    @property
-    def mask_size(self) -> int:
-        """Side of the square low-resolution mask grid: four cells per patch (256 at 1024 pixels with patch 16)."""
-        return 4 * (self.vision_config.image_size // self.vision_config.patch_size)
 
 
 __all__ = [
