@@ -58,7 +58,8 @@ class TestCoco:
             instance(6, 3, {"size": [HEIGHT, WIDTH], "counts": [0, 48]}, iscrowd=1),
         ]
         dataset = load_coco(*write_coco(tmp_path, images, annotations), set_name="cups", streaming=streaming)
-        assert list(dataset.features) == ["image", "masks", "set", "name"]
+        assert list(dataset.features) == ["image", "masks", "category", "set", "name"]
+        assert [row["category"] for row in dataset] == [["cup", "cup"], ["cup"]]
         assert areas(dataset) == {"a": [2, 9 + 4], "sub/b": [15]}
         assert {row["set"] for row in dataset} == {"cups"}
 

@@ -217,14 +217,14 @@ def build_dataset(
 ) -> "AnyDataset":
     """A data set of rows with `set`, `name` and the reading options, if there are any.
 
-    columns: `image`, and `mask` or `masks`. names: of the rows.
+    columns: `image`, and `mask` or `masks`, and possibly `category` with a name per mask. names: of the rows.
     """
     import datasets
 
     image, text = datasets.Image(), datasets.Value("string")
-    types = {"image": image, "mask": image, "masks": [text if masks_are_text else image]}
+    types = {"image": image, "mask": image, "masks": [text if masks_are_text else image], "category": [text]}
     features = datasets.Features({**{name: types[name] for name in columns}, "set": text, "name": text})
-    is_text = {"masks": masks_are_text}
+    is_text = {"masks": masks_are_text, "category": True}
     columns = {name: values if is_text.get(name) else _image_values(values) for name, values in columns.items()}
     rows = {**columns, "set": [readable_name(set_name)] * len(names), "name": list(map(readable_name, names))}
     if options.as_text() is not None:

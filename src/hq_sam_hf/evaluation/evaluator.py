@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from ..masks.json_values import json_value
-from ..masks.metrics import DILATION_RATIO, boundary_iou, mask_iou
+from ..masks.metrics import boundary_iou, mask_iou
 from ..model.configuration_hq_sam import HQSamConfig
 from ..model.modeling_hq_sam import HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
@@ -43,7 +43,6 @@ def evaluate(
     trials: int = 1,
     limit: int | None = None,
     multimask_output: bool = False,
-    dilation_ratio: float = DILATION_RATIO,
     accelerator: "Accelerator | None" = None,
     progress: bool = False,
 ) -> Evaluation:
@@ -59,7 +58,6 @@ def evaluate(
         the mask and the prompt, but not on batches or processes.
     limit: evaluate only the first rows of each data set.
     multimask_output: use the best scored of SAM's three candidates instead of its single mask.
-    dilation_ratio: boundary width of the boundary IoU as a share of the image diagonal; the paper uses 0.02.
     accelerator: shares the images among its processes; each process gets all records. By default one is created where
         several processes have been launched. The model stays on its device.
 
@@ -79,14 +77,13 @@ def evaluate(
         "trials": trials,
         "limit": limit,
         "multimask_output": multimask_output,
-        "dilation_ratio": dilation_ratio,
         "image_size": model.config.vision_config.image_size,
         "backbone": backbone_name(model.config),
         "dtype": str(model.dtype).removeprefix("torch."),
         "images": len(dataset),
     }
     settings = json_value(settings, "settings")  # before the work, so that a report of it can be written
-    evaluator = _BatchEvaluator(model, dataset, outputs, multimask_output, dilation_ratio)
+    evaluator = _BatchEvaluator(model, dataset, outputs, multimask_output)
     results = _evaluate_all(evaluator, batch_size, num_workers, accelerator or launched_accelerator(), progress)
     return _in_order(dataset, results, settings)
 
@@ -111,7 +108,6 @@ class _BatchEvaluator:
     dataset: EvaluationDataset
     outputs: list[str]
     multimask_output: bool
-    dilation_ratio: float
 
     def evaluate(self, rows: list[LoadedRow]) -> list[_RowResult]:
         results = [_RowResult(row.dataset, row.index, row.name, row.skipped, row.failure) for row in rows]
@@ -137,7 +133,7 @@ class _BatchEvaluator:
         """One record per output. ground_truth: bool (H, W)."""
         expected = torch.from_numpy(ground_truth).to(prediction.masks.device)
         ious = mask_iou(prediction.masks, expected).tolist()
-        boundary_ious = boundary_iou(prediction.masks, expected, self.dilation_ratio).tolist()
+        boundary_ious = boundary_iou(prediction.masks, expected).tolist()
         fields = {**fields, "prompt": prediction.prompt, "trial": prediction.trial}
         return [
             {**fields, "output": output, "iou": iou, "boundary_iou": of_boundary, "score": score}

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..masks.json_values import json_value
-from ..masks.metrics import DILATION_RATIO
 from ..model.files import readable_name, write_atomically
 from .paper_results import AVERAGE, FOUR_SETS, is_whole_set, paper_result
 
@@ -16,7 +15,6 @@ from .paper_results import AVERAGE, FOUR_SETS, is_whole_set, paper_result
 PAPER_SETTINGS = {
     "protocol": "stretch",
     "multimask_output": False,
-    "dilation_ratio": DILATION_RATIO,
     "image_size": 1024,
 }
 OUTPUT_TITLES = {"sam": "SAM", "hq": "HQ", "sum": "SAM + HQ"}
@@ -101,12 +99,27 @@ class Evaluation:
             row |= {} if published is None else {"published": asdict(published)}
         return row
 
+    def by_category(self) -> list[dict[str, Any]]:
+        """Means per prompt, category and output, if the data set names the categories of its masks, as COCO does.
+
+        Each row has category, prompt, output, masks, miou and mbiou.
+        """
+        means = self.means(lambda record: (record["prompt"], str(record.get("category", "")), record["output"]))
+        rows = [
+            {"category": category, "prompt": prompt, "output": output}
+            | {name: metrics[name] for name in ("masks", "miou", "mbiou")}
+            for (prompt, category, output), metrics in sorted(means.items(), key=lambda one: one[0][1])
+        ]
+        return rows if any(row["category"] for row in rows) else []
+
     def markdown(self) -> str:
-        """The summary as Markdown tables of mIoU / mBIoU in per cent, one table per prompt."""
+        """The summary as Markdown tables of mIoU / mBIoU in per cent, one table per prompt, then by category."""
         lines = []
-        rows = self.summary()
-        for prompt in dict.fromkeys(row["prompt"] for row in rows):
-            lines += [f"### {prompt}", "", *_markdown_table([row for row in rows if row["prompt"] == prompt]), ""]
+        by_category = [{**row, "set": row["category"]} for row in self.by_category()]
+        for title, heading, rows in (("", "set", self.summary()), (", by category", "category", by_category)):
+            for prompt in dict.fromkeys(row["prompt"] for row in rows):
+                table = _markdown_table([row for row in rows if row["prompt"] == prompt], heading)
+                lines += [f"### {prompt}{title}", "", *table, ""]
         for title, entries in (("Could not be read", self.failures), ("Left out", self.skipped)):
             if entries:
                 lines += [f"{title}: {len(entries)}", ""]
@@ -117,7 +130,7 @@ class Evaluation:
         return "\n".join(lines)
 
     def save(self, folder: str | os.PathLike, title: str = "Evaluation") -> list[Path]:
-        """Write evaluation.md, evaluation.json (settings, summary, failures, skipped) and records.parquet.
+        """Write evaluation.md, evaluation.json (settings, summary, by_category, failures, skipped), records.parquet.
 
         Raises ValueError, before a file is written, for settings that JSON cannot hold.
         """
@@ -127,6 +140,7 @@ class Evaluation:
         report = {
             "settings": self.settings,
             "summary": self.summary(),
+            "by_category": self.by_category(),
             "failures": self.failures,
             "skipped": self.skipped,
         }
@@ -168,7 +182,7 @@ def set_label(record: dict[str, Any]) -> str:
     return "/".join(dict.fromkeys(name for name in (record["dataset"], record["set"]) if name))
 
 
-def _markdown_table(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _markdown_table(rows: Sequence[dict[str, Any]], heading: str) -> list[str]:
     outputs = list(dict.fromkeys(row["output"] for row in rows))
     cells = {(row["set"], row["output"]): row for row in rows}
     sets = list(dict.fromkeys(row["set"] for row in rows))
@@ -179,7 +193,7 @@ def _markdown_table(rows: Sequence[dict[str, Any]]) -> list[str]:
         for title, output in compared.items()
         if output and any("published" in cells[name, output[0]] for name in sets if (name, output[0]) in cells)
     }
-    lines = [_line(["set", "masks", *(OUTPUT_TITLES[output] for output in outputs), *comparisons])]
+    lines = [_line([heading, "masks", *(OUTPUT_TITLES[output] for output in outputs), *comparisons])]
     lines.append(_line(["---"] + ["---:"] * (1 + len(outputs) + len(comparisons))))
     for name in sets:
         of_set = {output: cells.get((name, output), {}) for output in outputs}
