@@ -4,6 +4,7 @@ Boxes are (x1, y1, x2, y2) in pixels of the image.
 """
 
 import math
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -31,6 +32,22 @@ def layer_grids(points_per_side: int, n_layers: int, downscale_factor: int) -> l
             f"by `crop_n_points_downscale_factor`, {downscale_factor}, in each layer. Use more points or fewer layers."
         )
     return [point_grid(count) for count in counts]
+
+
+def checked_grids(point_grids: Sequence[np.ndarray], n_layers: int) -> list[np.ndarray]:
+    """Grids that somebody gives, as arrays. Raises ValueError unless each layer has one, with points in [0, 1]."""
+    grids = [np.asarray(grid, dtype=np.float64) for grid in point_grids]
+    if len(grids) <= n_layers:
+        raise ValueError(
+            f"`point_grids` must have a grid for each of {n_layers + 1} layers (the image and {n_layers} layers of "
+            f"crops), got {len(grids)}."
+        )
+    for grid in grids:
+        if grid.ndim != 2 or grid.shape[1:] != (2,) or len(grid) == 0 or not ((grid >= 0) & (grid <= 1)).all():
+            raise ValueError(
+                f"`point_grids` must be arrays (points, 2) of x, y in [0, 1], got {grid.shape}: {grid!r:.80}"
+            )
+    return grids
 
 
 Box = tuple[int, int, int, int]
@@ -67,4 +84,4 @@ def near_crop_edge(boxes: np.ndarray, crop_box: Box, size: tuple[int, int]) -> n
     return (near_crop & ~near_image).any(axis=1)
 
 
-__all__ = ["Box", "crop_boxes", "layer_grids", "near_crop_edge", "point_grid"]
+__all__ = ["Box", "checked_grids", "crop_boxes", "layer_grids", "near_crop_edge", "point_grid"]

@@ -1,10 +1,8 @@
 """`HQSamMaskGenerator`: automatic masks of everything in an image, from a grid of points."""
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,11 +13,12 @@ from ..masks.nms import box_nms
 from ..masks.polygons import mask_to_polygons
 from ..masks.rle import compress_counts
 from ..model.image_reading import ImageLike, read_image
-from ..model.modeling_hq_sam import HQSamModel
+from ..model.modeling_hq_sam import HQSamImageFeatures, HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
 from ..model.prompt_preparation import prepare_prompts
-from .crops import Box, crop_boxes, layer_grids, near_crop_edge
+from .crops import Box, checked_grids, crop_boxes, layer_grids, near_crop_edge
 from .loading import load_model, split_options
+from .option_checks import check_at_least, check_number
 from .stability import stable_masks
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle", "polygons")
@@ -98,15 +97,15 @@ class HQSamMaskGenerator:
         candidates: int = 1,
         progress: bool = False,
     ) -> None:
-        _check_at_least("points_per_batch", points_per_batch, 1)
-        _check_at_least("crop_n_layers", crop_n_layers, 0)
-        _check_at_least("crop_n_points_downscale_factor", crop_n_points_downscale_factor, 1)
-        _check_at_least("min_mask_region_area", min_mask_region_area, 0)
-        _check_number("pred_iou_thresh", pred_iou_thresh)
-        _check_number("stability_score_thresh", stability_score_thresh)
-        _check_number("stability_score_offset", stability_score_offset, 0)
-        _check_number("box_nms_thresh", box_nms_thresh, 0, 1)
-        _check_number("crop_nms_thresh", crop_nms_thresh, 0, 1)
+        check_at_least("points_per_batch", points_per_batch, 1)
+        check_at_least("crop_n_layers", crop_n_layers, 0)
+        check_at_least("crop_n_points_downscale_factor", crop_n_points_downscale_factor, 1)
+        check_at_least("min_mask_region_area", min_mask_region_area, 0)
+        check_number("pred_iou_thresh", pred_iou_thresh)
+        check_number("stability_score_thresh", stability_score_thresh)
+        check_number("stability_score_offset", stability_score_offset, 0)
+        check_number("box_nms_thresh", box_nms_thresh, 0, 1)
+        check_number("crop_nms_thresh", crop_nms_thresh, 0, 1)
         if not 0 <= crop_overlap_ratio < 1:
             raise ValueError(f"`crop_overlap_ratio` must be from 0 to below 1, got {crop_overlap_ratio!r}.")
         if output_mode not in OUTPUT_MODES:
@@ -179,6 +178,22 @@ class HQSamMaskGenerator:
                 found.boxes, np.float32(1) / ((x2 - x1) * (y2 - y1)).astype(np.float32), self.crop_nms_thresh
             )
             found = found.select(keep)
+        return self._records(found, size)
+
+    @torch.no_grad()
+    def generate_from_features(
+        self, features: HQSamImageFeatures, size: tuple[int, int], multimask_output: bool = True
+    ) -> list[dict[str, Any]]:
+        """Like `generate`, for an image of (height, width) size that `HQSamModel.get_image_features` has encoded.
+
+        features: of this image alone. Raises ValueError if crops are searched too, which need the image itself.
+        """
+        if self.crop_n_layers > 0:
+            raise ValueError("`crop_n_layers` must be 0 for an encoded image. Call `generate` with the image instead.")
+        box = (0, 0, size[1], size[0])
+        return self._records(self._masks_of_features(features, size, box, self.point_grids[0], multimask_output), size)
+
+    def _records(self, found: _FoundMasks, size: tuple[int, int]) -> list[dict[str, Any]]:
         if self.min_mask_region_area > 0:
             found = self._without_small_parts(found, size)
         return [self._record(found, i, size) for i in range(len(found.masks))]
@@ -196,12 +211,23 @@ class HQSamMaskGenerator:
     def _masks_of_crop(
         self, pixels: np.ndarray, box: Box, grid: np.ndarray, multimask_output: bool, bar: Any
     ) -> _FoundMasks:
-        """The masks of a crop, without duplicates, in coordinates of the whole image."""
         x1, y1, x2, y2 = box
-        crop = pixels[y1:y2, x1:x2]
+        pixel_values = self.processor(pixels[y1:y2, x1:x2])["pixel_values"]
+        features = self.model.get_image_features(pixel_values.to(self.model.device))
+        return self._masks_of_features(features, pixels.shape[:2], box, grid, multimask_output, bar)
+
+    def _masks_of_features(
+        self,
+        features: HQSamImageFeatures,
+        image_size: tuple[int, ...],
+        box: Box,
+        grid: np.ndarray,
+        multimask_output: bool,
+        bar: Any = None,
+    ) -> _FoundMasks:
+        """The masks of an encoded crop, without duplicates, in coordinates of the whole image."""
+        x1, y1, x2, y2 = box
         size = (y2 - y1, x2 - x1)
-        device = self.model.device
-        features = self.model.get_image_features(self.processor(crop)["pixel_values"].to(device))
         points = grid * np.array([x2 - x1, y2 - y1])
         parts = []
         for start in range(0, len(points), self.points_per_batch):
@@ -211,7 +237,7 @@ class HQSamMaskGenerator:
             )
             outputs = self.model(
                 image_features=features,
-                **prompts.to(device),
+                **prompts.to(self.model.device),
                 multimask_output=multimask_output,
                 hq_token_only=self.hq_token_only,
                 min_iou_score=self.pred_iou_thresh if self.pred_iou_thresh > 0 else None,
@@ -221,9 +247,10 @@ class HQSamMaskGenerator:
             batch = batch.repeat(scores.shape[1], axis=0)
             found = self._good_masks(logits.flatten(0, 1), scores.flatten(), batch, size)
             found = _moved(found, box)
-            keep = np.flatnonzero(~near_crop_edge(found.boxes, box, pixels.shape[:2]))
+            keep = np.flatnonzero(~near_crop_edge(found.boxes, box, (image_size[0], image_size[1])))
             parts.append(found.select(keep))
-            bar.update()
+            if bar is not None:
+                bar.update()
         found = _FoundMasks.concatenate(parts)
         return found.select(box_nms(found.boxes, found.predicted_ious, self.box_nms_thresh))
 
@@ -299,19 +326,6 @@ def _xywh(box: np.ndarray) -> list[int]:
     return [x1, y1, x2 - x1, y2 - y1]
 
 
-def _check_at_least(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"`{name}` must be an integer of at least {least}, got {value!r}.")
-
-
-def _check_number(name: str, value: Any, least: float = -math.inf, most: float = math.inf) -> None:
-    if not isinstance(value, Real) or not math.isfinite(value) or not least <= float(value) <= most:
-        bounds = ""
-        if least > -math.inf:
-            bounds = f" of at least {least}" if most == math.inf else f" from {least} to {most}"
-        raise ValueError(f"`{name}` must be a finite number{bounds}, got {value!r}.")
-
-
 def _grids_of_layers(
     points_per_side: int | None, point_grids: Sequence[np.ndarray] | None, n_layers: int, downscale_factor: int
 ) -> list[np.ndarray]:
@@ -319,24 +333,9 @@ def _grids_of_layers(
     if (points_per_side is None) == (point_grids is None):
         raise ValueError("Exactly one of `points_per_side` and `point_grids` must be given. Pass None for the other.")
     if points_per_side is None:
-        return _checked_grids(point_grids or [], n_layers)
-    _check_at_least("points_per_side", points_per_side, 1)
+        return checked_grids(point_grids or [], n_layers)
+    check_at_least("points_per_side", points_per_side, 1)
     return layer_grids(points_per_side, n_layers, downscale_factor)
-
-
-def _checked_grids(point_grids: Sequence[np.ndarray], n_layers: int) -> list[np.ndarray]:
-    grids = [np.asarray(grid, dtype=np.float64) for grid in point_grids]
-    if len(grids) <= n_layers:
-        raise ValueError(
-            f"`point_grids` must have a grid for each of {n_layers + 1} layers (the image and {n_layers} layers of "
-            f"crops), got {len(grids)}."
-        )
-    for grid in grids:
-        if grid.ndim != 2 or grid.shape[1:] != (2,) or len(grid) == 0 or not ((grid >= 0) & (grid <= 1)).all():
-            raise ValueError(
-                f"`point_grids` must be arrays (points, 2) of x, y in [0, 1], got {grid.shape}: {grid!r:.80}"
-            )
-    return grids
 
 
 __all__ = ["OUTPUT_MODES", "HQSamMaskGenerator"]

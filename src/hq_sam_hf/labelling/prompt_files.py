@@ -36,13 +36,17 @@ FIELDS = ("image", "box", "points", "labels", "mask", "label")
 
 @dataclass
 class ObjectPrompt:
-    """The prompts for one object, in pixels of its image."""
+    """The prompts for one object, in pixels of its image.
+
+    mask: what `prompt_masks.read_prompt_mask` reads. score: that of the detector that found the object.
+    """
 
     box: list[float] | None = None
     points: list[list[float]] | None = None
     labels: list[int] | None = None
-    mask: str | None = None
+    mask: str | bytes | None = None
     label: str | None = None
+    score: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The fields that are given, as JSON values."""
