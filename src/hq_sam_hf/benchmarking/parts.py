@@ -127,8 +127,8 @@ def _content(file: str | os.PathLike) -> io.BytesIO:
 def _of_size(mask: np.ndarray, size: tuple[int, int] | None, file: str | os.PathLike) -> np.ndarray:
     if size is not None and mask.shape != tuple(size):
         raise ValueError(
-            f"{os.fspath(file)!r} has the (height, width) {mask.shape}, and its image has {tuple(size)}. Get both from "
-            "the same release of the benchmark."
+            f"{os.fspath(file)!r} has the (height, width) {mask.shape}, and its image has {tuple(size)}. Get both "
+            "from the same release of the benchmark."
         )
     return mask
 
