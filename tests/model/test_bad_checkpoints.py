@@ -122,11 +122,11 @@ FILES = {
     ),
     "SAM 2": (
         lambda p: write(p, as_bytes({"model": {"image_encoder.trunk.pos_embed": torch.zeros(2)}})),
-        "is a SAM 2 checkpoint",
+        "is a plain SAM 2",
     ),
     "SAM 2 of transformers": (
         lambda p: save_file({"vision_encoder.backbone.pos_embed": torch.zeros(2)}, p),
-        "is a SAM 2 checkpoint",
+        "is a plain SAM 2",
     ),
     "safetensors cut short": (
         lambda p: (save_file(weights(), p), write(p, p.read_bytes()[:-1000])),

@@ -81,7 +81,7 @@ REFUSALS = {
     "plain SAM": "plain SAM",
     "no head": "holds no HQ head|no HQ head to convert|no HQ head. ",
     "a part": "alone",
-    "SAM 2": "is a SAM 2 checkpoint",
+    "SAM 2": "is a plain SAM 2",
     "LoRA": "is a LoRA adapter",
 }
 

@@ -12,6 +12,7 @@ examples: hq-sam convert sam_hq_vit_l.pth -o hq-sam-vit-l
           hq-sam convert my-model -o my_model.pth
           hq-sam convert my-model -o my-model-samhq --layout transformers
           hq-sam convert my-model -o plain-sam --layout sam
+          hq-sam convert sam2.1_hq_hiera_large.pt -o hq-sam2-large
 """
 
 
@@ -20,7 +21,7 @@ def add_convert_command(commands: argparse._SubParsersAction) -> None:
         commands,
         "convert",
         help="convert a checkpoint between the layouts of the original, of transformers and of this package",
-        description="Convert an HQ-SAM checkpoint. Its layout and its sizes are recognised from its weights.",
+        description="Convert an HQ-SAM or HQ-SAM 2 checkpoint. Its kind and sizes are recognised from its weights.",
         examples=EXAMPLES,
     )
     parser.add_argument(
@@ -30,12 +31,15 @@ def add_convert_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--layout",
         choices=("hq_sam", "transformers", "sam", "original"),
-        help="layout to write (default: original for a .pth file, else hq_sam); sam is the plain SAM inside, without "
-        "the HQ head",
+        help="layout to write (default: original for a .pth or .pt file, else hq_sam); sam is the plain SAM or SAM 2 "
+        "inside, without the HQ head",
     )
     parser.add_argument("--revision", metavar="NAME", help="branch, tag or commit of a source on the Hub")
     parser.add_argument(
-        "--base", metavar="SOURCE", help="the SAM of a source that is only a mask decoder or only an HQ head"
+        "--base",
+        metavar="SOURCE",
+        help="the SAM of a source that is only a mask decoder or only an HQ head, or the SAM 2 with the weights for "
+        "video that an HQ-SAM 2 for images lacks",
     )
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16", "float16"), help="dtype to write (default: as in the source)"

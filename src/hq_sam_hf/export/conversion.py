@@ -1,5 +1,6 @@
 """Convert checkpoints from one layout to another: the work of `hq-sam convert`."""
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,16 +10,18 @@ from torch import Tensor
 
 from ..model.checkpoint_format import ModelWeights, is_hq_key
 from ..model.configuration_hq_sam import HQSamConfig
+from ..model.configuration_hq_sam2 import HQSam2Config
+from ..model.families import model_class_of
 from ..model.files import check_parent, check_place, remove_leftovers
 from ..model.key_mapping import POSITIONAL_MATRIX
-from ..model.modeling_hq_sam import HQSamModel
+from ..model.key_mapping_sam2 import is_video_key
 from ..model.weight_checks import check_weights
 from ..utils.output_lock import output_lock
 from .hub import push_folder
 from .layout_writing import check_destination, default_layout, write_folder, write_original
 from .model_cards import conversion_card
 from .sources import Source, read_source
-from .verification import check_can_verify, verify_masks
+from .verification import check_can_verify, check_can_verify_family, verify_masks
 
 
 def convert(
@@ -33,14 +36,16 @@ def convert(
     push_to: str | None = None,
     revision: str | None = None,
     report: Callable[[str], object] = print,
-) -> HQSamConfig:
+) -> HQSamConfig | HQSam2Config:
     """Convert a checkpoint of any layout. Returns its configuration.
 
     source: a file, a folder, a Hub repository, or a file in one as "organisation/name/file.pth".
     destination: a folder, or a .pth file for the original layout. It appears only when it is complete.
-    layout: "hq_sam" (this package), "transformers" (SamHQModel), "sam" (transformers' SamModel: the plain SAM inside,
-        without the HQ head) or "original". By default "original" for a .pth or .pt file and "hq_sam" for a folder.
-    base: the SAM or HQ-SAM that completes a source with only a mask decoder or only an HQ head.
+    layout: "hq_sam" (this package), "transformers" (SamHQModel; there is none for HQ-SAM 2), "sam" (the plain SAM
+        inside, without the HQ head, as transformers' SamModel, Sam2Model or, with weights for video, Sam2VideoModel)
+        or "original". By default "original" for a .pth or .pt file and "hq_sam" for a folder.
+    base: the model that completes a source with only a mask decoder or only an HQ head, or an HQ-SAM 2 without the
+        weights for video.
     dtype: dtype of the written weights, by default as in the source. The positional matrix stays float32.
     max_shard_size: largest size of a file of weights in a folder.
     overwrite: replace an earlier conversion. A folder with other files is never replaced.
@@ -64,14 +69,18 @@ def convert(
             check_can_verify(layout)
         remove_leftovers(target)
         read = read_source(source, revision, report)
+        if verify:
+            check_can_verify_family(read.checkpoint)
         config, checkpoint = _whole_model(read, None if base is None else read_source(base, None, report))
         weights = {name: _cast(name, tensor, dtype) for name, tensor in checkpoint.weights.items()}
         if layout == "original":
-            write_original(target, weights)
+            write_original(target, weights, checkpoint.family)
         else:
-            card = conversion_card(source, target, checkpoint.describe(), read.published, plain_sam=layout == "sam")
+            card = conversion_card(source, target, checkpoint, read.published, plain_sam=layout == "sam")
             write_folder(target, layout, config, weights, max_shard_size, card)
         report(f"wrote {target} ({layout} layout)")
+        if layout == "original" and checkpoint.lacks_video:
+            report("NOTE: it has no weights for video, which the original expects; a SAM 2 as --base adds them")
         if verify:
             report(f"verified against segment-anything-hq: {verify_masks(read, checkpoint, target)}")
         if push_to is not None:
@@ -79,8 +88,8 @@ def convert(
     return config
 
 
-def _whole_model(source: Source, base: Source | None) -> tuple[HQSamConfig, ModelWeights]:
-    """The configuration and the weights of a whole HQ-SAM. A part is completed by its base.
+def _whole_model(source: Source, base: Source | None) -> tuple[HQSamConfig | HQSam2Config, ModelWeights]:
+    """The configuration and the weights of a whole HQ-SAM or HQ-SAM 2. A part is completed by its base.
 
     Raises ValueError if there is no whole HQ-SAM.
     """
@@ -89,7 +98,9 @@ def _whole_model(source: Source, base: Source | None) -> tuple[HQSamConfig, Mode
     if base is not None:
         if base.checkpoint.part != "model":
             raise ValueError(f"The base must be a whole SAM or HQ-SAM, got a {base.checkpoint.describe()}.")
-        if checkpoint.part == "model":
+        if base.checkpoint.family != checkpoint.family:
+            raise ValueError(f"{what}, and the base is a {base.checkpoint.describe()}. Name the one it was made for.")
+        if checkpoint.part == "model" and not (checkpoint.lacks_video and not base.checkpoint.lacks_video):
             raise ValueError(f"{what}, a whole model that takes no base. Leave out --base.")
         checkpoint, whole = _complete(checkpoint, base.checkpoint), base
     if checkpoint.part != "model":
@@ -97,18 +108,26 @@ def _whole_model(source: Source, base: Source | None) -> tuple[HQSamConfig, Mode
     if not checkpoint.has_hq:
         raise ValueError(
             f"{what}, and there is no HQ head to convert. Start a fresh head on it with "
-            "HQSamModel.from_sam_pretrained, or name its HQ-SAM checkpoint."
+            f"{checkpoint.model_class}.from_sam_pretrained, or name its HQ-SAM checkpoint."
         )
     config = whole.config()
     with torch.device("meta"):
-        check_weights(checkpoint, HQSamModel(config))
+        model = model_class_of(checkpoint.family)(config)
+    check_weights(checkpoint, model)
     return config, checkpoint
 
 
 def _complete(part: ModelWeights, base: ModelWeights) -> ModelWeights:
-    """Put a mask decoder or HQ head on the model that it belongs to. A decoder replaces the HQ head of the base."""
+    """Put a mask decoder or HQ head on the model that it belongs to. A decoder replaces the HQ head of the base.
+
+    A whole HQ-SAM 2 takes the weights for video alone.
+    """
+    if part.part == "model":
+        video = {name: tensor for name, tensor in base.weights.items() if is_video_key(name)}
+        return dataclasses.replace(part, weights={**part.weights, **video})
     weights = {name: tensor for name, tensor in base.weights.items() if part.part == "head" or not is_hq_key(name)}
-    return ModelWeights(part.source, part.layout, "model", part.has_hq or base.has_hq, {**weights, **part.weights})
+    has_hq = part.has_hq or base.has_hq
+    return dataclasses.replace(part, part="model", has_hq=has_hq, weights={**weights, **part.weights})
 
 
 def _cast(name: str, tensor: Tensor, dtype: torch.dtype | str | None) -> Tensor:

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
@@ -13,21 +14,24 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from ..model.checkpoint_format import is_hq_key, read_checkpoint
+from ..model.checkpoint_format import MODEL_CLASSES, family_of, is_hq_key, read_checkpoint
 from ..model.configuration_hq_sam import HQSamConfig, HQSamTinyViTConfig
+from ..model.configuration_hq_sam2 import HQSam2Config
 from ..model.destinations import check_output_file, check_output_folder, first_foreign
+from ..model.families import processor_class_of
 from ..model.files import whole_folder, write_atomically
 from ..model.image_processing_hq_sam import IMAGE_MEAN, IMAGE_STD
 from ..model.key_mapping import keys_to_original
-from ..model.processing_hq_sam import HQSamProcessor
+from ..model.key_mapping_sam2 import weights_to_original_sam2
 from ..model.weights import WEIGHT_SUFFIXES
+from .layout_writing_sam2 import write_sam2_config
 from .model_cards import is_conversion_card
 
 LAYOUTS = ("hq_sam", "transformers", "sam", "original")
 
 # What `write_folder` writes.
 FOLDER_FILES = re.compile(
-    r"README\.md|config\.json|(pre)?processor_config\.json|model(-\d{5}-of-\d{5})?\.safetensors"
+    r"README\.md|config\.json|((video_)?pre)?processor_config\.json|model(-\d{5}-of-\d{5})?\.safetensors"
     r"|model\.safetensors\.index\.json"
 )
 
@@ -79,12 +83,22 @@ def _is_original(path: Path) -> bool:
 
 
 def write_folder(
-    target: Path, layout: str, config: HQSamConfig, weights: dict[str, Tensor], max_shard_size: str, card: str
+    target: Path,
+    layout: str,
+    config: HQSamConfig | HQSam2Config,
+    weights: dict[str, Tensor],
+    max_shard_size: str,
+    card: str,
 ) -> None:
     """Write a folder in a layout other than "original": weights, configuration, processor and model card.
 
-    weights: by the keys of `HQSamModel`; those of the HQ head are left out of the layout "sam".
+    weights: by the keys of `HQSamModel` or `HQSam2Model`; those of the HQ head are left out of the layout "sam".
     """
+    if layout == "transformers" and isinstance(config, HQSam2Config):
+        raise ValueError(
+            "transformers has no HQ-SAM 2. Choose the layout hq_sam or original, or the layout sam for the SAM 2 "
+            "inside, without the HQ head."
+        )
     if layout in TRANSFORMERS_CLASSES and isinstance(config.vision_config, HQSamTinyViTConfig):
         model_class = TRANSFORMERS_CLASSES[layout][1]
         raise ValueError(f"transformers' {model_class} has no TinyViT encoder. Choose the layout hq_sam or original.")
@@ -93,7 +107,9 @@ def write_folder(
         weights = {name: tensor for name, tensor in weights.items() if not is_hq_key(name)}
     with whole_folder(target, _check_unchanged) as folder:
         _write_weights(folder, weights, max_shard_size)
-        if layout in TRANSFORMERS_CLASSES:
+        if isinstance(config, HQSam2Config) and layout == "sam":
+            write_sam2_config(folder, config, config.dtype, weights)
+        elif layout in TRANSFORMERS_CLASSES:
             _write_transformers_config(folder, config, *TRANSFORMERS_CLASSES[layout])
         else:
             _write_own_config(folder, config)
@@ -118,10 +134,10 @@ def _write_weights(folder: Path, weights: dict[str, Tensor], max_shard_size: str
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
 
 
-def _write_own_config(folder: Path, config: HQSamConfig) -> None:
-    config.architectures = ["HQSamModel"]
+def _write_own_config(folder: Path, config: HQSamConfig | HQSam2Config) -> None:
+    config.architectures = [MODEL_CLASSES[family_of(config)]]
     config.save_pretrained(folder)
-    HQSamProcessor.from_config(config).save_pretrained(folder)
+    processor_class_of(family_of(config)).from_config(config).save_pretrained(folder)
 
 
 def _write_transformers_config(
@@ -148,10 +164,18 @@ def _write_transformers_config(
     (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=2))
 
 
-def write_original(target: Path, weights: dict[str, Tensor]) -> None:
-    """Write the original's layout: one file of `torch.save` with the original's keys."""
-    names = keys_to_original(weights)
-    state = {names[name]: tensor.contiguous() for name, tensor in weights.items()}
+def write_original(target: Path, weights: dict[str, Tensor], family: str) -> None:
+    """Write the original's layout: one file of `torch.save` with the original's keys.
+
+    family: "sam" or "sam2", whose files nest the weights under "model".
+    """
+    state: dict[str, Any]
+    if family == "sam2":
+        original = weights_to_original_sam2(weights)
+        state = {"model": {key: tensor.contiguous() for key, tensor in original.items()}}
+    else:
+        names = keys_to_original(weights)
+        state = {names[name]: tensor.contiguous() for name, tensor in weights.items()}
     try:
         write_atomically(target, lambda file: torch.save(state, file))
     except RuntimeError as error:  # torch.save reports a full disk so

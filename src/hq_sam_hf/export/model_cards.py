@@ -4,18 +4,19 @@ import os
 import re
 from pathlib import Path
 
+from ..model.checkpoint_format import ModelWeights
+
 CARD = """\
 {head}
-# HQ-SAM
+# {title}
 
-{what}. HQ-SAM ("Segment Anything in High Quality", [arXiv 2306.01567](https://arxiv.org/abs/2306.01567)) adds one
-learned output token and a fusion of early and final features to a frozen SAM, for masks with fine boundaries.
+{what}. {about}
 
 ```python
-from hq_sam_hf import HQSamModel, HQSamProcessor
+from hq_sam_hf import {model}, {processor}
 
-model = HQSamModel.from_pretrained("{name}")
-processor = HQSamProcessor.from_pretrained("{name}")
+model = {model}.from_pretrained("{name}")
+processor = {processor}.from_pretrained("{name}")
 inputs = processor("photo.jpg", input_boxes=[[[165, 15, 415, 310]]])
 masks = processor.post_process_masks(model(**inputs, multimask_output=False), inputs)
 ```
@@ -25,19 +26,28 @@ Converted from `{source}`{published}.
 
 SAM_CARD = """\
 {head}
-# SAM
+# {title}
 
-The plain SAM inside an {what}, without its HQ head, in the layout of transformers' SamModel.
+The plain {title} inside an {what}, without its HQ head, in the layout of transformers' {plain_model}.
 
 ```python
-from hq_sam_hf import HQSamModel
+from hq_sam_hf import {model}
 
-model = HQSamModel.from_sam_pretrained("{name}")  # with a fresh, untrained HQ head
+model = {model}.from_sam_pretrained("{name}")  # with a fresh, untrained HQ head
 ```
 
 Taken from `{source}`{published}.
 """
 
+
+ABOUT = {
+    "sam": """\
+HQ-SAM ("Segment Anything in High Quality", [arXiv 2306.01567](https://arxiv.org/abs/2306.01567)) adds one
+learned output token and a fusion of early and final features to a frozen SAM, for masks with fine boundaries.""",
+    "sam2": """\
+HQ-SAM 2 adds the learned output token of HQ-SAM ("Segment Anything in High Quality",
+[arXiv 2306.01567](https://arxiv.org/abs/2306.01567)) to a frozen SAM 2, for masks with fine boundaries.""",
+}
 
 # The last line of both cards.
 ORIGIN = re.compile(r"^(Converted|Taken) from `.*\.\n\Z", re.MULTILINE)
@@ -69,16 +79,25 @@ def is_conversion_card(path: Path) -> bool:
     return text.startswith((card_head(), card_head("sam"))) and "HQ-SAM" in text and bool(ORIGIN.search(text))
 
 
-def conversion_card(source: str | os.PathLike, target: Path, what: str, published: str | None, plain_sam: bool) -> str:
+def conversion_card(
+    source: str | os.PathLike, target: Path, checkpoint: ModelWeights, published: str | None, plain_sam: bool
+) -> str:
     """The model card of a converted checkpoint.
 
-    what: describes the source, as `ModelWeights.describe` does. published: name of the published file that it equals.
+    published: name of the published file that the source equals. plain_sam: the HQ head was left out.
     """
     # The path of a local source would reveal the folders of somebody's machine.
+    is_sam2 = checkpoint.family == "sam2"
+    plain_model = ("Sam2Model" if checkpoint.lacks_video else "Sam2VideoModel") if is_sam2 else "SamModel"
     origin = Path(source).name if os.path.exists(source) else str(source)
     return (SAM_CARD if plain_sam else CARD).format(
         head=card_head("sam" if plain_sam else "hq-sam"),
-        what=what,
+        title=("SAM" if plain_sam else "HQ-SAM") + (" 2" if is_sam2 else ""),
+        what=checkpoint.describe(),
+        about=ABOUT[checkpoint.family],
+        model=checkpoint.model_class,
+        processor=checkpoint.model_class.replace("Model", "Processor"),
+        plain_model=plain_model,
         name=target.name,
         source=origin,
         published=f" ({published}, same sha256)" if published else "",

@@ -32,6 +32,15 @@ def check_can_verify(layout: str) -> None:
         ) from error
 
 
+def check_can_verify_family(checkpoint: ModelWeights) -> None:
+    """Raise ValueError for an HQ-SAM 2, of which there is no original implementation to install."""
+    if checkpoint.family == "sam2":
+        raise ValueError(
+            f"{checkpoint.source!r} is a {checkpoint.describe()}. Only HQ-SAM can be verified: no package has "
+            "the original implementation of HQ-SAM 2. Convert it without verifying."
+        )
+
+
 def verify_masks(source: Source, checkpoint: ModelWeights, converted: Path) -> str:
     """Predict masks of random pixels with the source in the original implementation, and with the result in ours.
 
@@ -71,4 +80,4 @@ def _load_original(source: Source, checkpoint: ModelWeights, model: HQSamModel) 
     return original.eval()  # again: TinyViT caches its attention biases when it enters evaluation mode
 
 
-__all__ = ["check_can_verify", "verify_masks"]
+__all__ = ["check_can_verify", "check_can_verify_family", "verify_masks"]

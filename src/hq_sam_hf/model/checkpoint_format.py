@@ -1,7 +1,8 @@
 """Detect a checkpoint's format from its keys and shapes.
 
-File names are not used. Keys of every layout are renamed to those of `HQSamModel`, and the sizes in the configuration
-are derived from the shapes, so that unpublished sizes load too.
+File names are not used. Keys of every layout are renamed to those of `HQSamModel` or `HQSam2Model`. The sizes in the
+configuration are derived from the shapes, so that unpublished sizes of HQ-SAM load too. What differs for SAM 2 is in
+`checkpoint_format_sam2`.
 """
 
 import math
@@ -15,22 +16,31 @@ import torch
 from torch import Tensor
 from transformers.utils import logging
 
+from .checkpoint_format_sam2 import derive_sam2_config, hiera_name, is_sam2, rename_sam2
 from .configuration_hq_sam import HQSamConfig
+from .configuration_hq_sam2 import HQSam2Config
 from .key_mapping import HQ_HEAD_MODULES, POSITIONAL_MATRIX, POSITIONAL_MATRIX_COPY, keys_from_original
+from .key_mapping_sam2 import is_video_key
 from .tensor_types import ordinary_values
+from .weight_shapes import WeightShapes, count_indexes
 from .weights import read_weights
 
 logger = logging.get_logger(__name__)
 
+# The class of the models of each family.
+MODEL_CLASSES = {"sam": "HQSamModel", "sam2": "HQSam2Model"}
+
 
 @dataclass
 class ModelWeights:
-    """The weights of a checkpoint, by the keys of `HQSamModel`, and what was detected about them.
+    """The weights of a checkpoint, by the keys of `HQSamModel` or `HQSam2Model`, and what was detected about them.
 
     source: where they come from, for error messages.
-    layout: "original" (SysCV/sam-hq, segment-anything, MobileSAM) or "transformers" (SamHQ, SAM and this package).
+    layout: "original" (SysCV/sam-hq, segment-anything, MobileSAM, sam2) or "transformers" (SamHQ, SAM, SAM 2 and this
+        package).
     part: "model" (a whole model), "decoder" (the mask decoder alone) or "head" (the HQ head alone).
     has_hq: whether the weights of the HQ head are included.
+    family: "sam" (HQ-SAM and SAM) or "sam2" (HQ-SAM 2 and SAM 2).
     """
 
     source: str
@@ -38,30 +48,52 @@ class ModelWeights:
     part: str
     has_hq: bool
     weights: dict[str, Tensor]
+    family: str = "sam"
+
+    @property
+    def model_class(self) -> str:
+        """The name of the class that has these keys."""
+        return MODEL_CLASSES[self.family]
+
+    @property
+    def lacks_video(self) -> bool:
+        """Whether it is a whole SAM 2 or HQ-SAM 2 without the weights that only video uses."""
+        return self.family == "sam2" and self.part == "model" and not any(map(is_video_key, self.weights))
 
     @property
     def encoder(self) -> str:
-        """The image encoder: "ViT-B", "TinyViT", "ViT 48x4" (width x blocks) for other sizes, or "" without one."""
+        """The image encoder: "ViT-B", "TinyViT", "Hiera-L", or "" without one.
+
+        Other sizes are named by their width and number of blocks, such as "ViT 48x4".
+        """
         if self.part != "model":
             return ""
+        if self.family == "sam2":
+            return hiera_name(self.weights)
         if "vision_encoder.stages.0.blocks.0.conv1.conv.weight" in self.weights:
             return "TinyViT"
         projection = self.weights.get("vision_encoder.patch_embed.projection.weight")
         if projection is None:
             return "ViT"
-        size = len(projection), _count(self.weights, "vision_encoder.layers.")
+        size = len(projection), count_indexes(self.weights, "vision_encoder.layers.")
         return {(768, 12): "ViT-B", (1024, 24): "ViT-L", (1280, 32): "ViT-H"}.get(size, f"ViT {size[0]}x{size[1]}")
 
     def describe(self) -> str:
         """One line for messages, such as "HQ-SAM, ViT-B, original layout"."""
-        what = "HQ-SAM" if self.has_hq else "plain SAM"
+        what = ("HQ-SAM" if self.has_hq else "plain SAM") + (" 2" if self.family == "sam2" else "")
         if self.part != "model":
             what += {"decoder": " mask decoder alone", "head": " head alone"}[self.part]
-        return ", ".join(part for part in (what, self.encoder, f"{self.layout} layout") if part)
+        for_images = "for images alone" if self.lacks_video else ""
+        return ", ".join(part for part in (what, self.encoder, for_images, f"{self.layout} layout") if part)
+
+
+def family_of(config: Any) -> str:
+    """The family, "sam" or "sam2", of a configuration or of its class."""
+    return "sam2" if config.model_type == "hq_sam2" else "sam"
 
 
 def is_hq_key(name: str) -> bool:
-    """Whether a key of `HQSamModel` belongs to the HQ head."""
+    """Whether a key of `HQSamModel` or `HQSam2Model` belongs to the HQ head."""
     return name.startswith("mask_decoder.") and name.split(".")[1] in HQ_HEAD_MODULES
 
 
@@ -75,16 +107,19 @@ def detect_format(weights: Mapping[str, Tensor], source: str) -> ModelWeights:
     keys = list(weights)
     if any(".lora_" in key or key.startswith("base_model.") for key in keys):
         raise ValueError(f"{source!r} is a LoRA adapter, not a model. Load its base model and add it with peft.")
-    if any(key.startswith(("image_encoder.trunk.", "sam_mask_decoder.", "vision_encoder.backbone.")) for key in keys):
-        raise ValueError(f"{source!r} is a SAM 2 checkpoint, another model. HQ-SAM builds on SAM 1.")
+    family = "sam2" if is_sam2(keys) else "sam"
     try:
-        layout, part, names = _rename_keys(keys)
+        if family == "sam2":
+            layout, part, renamed = rename_sam2(weights)
+        else:
+            layout, part, names = _rename_keys(keys)
+            renamed = {names[key]: weights[key] for key in keys}
     except ValueError as error:
         raise ValueError(f"{source!r}: {error}") from error
-    renamed = _merge_positional_matrices({names[key]: weights[key] for key in keys}, source)
+    renamed = _merge_positional_matrices(renamed, source)
     warn_if_not_finite(renamed, source)
     has_hq = any(map(is_hq_key, renamed))
-    return ModelWeights(source, layout, part, has_hq, renamed)
+    return ModelWeights(source, layout, part, has_hq, renamed, family)
 
 
 def _rename_keys(keys: list[str]) -> tuple[str, str, dict[str, str]]:
@@ -140,15 +175,18 @@ def _is_finite(tensor: Tensor) -> bool:
     return bool(values.sum(dtype=torch.float32).isfinite()) or bool(values.isfinite().all())
 
 
-def derive_config(checkpoint: ModelWeights) -> HQSamConfig:
+def derive_config(checkpoint: ModelWeights) -> HQSamConfig | HQSam2Config:
     """Derive the configuration of a whole model from its shapes. For a plain SAM: of the HQ-SAM that builds on it.
 
     Three settings do not show in the shapes and get the values of all published models: the decoder's number of
-    attention heads (8), the epsilons of the normalisation layers and, for TinyViT, the image size (1024).
+    attention heads (8), the epsilons of the normalisation layers and, for TinyViT and SAM 2, the image size (1024).
+    More than that does not show for SAM 2, so it must have one of the published sizes.
 
     Raises ValueError, naming the weight, if one is missing or has an impossible shape.
     """
-    weights = _Shapes(checkpoint)
+    if checkpoint.family == "sam2":
+        return derive_sam2_config(checkpoint.source, checkpoint.weights)
+    weights = WeightShapes(checkpoint.source, checkpoint.weights, "HQSamModel")
     vision = _tiny_vit_config(weights) if checkpoint.encoder == "TinyViT" else _vit_config(weights)
     sizes = {"image_size": vision["image_size"], "patch_size": vision.get("patch_size", 16)}
     width = weights.shape("prompt_encoder.no_mask_embed.weight", 2)[1]
@@ -178,7 +216,7 @@ def derive_config(checkpoint: ModelWeights) -> HQSamConfig:
         raise ValueError(f"The weights of {weights.source!r} do not fit together: {error}") from error
 
 
-def _vit_config(weights: "_Shapes") -> dict[str, Any]:
+def _vit_config(weights: WeightShapes) -> dict[str, Any]:
     hidden_size, channels, patch_size, _ = weights.shape("vision_encoder.patch_embed.projection.weight", 4)
     depth = weights.count("vision_encoder.layers.")
     spans, head_dim = [], 0  # span: the side, in patches, of the grid or window that a block attends to
@@ -213,7 +251,7 @@ def _vit_config(weights: "_Shapes") -> dict[str, Any]:
     }
 
 
-def _tiny_vit_config(weights: "_Shapes") -> dict[str, Any]:
+def _tiny_vit_config(weights: WeightShapes) -> dict[str, Any]:
     stages = "vision_encoder.stages."
     depths = [weights.count(f"{stages}{s}.blocks.") for s in range(weights.count(stages))]
     dims = [weights.shape("vision_encoder.patch_embed.conv2.conv.weight", 4)[0]]
@@ -239,31 +277,13 @@ def _tiny_vit_config(weights: "_Shapes") -> dict[str, Any]:
     }
 
 
-class _Shapes:
-    """Shapes by key, with errors that name the weight that is missing or has a wrong shape."""
-
-    def __init__(self, checkpoint: ModelWeights) -> None:
-        self.source = checkpoint.source
-        self._shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint.weights.items()}
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._shapes
-
-    def shape(self, name: str, rank: int) -> tuple[int, ...]:
-        if name not in self._shapes:
-            raise ValueError(f"{self.source!r} lacks the weight {name!r} (a key of HQSamModel). Download it again.")
-        shape = self._shapes[name]
-        if len(shape) != rank or 0 in shape:
-            raise ValueError(f"{self.source!r}: the weight {name!r} must have {rank} dimensions, got {shape}.")
-        return shape
-
-    def count(self, prefix: str) -> int:
-        return _count(self._shapes, prefix)
-
-
-def _count(names: Mapping[str, object], prefix: str) -> int:
-    """The number of different indexes after a prefix: the length of a module list."""
-    return len({name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)})
-
-
-__all__ = ["ModelWeights", "derive_config", "detect_format", "is_hq_key", "read_checkpoint", "warn_if_not_finite"]
+__all__ = [
+    "MODEL_CLASSES",
+    "ModelWeights",
+    "derive_config",
+    "detect_format",
+    "family_of",
+    "is_hq_key",
+    "read_checkpoint",
+    "warn_if_not_finite",
+]

@@ -6,6 +6,7 @@ the arguments the function returns None, and the caller takes the general path w
 
 import copy
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from .compatibility import no_init_weights, set_attention
-from .key_mapping import POSITIONAL_MATRIX, POSITIONAL_MATRIX_COPY
+from .key_mapping import POSITIONAL_MATRIX
 
 if TYPE_CHECKING:
     from .modeling_hq_sam import HQSamModel
@@ -79,7 +80,8 @@ def load_safetensors_folder(
     config.name_or_path = str(folder)
     with torch.device("meta"), no_init_weights():
         model = model_class(config)
-    weights.pop(POSITIONAL_MATRIX_COPY, None)
+    for pattern in model._keys_to_ignore_on_load_unexpected or ():
+        weights = {name: tensor for name, tensor in weights.items() if not re.search(pattern, name)}
     if not _has_shapes_of(weights, model):
         return None
     for name, tensor in weights.items():

@@ -9,7 +9,7 @@ from safetensors.torch import save
 from torch import Tensor
 from transformers.utils import logging
 
-from .checkpoint_format import ModelWeights, is_hq_key, read_checkpoint
+from .checkpoint_format import MODEL_CLASSES, ModelWeights, family_of, is_hq_key, read_checkpoint
 from .destinations import check_output_file
 from .files import write_atomically
 from .weight_checks import check_keys
@@ -36,7 +36,8 @@ def save_hq_head(model: "HQSamModel", folder: str | os.PathLike) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
     check_output_file(Path(folder) / HQ_HEAD_FILE, "an HQ head", _is_head)
     head = {name: tensor.detach().cpu().contiguous() for name, tensor in hq_head_weights(model).items()}
-    data = save(head, metadata={"format": "pt", "vit_dim": str(model.config.mask_decoder_config.vit_dim)})
+    vit_dim = getattr(model.config.mask_decoder_config, "vit_dim", None)  # HQ-SAM 2 has no early features
+    data = save(head, metadata={"format": "pt", **({} if vit_dim is None else {"vit_dim": str(vit_dim)})})
     write_atomically(Path(folder) / HQ_HEAD_FILE, lambda file: file.write(data))
 
 
@@ -55,21 +56,35 @@ def load_hq_head(
     checkpoint = read_checkpoint(_find_head(source, revision, token))
     if not checkpoint.has_hq:
         raise ValueError(f"{str(source)!r} is a {checkpoint.describe()} and holds no HQ head.")
+    if checkpoint.family != family_of(model.config):
+        raise ValueError(
+            f"{str(source)!r} is a {checkpoint.describe()}. Load it into an {checkpoint.model_class}; this model is "
+            f"an {MODEL_CLASSES[family_of(model.config)]}."
+        )
     own = hq_head_weights(model)
     head = {name: tensor for name, tensor in checkpoint.weights.items() if is_hq_key(name)}
-    check_keys(source, own.keys() - head.keys(), head.keys() - own.keys())
+    check_keys(source, own.keys() - head.keys(), head.keys() - own.keys(), checkpoint.model_class)
     for name, tensor in head.items():
         if tensor.shape != own[name].shape:
             raise ValueError(
                 f"The HQ head {str(source)!r} does not fit this base: {name} is {tuple(tensor.shape)}, expected "
-                f"{tuple(own[name].shape)}. It was made for early features of "
-                f"{head['mask_decoder.compress_vit_conv1.weight'].shape[0]} channels, this base has "
-                f"{model.config.mask_decoder_config.vit_dim} (ViT-B 768, ViT-L 1024, ViT-H 1280, TinyViT 160)."
+                f"{tuple(own[name].shape)}. {_sizes(model, head)}"
             )
     _warn_about_another_decoder(model, checkpoint)
     with torch.no_grad():
         for name, tensor in head.items():
             own[name].copy_(tensor)
+
+
+def _sizes(model: "HQSamModel", head: dict[str, Tensor]) -> str:
+    """A sentence with the size by which heads differ."""
+    if family_of(model.config) == "sam2":
+        width = head["mask_decoder.hq_token.weight"].shape[-1]
+        return f"It was made for a decoder of width {width}; that of every published SAM 2 is 256."
+    return (
+        f"It was made for early features of {head['mask_decoder.compress_vit_conv1.weight'].shape[0]} channels, this "
+        f"base has {model.config.mask_decoder_config.vit_dim} (ViT-B 768, ViT-L 1024, ViT-H 1280, TinyViT 160)."
+    )
 
 
 def _find_head(source: str | os.PathLike, revision: str | None, token: str | bool | None) -> Path:

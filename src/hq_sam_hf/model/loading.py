@@ -1,6 +1,6 @@
-"""Load an `HQSamModel` from a folder, the Hub, a single file or a plain SAM.
+"""Load an `HQSamModel` or `HQSam2Model` from a folder, the Hub, a single file or a plain SAM.
 
-`HQSamPreTrainedModel.from_pretrained` and `from_sam_pretrained` are thin class methods around `load_model` and
+Their class methods `from_pretrained` and `from_sam_pretrained` are thin class methods around `load_model` and
 `load_sam`. An HQ head alone is loaded by `hq_head`.
 """
 
@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
-from .checkpoint_format import ModelWeights, derive_config, is_hq_key, read_checkpoint, warn_if_not_finite
+from .checkpoint_format import (
+    MODEL_CLASSES,
+    ModelWeights,
+    derive_config,
+    family_of,
+    is_hq_key,
+    read_checkpoint,
+    warn_if_not_finite,
+)
 from .compatibility import check_attention, set_attention, without_load_report
 from .fast_loading import load_safetensors_folder
 from .folder_checks import check_model_folder, check_weight_files
@@ -44,18 +52,21 @@ def load_model(
     image_size: int | None = None,
     **kwargs: Any,
 ) -> "tuple[HQSamModel, dict[str, Any]]":
-    """Load an HQ-SAM and return it with transformers' loading info; `HQSamModel.from_pretrained` has the arguments.
+    """Load an HQ-SAM or HQ-SAM 2. Returns it with transformers' loading info.
+
+    The arguments are those of `HQSamModel.from_pretrained`.
 
     load_with_transformers: `PreTrainedModel.from_pretrained`, bound to model_class.
     """
     file = find_file(source, **{name: kwargs.get(name) for name in _HUB_ARGUMENTS})
     if file is not None:
         checkpoint = read_checkpoint(file)
+        _check_family(model_class, checkpoint)
         _check_is_hq_sam(checkpoint)
         model, info = _build_model(model_class, checkpoint, **kwargs), _empty_info()
     else:
         model, info = _load_folder(model_class, load_with_transformers, source, *args, **kwargs)
-        check_keys(source, info["missing_keys"], info["unexpected_keys"])
+        check_keys(source, info["missing_keys"], info["unexpected_keys"], _public_name(model_class))
     if image_size is not None:
         model.resize_image(image_size)
     return model, info
@@ -75,14 +86,16 @@ def load_sam(
     file = find_file(source, **{name: kwargs.get(name) for name in _HUB_ARGUMENTS})
     if file is not None:
         checkpoint = read_checkpoint(file)
+        _check_family(model_class, checkpoint)
         _check_is_plain_sam(checkpoint)
         model = _build_model(model_class, checkpoint, **kwargs)
     else:
         model, info = _load_folder(model_class, load_with_transformers, source, **kwargs)
         missing = info["missing_keys"]
         if not any(map(is_hq_key, missing)):
-            raise ValueError(_has_head_already(source))
-        check_keys(source, {key for key in missing if not is_hq_key(key)}, info["unexpected_keys"])
+            raise ValueError(_has_head_already(source, _public_name(model_class)))
+        sam_missing = {key for key in missing if not is_hq_key(key)}
+        check_keys(source, sam_missing, info["unexpected_keys"], _public_name(model_class))
     if hq_init == "sam":
         model.mask_decoder.start_hq_mask_from_sam()
     if image_size is not None:
@@ -220,7 +233,8 @@ def _build_model(
     model.load_state_dict(checkpoint.weights, strict=False, assign=True)
     if not checkpoint.has_hq:
         for name in HQ_HEAD_MODULES:
-            getattr(model.mask_decoder, name).to_empty(device="cpu").apply(init_like_pytorch)
+            if hasattr(model.mask_decoder, name):  # HQ-SAM 2 has a part of them
+                getattr(model.mask_decoder, name).to_empty(device="cpu").apply(init_like_pytorch)
     model.config.name_or_path = checkpoint.source
     if isinstance(dtype, str):
         dtype = None if dtype == "auto" else getattr(torch, dtype)
@@ -229,31 +243,47 @@ def _build_model(
     return model.to(device=device_map, dtype=dtype).eval()
 
 
+def _check_family(model_class: "type[HQSamModel]", checkpoint: ModelWeights) -> None:
+    """Raise ValueError for a SAM 2 where a SAM is loaded, and for a SAM where a SAM 2 is."""
+    if checkpoint.model_class == _public_name(model_class):
+        return
+    method = "from_pretrained" if checkpoint.has_hq else "from_sam_pretrained"
+    raise ValueError(
+        f"{checkpoint.source!r} is a {checkpoint.describe()}, another model than {_public_name(model_class)}. Load it "
+        f"with {checkpoint.model_class}.{method}."
+    )
+
+
 def _check_is_hq_sam(checkpoint: ModelWeights) -> None:
     _check_is_whole(checkpoint)
     if not checkpoint.has_hq:
         raise ValueError(
             f"{checkpoint.source!r} is a {checkpoint.describe()}, without an HQ head. Load an HQ-SAM checkpoint, or "
-            "start a fresh head on it with HQSamModel.from_sam_pretrained."
+            f"start a fresh head on it with {checkpoint.model_class}.from_sam_pretrained."
         )
 
 
 def _check_is_plain_sam(checkpoint: ModelWeights) -> None:
     _check_is_whole(checkpoint)
     if checkpoint.has_hq:
-        raise ValueError(_has_head_already(checkpoint.source))
+        raise ValueError(_has_head_already(checkpoint.source, checkpoint.model_class))
 
 
 def _check_is_whole(checkpoint: ModelWeights) -> None:
     if checkpoint.part != "model":
         raise ValueError(
             f"{checkpoint.source!r} is a {checkpoint.describe()}, without an image encoder. Load the SAM that it was "
-            "trained on with HQSamModel.from_sam_pretrained, then call load_hq_head with this file."
+            f"trained on with {checkpoint.model_class}.from_sam_pretrained, then call load_hq_head with this file."
         )
 
 
-def _has_head_already(source: object) -> str:
-    return f"{str(source)!r} already has an HQ head. Load it with HQSamModel.from_pretrained."
+def _has_head_already(source: object, model_class: str) -> str:
+    return f"{str(source)!r} already has an HQ head. Load it with {model_class}.from_pretrained."
+
+
+def _public_name(model_class: "type[HQSamModel]") -> str:
+    """The name of the class that a subclass of it extends."""
+    return MODEL_CLASSES[family_of(model_class.config_class)]
 
 
 def _empty_info() -> dict[str, Any]:

@@ -5,15 +5,22 @@ from collections.abc import Iterable
 from torch import nn
 
 from .checkpoint_format import ModelWeights, is_hq_key
+from .key_mapping_sam2 import is_video_key
 
 
 def check_weights(checkpoint: ModelWeights, model: nn.Module) -> None:
-    """Raise ValueError unless keys, shapes and dtypes fit the model; a plain SAM may lack the HQ head."""
+    """Raise ValueError unless keys, shapes and dtypes fit the model.
+
+    A plain SAM may lack the HQ head, and a SAM 2 may have weights that only video uses.
+    """
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     if not checkpoint.has_hq:
         expected = {name: shape for name, shape in expected.items() if not is_hq_key(name)}
     weights = checkpoint.weights
-    check_keys(checkpoint.source, expected.keys() - weights.keys(), weights.keys() - expected.keys())
+    unexpected = weights.keys() - expected.keys()
+    if checkpoint.family == "sam2":
+        unexpected = {name for name in unexpected if not is_video_key(name)}
+    check_keys(checkpoint.source, expected.keys() - weights.keys(), unexpected, checkpoint.model_class)
     for name, shape in expected.items():
         if weights[name].shape != shape:
             raise ValueError(
@@ -27,7 +34,9 @@ def check_weights(checkpoint: ModelWeights, model: nn.Module) -> None:
             )
 
 
-def check_keys(source: object, missing: Iterable[str], unexpected: Iterable[str]) -> None:
+def check_keys(
+    source: object, missing: Iterable[str], unexpected: Iterable[str], model_class: str = "HQSamModel"
+) -> None:
     """Raise ValueError, naming up to three keys of each kind, unless both are empty."""
     keys_by_kind = {"missing": sorted(missing), "unexpected": sorted(unexpected)}
     if not any(keys_by_kind.values()):
@@ -41,9 +50,9 @@ def check_keys(source: object, missing: Iterable[str], unexpected: Iterable[str]
     if keys_by_kind["missing"] and all(map(is_hq_key, keys_by_kind["missing"])):
         remedy = (
             "These are the weights of a plain SAM, without the HQ head. Load an HQ-SAM checkpoint, or start a fresh "
-            "head with HQSamModel.from_sam_pretrained."
+            f"head with {model_class}.from_sam_pretrained."
         )
-    raise ValueError(f"The weights of {str(source)!r} do not fit an HQSamModel: {'; '.join(parts)}. {remedy}")
+    raise ValueError(f"The weights of {str(source)!r} do not fit an {model_class}: {'; '.join(parts)}. {remedy}")
 
 
 __all__ = ["check_keys", "check_weights"]
