@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from hq_sam_hf import HQSamModel
-from hq_sam_hf.model import modeling_hq_sam
+from hq_sam_hf.model import modeling_hq_sam, modeling_prompted
 from hq_sam_hf.model.modeling_fast_decoder import can_use_fast_path
 from support.decoder_prompts import (
     KINDS,
@@ -26,14 +26,14 @@ def fast_calls(monkeypatch) -> list[str]:
     """The names of the fast path's functions that the model calls."""
     features_of_two_images()  # computed before the calls are recorded
     calls = []
-    for name in ("decode_fast", "fuse_hq_features_fast"):
-        original = getattr(modeling_hq_sam, name)
+    for module, name in ((modeling_prompted, "decode_fast"), (modeling_hq_sam, "fuse_hq_features_fast")):
+        original = getattr(module, name)
 
         def spy(*args, name=name, original=original, **kwargs):
             calls.append(name)
             return original(*args, **kwargs)
 
-        monkeypatch.setattr(modeling_hq_sam, name, spy)
+        monkeypatch.setattr(module, name, spy)
     return calls
 
 

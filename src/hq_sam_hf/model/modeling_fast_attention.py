@@ -16,7 +16,7 @@ position code, W_h and b_h are the rows of a projection that belong to head h, a
    tokens for any number of them:
 
        score  = (y W_qᵀ + b_q) kᵀ = y (k W_q)ᵀ + b_q kᵀ,
-       output = Σ_h (Σ a v_h) W_hᵀ = Σ_h Σ a (v_h W_hᵀ), with the columns of head h of out_proj in W_h.
+       output = Σ_h (Σ a v_h) W_hᵀ = Σ_h Σ a (v_h W_hᵀ), with the columns of head h of the output projection in W_h.
 
    One position does not depend on another, so all of it is done by bands of positions that stay in a cache.
 
@@ -116,7 +116,7 @@ def _token_to_projected_image(attention: HQSamDecoderAttention, query: Tensor, k
     keys, values = (_by_head(attention, each).transpose(1, 2) for each in (keys, values))  # (B, H, L, I / H)
     scores = queries.flatten(2, 3) @ keys.mT  # (B, H, P T, L)
     attended = (scores.softmax(dim=-1) @ values).unflatten(2, query.shape[1:3])
-    return attention.out_proj(attended.permute(0, 2, 3, 1, 4).flatten(-2))
+    return attention.output_projection(attended.permute(0, 2, 3, 1, 4).flatten(-2))
 
 
 def _token_to_image(attention: HQSamDecoderAttention, query: Tensor, image: Tensor, positions: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ def _token_to_image(attention: HQSamDecoderAttention, query: Tensor, image: Tens
     # By rows: along columns PyTorch takes thirty times as long with two threads and 24 of them.
     attended = _by_head(attention, scores.mT.softmax(dim=-1) @ image, 1)  # (N, H, T, C)
     attended = torch.einsum("nhtc,hic->nthi", attended, _by_head(attention, attention.v_proj.weight, 0))
-    return attention.out_proj(attended.flatten(-2) + attention.v_proj.bias)
+    return attention.output_projection(attended.flatten(-2) + attention.v_proj.bias)
 
 
 def _projected_image_to_token(
@@ -158,7 +158,7 @@ def _projected_image_to_token(
         if padding_bias is not None:
             scores = scores + padding_bias[:, :, None, :, None]
         weights = scores.softmax(dim=3).flatten(2, 3).flatten(0, 1)  # (N, H T, L)
-        images = (image + attention.out_proj.bias)[:, None].expand(-1, prompts, -1, -1)
+        images = (image + attention.output_projection.bias)[:, None].expand(-1, prompts, -1, -1)
         return norm(torch.baddbmm(images.flatten(0, 1), weights.mT, projected_values).view(images.shape))
 
     return by_bands(update, image, queries)
@@ -189,7 +189,7 @@ def _image_to_token(
     def update(image: Tensor, positions: Tensor) -> Tensor:
         scores = torch.baddbmm(constant, keys, (image + positions).mT)  # (N, H T, L)
         weights = _by_head(attention, scores, 1).softmax(dim=2).flatten(1, 2)
-        return norm(torch.baddbmm(image + attention.out_proj.bias, weights.mT, projected_values))
+        return norm(torch.baddbmm(image + attention.output_projection.bias, weights.mT, projected_values))
 
     return by_bands(update, image, positions)
 
@@ -208,7 +208,8 @@ def _queries(attention: HQSamDecoderAttention, image: Tensor, positions: Tensor)
 def _projected_values(attention: HQSamDecoderAttention, value: Tensor) -> Tensor:
     """The output, by head, of a position that attends to one token of value (N, T, C) alone: (N, H T, C)."""
     values = _by_head(attention, attention.v_proj(value))
-    return torch.einsum("nthi,chi->nhtc", values, _by_head(attention, attention.out_proj.weight)).flatten(1, 2)
+    weight = _by_head(attention, attention.output_projection.weight)
+    return torch.einsum("nthi,chi->nhtc", values, weight).flatten(1, 2)
 
 
 def _has_few(attention: HQSamDecoderAttention, tokens: Tensor) -> bool:

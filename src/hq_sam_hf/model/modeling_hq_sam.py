@@ -3,33 +3,26 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
-import torch
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from .configuration_hq_sam import HQSamConfig, HQSamTinyViTConfig
 from .key_mapping import POSITIONAL_MATRIX_COPY
-from .losses import mask_loss, same_points
-from .modeling_fast_decoder import can_use_fast_path, decode_fast, fuse_hq_features_fast, project_image
+from .modeling_fast_decoder import can_use_fast_path, fuse_hq_features_fast
 from .modeling_input_checks import (
     check_early_embeddings,
     check_feature,
     check_has_features,
-    check_image_embeddings,
     check_image_source,
-    check_labels,
     check_pixels,
-    check_prompts,
 )
 from .modeling_mask_decoder import HQSamMaskDecoder, MaskSource
 from .modeling_pretrained import HQSamPreTrainedModel
 from .modeling_prompt_encoder import HQSamPositionalEmbedding, HQSamPromptEncoder
-from .modeling_prompt_parts import decode_in_parts, prompts_at_once
+from .modeling_prompted import HQSamPromptedModel
 from .modeling_tiny_vit import HQSamTinyViTEncoder
 from .modeling_vision_encoder import HQSamVisionEncoder
-from .tensor_types import rows_of
 from .trainer_labels import only_labels
 
 
@@ -65,7 +58,7 @@ class HQSamOutput(ModelOutput):
     vision_hidden_states: tuple[Tensor, ...] | None = None
 
 
-class HQSamModel(HQSamPreTrainedModel):
+class HQSamModel(HQSamPromptedModel):
     """HQ-SAM: an image encoder (ViT or TinyViT), SAM's prompt encoder, and SAM's mask decoder with the HQ head.
 
     `HQSamProcessor` makes the inputs of `forward` from images and prompts, and masks from its outputs.
@@ -90,31 +83,6 @@ class HQSamModel(HQSamPreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.vision_encoder.patch_embed
 
-    def resize_image(self, image_size: int) -> None:
-        """Change the side of the square model input, in pixels, and interpolate the positional embeddings, in place.
-
-        Absolute positions are interpolated bicubically, the relative ones of global attention linearly. The current
-        size changes nothing. Raises ValueError if image_size is not a multiple of the patch size.
-        """
-        vision, prompt = self.config.vision_config, self.config.prompt_encoder_config
-        if type(image_size) is not int or image_size <= 0 or image_size % vision.patch_size:
-            raise ValueError(f"`image_size` must be a positive multiple of {vision.patch_size}, got {image_size!r}.")
-        if image_size == vision.image_size:
-            return
-        grid = image_size // vision.patch_size
-        vision.image_size = prompt.image_size = image_size
-        self.prompt_encoder.input_image_size = image_size
-        self.prompt_encoder.image_embedding_size = (grid, grid)
-        self.vision_encoder.resize_image(image_size)
-
-    def get_image_wide_positional_embeddings(self) -> Tensor:
-        """Positional codes of the embedding grid, (1, C, h, w), in float32."""
-        return self.shared_image_embedding.grid(self.prompt_encoder.image_embedding_size[0])
-
-    def image_positions(self) -> Tensor:
-        """Positional codes of the embedding grid, (h * w, C), in the dtype of the model."""
-        return self.shared_image_embedding.cells(self.prompt_encoder.image_embedding_size[0], self.dtype)
-
     def get_image_embeddings(self, pixel_values: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Encode pixel_values (B, 3, S, S) for later calls, in the form of transformers' SamHQModel.
 
@@ -131,13 +99,6 @@ class HQSamModel(HQSamPreTrainedModel):
         features.hq_features = features.hq_features.contiguous()
         features.image_projections = self.project_images(features)
         return features
-
-    def project_images(self, features: HQSamImageFeatures) -> Tensor:
-        """The `image_projections` of features, computed if they are None. They serve calls without a mask prompt."""
-        if features.image_projections is not None:
-            return features.image_projections
-        no_mask = rows_of(self.prompt_encoder.no_mask_embed)[..., None, None]
-        return project_image(self.mask_decoder, features.image_embeddings + no_mask, self.image_positions())
 
     @only_labels("labels")
     def forward(
@@ -192,69 +153,13 @@ class HQSamModel(HQSamPreTrainedModel):
         features, hidden_states = self._image_features(
             pixel_values, image_embeddings, intermediate_embeddings, image_features, mask_source, output_hidden_states
         )
-        batch = features.image_embeddings.shape[0]
-        num_prompts = check_prompts(batch, input_points, input_labels, input_boxes, input_masks, self.config.mask_size)
-        if input_points is not None and input_labels is None:
-            input_labels = torch.ones_like(input_points[..., 0], dtype=torch.long)
-
         prompts = (input_points, input_labels, input_boxes, input_masks)
-        masks, scores = self._decode(features, prompts, num_prompts, multimask_output, mask_source, min_iou_score)
-        loss = None if labels is None else _labelled_loss(masks, labels, self.training)
+        loss, (masks, scores) = self._predict(features, prompts, multimask_output, mask_source, min_iou_score, labels)
         output = HQSamOutput(loss=loss, pred_masks=masks, iou_scores=scores, vision_hidden_states=hidden_states)
         return output.to_tuple() if return_dict is False else output
 
-    def _decode(
-        self,
-        features: HQSamImageFeatures,
-        prompts: Sequence[Tensor | None],
-        num_prompts: int,
-        multimask_output: bool,
-        mask_source: MaskSource,
-        min_iou_score: float | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Masks and scores of checked prompts: points, labels, boxes and masks.
-
-        For inference they are decoded in parts; for gradients and in a traced graph all at once.
-        """
-        positions, hq_features = self.image_positions(), features.hq_features
-        # The decoder reads the embeddings position by position, so the channels come last in memory.
-        embeddings = features.image_embeddings.contiguous(memory_format=torch.channels_last)
-        use_fast_path = can_use_fast_path(
-            self.mask_decoder, *self.prompt_encoder.parameters(), embeddings, hq_features, *prompts
-        )
-        projections = self.project_images(features) if use_fast_path and prompts[3] is None else None
-        if use_fast_path and hq_features is not None:
-            hq_features = hq_features.contiguous()  # as in the cache, so that masks with and without it are equal
-
-        def decode(images: slice, part: slice, count: int) -> tuple[Tensor, Tensor]:
-            points, labels, boxes, masks = (
-                None if each is None else each[images, part] if each.shape[1] > 1 else each[images] for each in prompts
-            )
-            tokens, padding_mask, dense = self.prompt_encoder(
-                self.shared_image_embedding, points, labels, boxes, masks
-            )
-            own_projections = None if projections is None else projections[images]
-            decoder = partial(decode_fast, self.mask_decoder, own_projections) if use_fast_path else self.mask_decoder
-            return decoder(
-                image_embeddings=embeddings[images],
-                image_positions=positions,
-                hq_features=None if mask_source is MaskSource.SAM_ONLY else hq_features[images],
-                prompt_tokens=tokens,
-                prompt_padding_mask=padding_mask,
-                dense_prompt_embeddings=dense,
-                num_prompts=count,
-                multimask_output=multimask_output,
-                mask_source=mask_source,
-                min_iou_score=min_iou_score,
-            )
-
-        if not use_fast_path and (torch.is_grad_enabled() or torch.compiler.is_compiling()):
-            return decode(slice(None), slice(None), num_prompts)
-        points, _, boxes, _ = prompts
-        num_tokens = 2 + self.mask_decoder.num_mask_tokens
-        num_tokens += (0 if points is None else points.shape[2] + 1) + (0 if boxes is None else 2)
-        at_once = prompts_at_once(self.config.mask_decoder_config, embeddings, num_tokens, use_fast_path)
-        return decode_in_parts(decode, embeddings.shape[0], num_prompts, at_once)
+    def _decoder_features(self, features: HQSamImageFeatures, mask_source: MaskSource) -> dict[str, Tensor | None]:
+        return {"hq_features": None if mask_source is MaskSource.SAM_ONLY else features.hq_features}
 
     def _image_features(
         self,
@@ -296,12 +201,8 @@ class HQSamModel(HQSamPreTrainedModel):
             hq_features = self.mask_decoder.fuse_hq_features(image_embeddings, early)
         return HQSamImageFeatures(image_embeddings=image_embeddings, hq_features=hq_features)
 
-    def _check_embeddings(self, name: str, embeddings: Tensor) -> Tensor:
-        shape = (self.config.vision_config.output_channels, *self.prompt_encoder.image_embedding_size)
-        return check_image_embeddings(name, embeddings, shape).to(self.dtype)
-
     def _check_features(self, features: HQSamImageFeatures) -> HQSamImageFeatures:
-        check_has_features(features)
+        check_has_features(features, ("image_embeddings", "hq_features"))
         embeddings = self._check_embeddings("image_features.image_embeddings", features.image_embeddings)
         decoder, size = self.config.mask_decoder_config, self.config.mask_size
         inner = decoder.hidden_size // decoder.attention_downsample_rate
@@ -312,15 +213,6 @@ class HQSamModel(HQSamPreTrainedModel):
         checked = {name: check_feature(name, getattr(features, name, None), shape) for name, shape in shapes.items()}
         checked = {name: None if value is None else value.to(self.dtype) for name, value in checked.items()}
         return HQSamImageFeatures(image_embeddings=embeddings, **checked)  # type: ignore[arg-type]
-
-
-def _labelled_loss(masks: Tensor, labels: Tensor, is_training: bool) -> Tensor:
-    """The loss of masks (B, P, 1, 4h, 4w) whose labels (B, P, H, W) are not negative."""
-    labelled = check_labels(labels, masks.shape[:2])
-    if not labelled.any():
-        raise ValueError("`labels` are negative throughout: no prompt has a mask to learn from.")
-    masks, ground_truth = masks[labelled], labels[labelled][:, None].to(masks.dtype)
-    return mask_loss(masks, ground_truth, None if is_training else same_points(len(masks)))[0]
 
 
 __all__ = ["HQSamImageFeatures", "HQSamModel", "HQSamOutput", "HQSamPreTrainedModel"]

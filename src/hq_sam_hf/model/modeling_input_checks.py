@@ -57,12 +57,24 @@ def check_early_embeddings(intermediate_embeddings: Sequence[Tensor] | Tensor | 
     return early
 
 
-def check_has_features(features: object) -> None:
-    """Require the two fields of `image_features` that are not optional."""
-    for name in ("hq_features", "image_embeddings"):
+def check_feature_maps(image_embeddings: object) -> Sequence[Tensor]:
+    """Require the list of three tensors that `HQSam2Model.get_image_embeddings` returns, and return it."""
+    is_list = isinstance(image_embeddings, list | tuple) and len(image_embeddings) == 3
+    if not is_list or not all(isinstance(each, Tensor) for each in image_embeddings):  # type: ignore[attr-defined]
+        got = f"a list of {len(image_embeddings)}" if isinstance(image_embeddings, list | tuple) else ""
+        raise ValueError(
+            "`image_embeddings` must be the three tensors that `get_image_embeddings` returns, two finer feature maps "
+            f"and the embeddings, got {got or describe(image_embeddings)}. Pass its whole result."
+        )
+    return image_embeddings  # type: ignore[return-value]
+
+
+def check_has_features(features: object, names: Sequence[str]) -> None:
+    """Require the fields of `image_features` that are not optional."""
+    for name in names:
         if getattr(features, name, None) is None:
             raise ValueError(
-                "`image_features` must hold image_embeddings and hq_features, as `get_image_features` returns them, "
+                f"`image_features` must hold {' and '.join(names)}, as `get_image_features` returns them, "
                 f"got {type(features).__name__} without {name}."
             )
 
@@ -160,6 +172,7 @@ def describe(value: object) -> str:
 __all__ = [
     "check_early_embeddings",
     "check_feature",
+    "check_feature_maps",
     "check_has_features",
     "check_image_embeddings",
     "check_image_source",

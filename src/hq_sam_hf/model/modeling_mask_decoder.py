@@ -8,68 +8,31 @@ Letters in shapes: B images, P prompts each, N = B P; M masks per prompt; T toke
 embedding grid, L = h w; c = C / 8 channels of the upscaled features.
 """
 
-from enum import Enum, auto
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.models.sam.modeling_sam import SamFeedForward, SamLayerNorm
+from transformers.models.sam.modeling_sam import SamLayerNorm
 
 from .configuration_hq_sam import HQSamMaskDecoderConfig
 from .key_mapping import HQ_HEAD_MODULES
-from .modeling_two_way_transformer import HQSamTwoWayTransformer
+from .modeling_decoder_parts import HQSamDecoderParts, MaskSource
 from .modeling_upscaling import HQSamUpscaleConv
-from .tensor_types import rows_of
 
 
-class MaskSource(Enum):
-    """Which masks the decoder returns: the HQ mask added to SAM's masks, or one of both alone."""
-
-    HQ_AND_SAM = auto()
-    HQ_ONLY = auto()
-    SAM_ONLY = auto()
-
-    @classmethod
-    def from_flags(cls, hq_token_only: bool, sam_only: bool = False) -> "MaskSource":
-        """The source that the options of `HQSamModel.forward` ask for."""
-        if sam_only and hq_token_only:
-            raise ValueError("`sam_only` and `hq_token_only` exclude each other; pass at most one of them.")
-        if sam_only:
-            return cls.SAM_ONLY
-        return cls.HQ_ONLY if hq_token_only else cls.HQ_AND_SAM
-
-
-class HQSamMaskDecoder(nn.Module):
+class HQSamMaskDecoder(HQSamDecoderParts):
     def __init__(self, config: HQSamMaskDecoderConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         width = config.hidden_size
-        self.num_mask_tokens = config.num_multimask_outputs + 1
-
-        self.iou_token = nn.Embedding(1, width)
-        self.mask_tokens = nn.Embedding(self.num_mask_tokens, width)
-        self.transformer = HQSamTwoWayTransformer(config)
-        self.upscale_conv1 = HQSamUpscaleConv(width, width // 4)
-        self.upscale_layer_norm = SamLayerNorm(width // 4, data_format="channels_first")
-        self.upscale_conv2 = HQSamUpscaleConv(width // 4, width // 8)
-        self.output_hypernetworks_mlps = nn.ModuleList(
-            SamFeedForward(width, width, width // 8, 3) for _ in range(self.num_mask_tokens)
-        )
-        self.iou_prediction_head = SamFeedForward(
-            width, config.iou_head_hidden_dim, self.num_mask_tokens, config.iou_head_depth
-        )
 
         # The HQ head, whose names are in HQ_HEAD_MODULES.
-        self.hq_token = nn.Embedding(1, width)
-        self.hq_mask_mlp = SamFeedForward(width, width, width // 8, 3)
+        self.add_hq_token(width)
         self.compress_vit_conv1 = HQSamUpscaleConv(config.vit_dim, width)
         self.compress_vit_norm = SamLayerNorm(width, data_format="channels_first")
         self.compress_vit_conv2 = HQSamUpscaleConv(width, width // 8)
         self.encoder_conv1 = HQSamUpscaleConv(width, width // 4)
         self.encoder_norm = SamLayerNorm(width // 4, data_format="channels_first")
         self.encoder_conv2 = HQSamUpscaleConv(width // 4, width // 8)
-        self.mask_conv1 = nn.Conv2d(width // 8, width // 4, kernel_size=3, padding=1)
-        self.mask_norm = SamLayerNorm(width // 4, data_format="channels_first")
-        self.mask_conv2 = nn.Conv2d(width // 4, width // 8, kernel_size=3, padding=1)
+        self.add_refinement(width)
 
     def fuse_hq_features(self, image_embeddings: Tensor, early_embeddings: Tensor) -> Tensor:
         """Fuse the encoder's final and early features. The result depends on the image alone, not on the prompts.
@@ -142,7 +105,7 @@ class HQSamMaskDecoder(nn.Module):
         # The HQ mask: its token's vector times the fused features of the image and of each prompt's attended image.
         if uses_hq:
             assert hq_features is not None  # only SAM_ONLY does without
-            refined = self.mask_conv2(F.gelu(self.mask_norm(self.mask_conv1(upscaled))))  # (N, c, 4h, 4w)
+            refined = self.refine(upscaled)  # (N, c, 4h, 4w)
             fused = hq_features[:, None] + refined.unflatten(0, (batch, num_prompts))  # (B, P, c, 4h, 4w)
             hq_vectors = self.hq_mask_mlp(tokens[:, :, 1 + self.num_mask_tokens])  # (B, P, c)
             masks = masks + hq_vectors[:, :, None] @ fused.flatten(3)  # (B, P, M, 16 L)
@@ -151,43 +114,13 @@ class HQSamMaskDecoder(nn.Module):
             masks = masks.masked_fill(~(scores.float()[..., None] > min_iou_score), float("-inf"))
         return masks.unflatten(3, (4 * height, 4 * width)), scores
 
-    def concatenate_tokens(
-        self,
-        with_hq_token: bool,
-        shape: tuple[int, int],
-        prompt_tokens: Tensor | None,
-        prompt_padding_mask: Tensor | None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """The output tokens followed by the prompt tokens, (B, P, T, C), and their padding mask (B, P, T)."""
-        embeddings = [self.iou_token, self.mask_tokens, *([self.hq_token] if with_hq_token else [])]
-        output_tokens = torch.cat([rows_of(embedding) for embedding in embeddings]).expand(*shape, -1, -1)
-        if prompt_tokens is None or prompt_padding_mask is None:
-            return output_tokens, None
-        tokens = torch.cat([output_tokens, prompt_tokens.to(output_tokens.dtype)], dim=2)
-        return tokens, F.pad(prompt_padding_mask, (output_tokens.shape[2], 0), value=False)
-
     @torch.no_grad()
     def start_hq_mask_from_sam(self) -> None:
-        """Initialise the HQ head such that the signs of the HQ mask are those of SAM's single mask.
-
-        The token and its MLP become copies of SAM's. The image-only part of the HQ features becomes zero. The
-        refinement of SAM's features x (c) becomes x / rms(x): the first convolution returns [x, -x], whose mean is
-        zero, so the norm divides by rms(x), and GELU(x) - GELU(-x) = x. The paper starts from random weights.
-
-        SAM's mask here is the one computed beside an HQ token. A second token equal to SAM's takes attention from the
-        others, so it differs a little from the mask of SAM_ONLY.
-        """
-        self.hq_token.weight.copy_(self.mask_tokens.weight[:1])
-        self.hq_mask_mlp.load_state_dict(self.output_hypernetworks_mlps[0].state_dict())
-        for convolution in (self.compress_vit_conv2, self.encoder_conv2, self.mask_conv1, self.mask_conv2):
+        """As `HQSamDecoderParts.start_hq_mask_from_sam`. The image-only part of the HQ features becomes zero."""
+        super().start_hq_mask_from_sam()
+        for convolution in (self.compress_vit_conv2, self.encoder_conv2):
             for weight in convolution.parameters():
                 nn.init.zeros_(weight)
-        self.mask_norm.reset_parameters()
-        expand, contract, width = self.mask_conv1.weight, self.mask_conv2.weight, self.mask_conv1.in_channels
-        nn.init.dirac_(expand, groups=2)
-        expand[width:] *= -1
-        nn.init.dirac_(contract)
-        contract[:, width:] = -contract[:, :width]
 
 
 __all__ = ["HQ_HEAD_MODULES", "HQSamMaskDecoder", "MaskSource"]

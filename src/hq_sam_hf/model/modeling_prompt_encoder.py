@@ -10,10 +10,12 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.models.sam.modeling_sam import SamPromptEncoder
 
-from .configuration_hq_sam import NEGATIVE, NOT_A_POINT, PADDING, POSITIVE, HQSamConfig
+from .configuration_composed import HQSamComposedConfig
+from .configuration_hq_sam import NEGATIVE, NOT_A_POINT, PADDING, POSITIVE
 from .tensor_types import rows_of
 
 
@@ -71,7 +73,7 @@ class HQSamPositionalEmbedding(nn.Module):
 
 
 class HQSamPromptEncoder(SamPromptEncoder):
-    def __init__(self, config: HQSamConfig) -> None:
+    def __init__(self, config: HQSamComposedConfig) -> None:
         super().__init__(config)
         # The matrix is stored once, in the model's `shared_image_embedding`, which is an argument of forward.
         del self.shared_embedding
@@ -111,15 +113,21 @@ class HQSamPromptEncoder(SamPromptEncoder):
     def _embed_points(
         self, position: HQSamPositionalEmbedding, points: Tensor, labels: Tensor, boxes: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        # SAM appends a "not a point" token to a list of points, unless a box follows.
-        appended = torch.full_like(labels[..., :1], NOT_A_POINT)
-        not_appended = (labels == PADDING).all(dim=-1, keepdim=True)
-        if boxes is not None:
-            not_appended = not_appended | ~boxes.isnan().any(dim=-1, keepdim=True)
-        appended = appended.masked_fill(not_appended, PADDING)
-        labels = torch.cat([labels, appended], dim=-1)
-        points = torch.cat([points, torch.zeros_like(points[:, :, :1])], dim=2)
+        has_points = (labels != PADDING).any(dim=-1, keepdim=True)
+        has_box = None if boxes is None else ~boxes.isnan().any(dim=-1, keepdim=True)
+        needs_appended = self.needs_not_a_point(has_points, has_box)
+        appended = torch.full_like(needs_appended, PADDING, dtype=labels.dtype)
+        labels = torch.cat([labels, appended.masked_fill(needs_appended, NOT_A_POINT)], dim=-1)
+        points = F.pad(points, (0, 0, 0, 1))
         return self.embed_labelled(position, points, labels), labels == PADDING
+
+    def needs_not_a_point(self, has_points: Tensor, has_box: Tensor | None) -> Tensor:
+        """Which prompts (B, P, 1) get a "not a point" token: in SAM those with points, unless a box follows."""
+        return has_points if has_box is None else has_points & ~has_box
+
+    def point_embedding(self, label: int) -> Tensor:
+        """What is added to the code of a point with this label, (1, C)."""
+        return rows_of(self.not_a_point_embed if label == NOT_A_POINT else self.point_embed[label])
 
     def embed_labelled(
         self, position: HQSamPositionalEmbedding, points: Tensor, labels: Tensor, with_corners: bool = False
@@ -133,8 +141,7 @@ class HQSamPromptEncoder(SamPromptEncoder):
         kind = labels[..., None]
         codes = torch.where(kind < 0, 0.0, codes)
         for label in (NOT_A_POINT, NEGATIVE, POSITIVE, *((2, 3) if with_corners else ())):
-            embedding = self.not_a_point_embed if label == NOT_A_POINT else self.point_embed[label]
-            codes = codes + torch.where(kind == label, rows_of(embedding), 0.0)
+            codes = codes + torch.where(kind == label, self.point_embedding(label), 0.0)
         return codes
 
     def _embed_boxes(self, position: HQSamPositionalEmbedding, boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,7 +149,7 @@ class HQSamPromptEncoder(SamPromptEncoder):
         corners = boxes.masked_fill(padding, 0.0).unflatten(-1, (2, 2))  # (B, P, 2, 2)
         dtype = self.not_a_point_embed.weight.dtype
         codes = position((corners.float() + 0.5) / self.input_image_size).to(dtype)
-        codes = codes + torch.cat([rows_of(self.point_embed[2]), rows_of(self.point_embed[3])])
+        codes = codes + torch.cat([self.point_embedding(2), self.point_embedding(3)])
         return codes, padding.expand(-1, -1, 2)
 
     def _embed_masks(self, masks: Tensor | None) -> Tensor:

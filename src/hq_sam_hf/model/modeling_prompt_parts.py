@@ -1,20 +1,17 @@
 """Chunked prompt decoding under a memory budget."""
 
 from collections.abc import Callable
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from .configuration_hq_sam import HQSamMaskDecoderConfig
 from .modeling_kernels import runs_eagerly_on_cpu
 
 # Memory for the prompts that are decoded together. On a CPU, more than about fits its cache brings no speed.
 PART_BYTES_ON_CPU, PART_BYTES = 2**25, 2**32
 
 
-def prompts_at_once(
-    config: HQSamMaskDecoderConfig, image_embeddings: Tensor, num_tokens: int, fast_path: bool = True
-) -> int:
+def prompts_at_once(config: Any, image_embeddings: Tensor, num_tokens: int, fast_path: bool = True) -> int:
     """How many prompts on image_embeddings (B, C, h, w) fit into the memory budget; at least 1.
 
     Per cell of the h x w grid, a prompt needs 4 C numbers for its image before and after a block and its upscaled
@@ -30,27 +27,27 @@ def prompts_at_once(
 
 
 def decode_in_parts(
-    decode: Callable[[slice, slice, int], tuple[Tensor, Tensor]], batch: int, num_prompts: int, at_once: int
-) -> tuple[Tensor, Tensor]:
-    """Masks (B, P, M, h, w) and scores (B, P, M), concatenated from parts of at most at_once prompts.
+    decode: Callable[[slice, slice, int], tuple[Tensor, ...]], batch: int, num_prompts: int, at_once: int
+) -> tuple[Tensor, ...]:
+    """Masks (B, P, M, h, w), scores (B, P, M) and so on, concatenated from parts of at most at_once prompts.
 
-    decode(images, prompts, number of prompts per image) returns masks and scores of one part. A part is several images
+    decode(images, prompts, number of prompts per image) returns the same of one part. A part is several images
     with all their prompts, or some prompts of one image. Apart from rounding, the result does not depend on at_once.
     """
     images_at_once = max(1, at_once // num_prompts)
-    masks = scores = torch.empty(0)
+    whole: tuple[Tensor, ...] = ()
     for first_image in range(0, batch, images_at_once):
         images = slice(first_image, min(first_image + images_at_once, batch))
         for first_prompt in range(0, num_prompts, at_once):
             prompts = slice(first_prompt, min(first_prompt + at_once, num_prompts))
-            some_masks, some_scores = decode(images, prompts, prompts.stop - prompts.start)
-            if some_scores.shape[:2] == (batch, num_prompts):
-                return some_masks, some_scores
+            part = decode(images, prompts, prompts.stop - prompts.start)
+            if part[0].shape[:2] == (batch, num_prompts):
+                return part
             if first_image == first_prompt == 0:
-                masks = some_masks.new_empty(batch, num_prompts, *some_masks.shape[2:])
-                scores = some_scores.new_empty(batch, num_prompts, *some_scores.shape[2:])
-            masks[images, prompts], scores[images, prompts] = some_masks, some_scores
-    return masks, scores
+                whole = tuple(each.new_empty(batch, num_prompts, *each.shape[2:]) for each in part)
+            for tensor, each in zip(whole, part):
+                tensor[images, prompts] = each
+    return whole
 
 
 __all__ = ["decode_in_parts", "prompts_at_once"]

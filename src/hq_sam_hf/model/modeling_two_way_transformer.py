@@ -7,18 +7,24 @@ Letters in shapes: B images, P prompts each; T tokens per prompt; L image positi
 attention with I inner channels. "1 or P" is 1 where the prompts of an image share the tensor.
 """
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.models.sam.modeling_sam import SamMLPBlock
 
-from .configuration_hq_sam import HQSamMaskDecoderConfig
 from .modeling_kernels import HQSamLinear
 
 
 class HQSamDecoderAttention(nn.Module):
-    """Multi-head attention of tokens and image positions. The weights have the names of transformers."""
+    """Multi-head attention of tokens and image positions. The weights have the names of transformers.
 
-    def __init__(self, config: HQSamMaskDecoderConfig, downsample_rate: int | None = None) -> None:
+    output_name: the name of the output projection, which is another one in transformers' SAM 2.
+    """
+
+    output_name = "out_proj"
+
+    def __init__(self, config: Any, downsample_rate: int | None = None) -> None:
         super().__init__()
         width = config.hidden_size
         inner = width // (config.attention_downsample_rate if downsample_rate is None else downsample_rate)
@@ -26,7 +32,7 @@ class HQSamDecoderAttention(nn.Module):
         self.q_proj = HQSamLinear(width, inner)
         self.k_proj = HQSamLinear(width, inner)
         self.v_proj = HQSamLinear(width, inner)
-        self.out_proj = HQSamLinear(inner, width)
+        self.add_module(self.output_name, HQSamLinear(inner, width))
         self.scaling = (inner // self.num_attention_heads) ** -0.5
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, padding_mask: Tensor | None = None) -> Tensor:
@@ -39,7 +45,11 @@ class HQSamDecoderAttention(nn.Module):
         key, value = self.split_heads(self.k_proj(key), prompts), self.split_heads(self.v_proj(value), prompts)
         attended_keys = None if padding_mask is None else ~padding_mask.flatten(0, 1)[:, None, None]
         attention_output = F.scaled_dot_product_attention(query, key, value, attn_mask=attended_keys)
-        return self.out_proj(attention_output.transpose(1, 2).flatten(2)).unflatten(0, (-1, prompts))
+        return self.output_projection(attention_output.transpose(1, 2).flatten(2)).unflatten(0, (-1, prompts))
+
+    @property
+    def output_projection(self) -> Any:
+        return getattr(self, self.output_name)
 
     def split_heads(self, tensor: Tensor, prompts: int) -> Tensor:
         """(B, 1 or P, T, I) to (B P, H, T, I / H)."""
@@ -51,18 +61,24 @@ class HQSamDecoderAttention(nn.Module):
 class HQSamTwoWayAttentionBlock(nn.Module):
     """Token self-attention, token-to-image attention, an MLP on the tokens, image-to-token attention."""
 
-    def __init__(self, config: HQSamMaskDecoderConfig, skip_first_layer_pe: bool) -> None:
+    attention_class = HQSamDecoderAttention
+
+    def __init__(self, config: Any, skip_first_layer_pe: bool) -> None:
         super().__init__()
         width, eps = config.hidden_size, config.layer_norm_eps
-        self.self_attn = HQSamDecoderAttention(config, downsample_rate=1)
+        self.self_attn = self.attention_class(config, downsample_rate=1)
         self.layer_norm1 = nn.LayerNorm(width, eps=eps)
-        self.cross_attn_token_to_image = HQSamDecoderAttention(config)
+        self.cross_attn_token_to_image = self.attention_class(config)
         self.layer_norm2 = nn.LayerNorm(width, eps=eps)
-        self.mlp = SamMLPBlock(config)
+        self.mlp = self.make_mlp(config)
         self.layer_norm3 = nn.LayerNorm(width, eps=eps)
         self.layer_norm4 = nn.LayerNorm(width, eps=eps)
-        self.cross_attn_image_to_token = HQSamDecoderAttention(config)
+        self.cross_attn_image_to_token = self.attention_class(config)
         self.skip_first_layer_pe = skip_first_layer_pe
+
+    @staticmethod
+    def make_mlp(config: Any) -> nn.Module:
+        return SamMLPBlock(config)
 
     def forward(
         self,
@@ -99,12 +115,14 @@ class HQSamTwoWayAttentionBlock(nn.Module):
 
 
 class HQSamTwoWayTransformer(nn.Module):
-    def __init__(self, config: HQSamMaskDecoderConfig) -> None:
+    block_class = HQSamTwoWayAttentionBlock
+
+    def __init__(self, config: Any) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            HQSamTwoWayAttentionBlock(config, skip_first_layer_pe=(i == 0)) for i in range(config.num_hidden_layers)
+            self.block_class(config, skip_first_layer_pe=(i == 0)) for i in range(config.num_hidden_layers)
         )
-        self.final_attn_token_to_image = HQSamDecoderAttention(config)
+        self.final_attn_token_to_image = self.block_class.attention_class(config)
         self.layer_norm_final_attn = nn.LayerNorm(config.hidden_size)
 
     def forward(
