@@ -4,7 +4,6 @@ import io
 import logging
 import sys
 
-import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
@@ -16,20 +15,11 @@ from hq_sam_hf.benchmarking.counting import boundary_rle
 from hq_sam_hf.benchmarking.image_ap import image_ap
 from hq_sam_hf.masks import mask_to_rle, rle_to_mask
 from hq_sam_hf.masks.rle import counts_to_list
-from support.coco_objects import coco_objects, random_mask, row
+from support.coco_objects import coco_objects, original_boundary, random_mask, row
 from support.plain_average_precision import plain_average_precision
 
 RATIOS = {"": None, "_B": 0.02, "_B_strict": 0.01}
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-
-
-def original_boundary(mask: np.ndarray, ratio: float) -> np.ndarray:
-    """As in the original's evaluation code."""
-    height, width = mask.shape
-    steps = max(1, round(ratio * np.sqrt(height**2 + width**2)))
-    padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    eroded = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=steps)
-    return mask & ~eroded[1:-1, 1:-1].astype(bool)
 
 
 class BoundaryEval(COCOeval):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import cv2
 import numpy as np
 
 from hq_sam_hf.masks import mask_to_bbox, mask_to_rle
@@ -33,6 +34,15 @@ def shifted(mask: np.ndarray, dy: int, dx: int) -> np.ndarray:
     inside = (ys + dy >= 0) & (ys + dy < height) & (xs + dx >= 0) & (xs + dx < width)
     moved[ys[inside] + dy, xs[inside] + dx] = True
     return moved
+
+
+def original_boundary(mask: np.ndarray, ratio: float) -> np.ndarray:
+    """As in the original's evaluation code."""
+    height, width = mask.shape
+    steps = max(1, round(ratio * np.sqrt(height**2 + width**2)))
+    padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    eroded = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=steps)
+    return mask & ~eroded[1:-1, 1:-1].astype(bool)
 
 
 def coco_objects(images: int = 200, seed: int = 0, categories: int = 5) -> tuple[dict[str, Any], list[dict[str, Any]]]:

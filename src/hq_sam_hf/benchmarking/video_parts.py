@@ -41,12 +41,17 @@ def load_ytvis_part(name: str, annotations: Path, images: Path) -> BenchmarkPart
             f"{len(missing)} of the {len(frames)} frames that {path!r} lists are missing in {os.fspath(images)!r}, "
             f"such as {missing[0]!r}. Put the benchmark's frames there."
         )
-    objects = content.get("annotations") or []
+    objects = [{**one, "segmentations": _segmentations(one)} for one in content.get("annotations") or []]
     _check_objects(path, objects, {video["id"]: video for video in videos}, content["categories"])
     named = [{"name": _video_name(video), **video} for video in videos]
     ground_truth = {"videos": named, "annotations": objects, "categories": content["categories"]}
     notes = [] if objects else [f"{path!r} has no annotations, as the files of an evaluation server."]
     return BenchmarkPart(name, frames, ground_truth, [Path(annotations)], notes)
+
+
+def _segmentations(annotation: Mapping[str, Any]) -> Any:
+    """The masks of an object. HQ-YTVIS has its own beside those of YouTube-VIS."""
+    return annotation.get("segmentations_refined", annotation.get("segmentations"))
 
 
 def _read(path: str) -> dict[str, Any]:
