@@ -2,8 +2,8 @@
 
 J, the region similarity, is the IoU of prediction and ground truth in a frame. F, the contour accuracy, is the
 F-measure of the precision and recall of contour pixels, which count as found within a radius of 0.8 % of the image
-diagonal (Perazzi et al., CVPR 2016, and Pont-Tuset et al., arXiv 1704.00675). The first frame, which a method is given,
-and the last do not count.
+diagonal (Perazzi et al., CVPR 2016, and Pont-Tuset et al., arXiv 1704.00675). The first frame, which a method is
+given, and the last do not count.
 """
 
 import math
