@@ -116,10 +116,8 @@ class OriginalStep:
 def _difference(ours: OurStep, original: OriginalStep, contenders: Contenders) -> float:
     """The largest relative difference of a weight's gradient, for the same random weighted sum of the logits."""
     batch = ours.batch
-    embeddings, early = ours.module.encode(batch.images)
-    mine = contenders.ours(
-        image_embeddings=embeddings, intermediate_embeddings=early, input_boxes=batch.boxes, hq_token_only=True
-    ).pred_masks[:, 0]
+    encoded = ours.module.encode(batch.images)
+    mine = contenders.ours(**encoded, input_boxes=batch.boxes, hq_token_only=True).pred_masks[:, 0]
     loss_weights = torch.randn(mine.shape, generator=torch.Generator().manual_seed(5))
     (mine * loss_weights).sum().backward()
     (original.masks() * loss_weights).sum().backward()

@@ -22,9 +22,9 @@ def test_only_the_hq_head_is_trained(base, finished_run):
 def test_the_frozen_encoder_keeps_no_activations(base, tmp_path):
     run = TrainingRun(small_run(base, tmp_path / "run"))
     images = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
-    embeddings, intermediate = run.module.encode(images)
-    assert not embeddings.requires_grad
-    assert not intermediate[0].requires_grad
+    encoded = run.module.encode(images)
+    assert not encoded["image_embeddings"].requires_grad
+    assert not encoded["intermediate_embeddings"][0].requires_grad
     optimized = {id(weight) for group in run.optimizer.param_groups for weight in group["params"]}
     assert optimized == {id(weight) for name, weight in run.model.named_parameters() if is_hq_key(name)}
 

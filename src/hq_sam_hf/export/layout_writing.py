@@ -24,7 +24,7 @@ from ..model.image_processing_hq_sam import IMAGE_MEAN, IMAGE_STD
 from ..model.key_mapping import keys_to_original
 from ..model.key_mapping_sam2 import weights_to_original_sam2
 from ..model.weights import WEIGHT_SUFFIXES
-from .layout_writing_sam2 import write_sam2_config
+from .layout_writing_sam2 import with_matrix_copy, write_sam2_config
 from .model_cards import is_conversion_card
 
 LAYOUTS = ("hq_sam", "transformers", "sam", "original")
@@ -105,6 +105,8 @@ def write_folder(
     config.dtype = weights["mask_decoder.hq_token.weight"].dtype
     if layout == "sam":
         weights = {name: tensor for name, tensor in weights.items() if not is_hq_key(name)}
+        if isinstance(config, HQSam2Config):
+            weights = with_matrix_copy(weights)
     with whole_folder(target, _check_unchanged) as folder:
         _write_weights(folder, weights, max_shard_size)
         if isinstance(config, HQSam2Config) and layout == "sam":

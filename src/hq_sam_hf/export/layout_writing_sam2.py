@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ..model.configuration_hq_sam2 import HQSam2Config
+from ..model.key_mapping import POSITIONAL_MATRIX, POSITIONAL_MATRIX_COPY
 from ..model.key_mapping_sam2 import is_video_key
 
 # Weights that SAM 2.1 has and SAM 2.0 lacks, by the field of transformers' Sam2VideoConfig that says so.
@@ -16,6 +18,11 @@ _SINCE_SAM2_1 = {
     "enable_occlusion_spatial_embedding": "occlusion_spatial_embedding_parameter",
     "enable_temporal_pos_encoding_for_object_pointers": "temporal_positional_encoding_projection_layer.weight",
 }
+
+
+def with_matrix_copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights as transformers' SAM 2 stores them: with the positional matrix under a second key too."""
+    return {**weights, POSITIONAL_MATRIX_COPY: weights[POSITIONAL_MATRIX].clone()}
 
 
 def write_sam2_config(folder: Path, config: HQSam2Config, dtype: torch.dtype, names: Iterable[str]) -> None:
@@ -60,4 +67,4 @@ def _write_processor(folder: Path, config: HQSam2Config, is_video: bool) -> None
         (folder / name).write_text(json.dumps(content, indent=2))
 
 
-__all__ = ["write_sam2_config"]
+__all__ = ["with_matrix_copy", "write_sam2_config"]

@@ -2,6 +2,14 @@
 
 from typing import Any
 
+# What config.json calls the models of the family "sam2": this package's and transformers'.
+SAM2_MODEL_TYPES = ("hq_sam2", "sam2", "sam2_video")
+
+
+def family_of_model_type(model_type: object) -> str:
+    """The family of a model by the `model_type` in its config.json."""
+    return "sam2" if model_type in SAM2_MODEL_TYPES else "sam"
+
 
 def config_class_of(family: str) -> Any:
     """`HQSamConfig` or `HQSam2Config`."""
@@ -36,4 +44,4 @@ def processor_class_of(family: str) -> Any:
     return HQSamProcessor
 
 
-__all__ = ["config_class_of", "model_class_of", "processor_class_of"]
+__all__ = ["SAM2_MODEL_TYPES", "config_class_of", "family_of_model_type", "model_class_of", "processor_class_of"]

@@ -5,66 +5,76 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..model.checkpoint_format import read_checkpoint
-from ..model.configuration_hq_sam import HQSamConfig
-from ..model.modeling_hq_sam import HQSamModel
-from ..model.processing_hq_sam import HQSamProcessor
+from ..model.checkpoint_format import family_of, read_checkpoint
+from ..model.families import config_class_of, family_of_model_type, model_class_of, processor_class_of
 from ..model.weights import find_file
 from .config import TrainingConfig
 from .config_values import require
 
+# What config.json calls a SAM and a SAM 2 of transformers.
+PLAIN_MODEL_TYPES = ("sam", "sam2", "sam2_video")
 
-def load_base(config: TrainingConfig) -> tuple[HQSamModel, HQSamProcessor]:
-    """Load the model to train, in float32, and its processor.
 
-    The model has random weights (`architecture`), or it is a plain SAM with a fresh HQ head, or an HQ-SAM. Raises
-    ValueError for unknown fields, a model that cannot be found, or fields that do not fit the model.
+def load_base(config: TrainingConfig) -> tuple[Any, Any]:
+    """Load the model to train, in float32, and its processor: those of HQ-SAM or of HQ-SAM 2.
+
+    The model has random weights (`architecture`), or it is a plain SAM or SAM 2 with a fresh HQ head, or one that has
+    a head. Raises ValueError for unknown fields, a model that cannot be found, or fields that do not fit the model.
     """
     if config.architecture is not None:
-        _refuse_unknown_fields(config.architecture)
-        try:
-            model = HQSamModel(HQSamConfig(**config.architecture))
-        except TypeError as error:
-            raise ValueError(f"`architecture` must hold fields of HQSamConfig: {error}") from error
+        model = _build(config.architecture)
         if config.image_size is not None:
             model.resize_image(config.image_size)
     else:
         name = str(config.model)
         options: dict[str, Any] = {"image_size": config.image_size, "dtype": "float32"}
-        if _has_hq_head(name):
+        family, has_hq_head = _recognise(name)
+        if has_hq_head:
             require(
                 config.hq_init == "random", "hq_init", f"left out for {name}, which has an HQ head", config.hq_init
             )
-            model = HQSamModel.from_pretrained(name, **options)
+            model = model_class_of(family).from_pretrained(name, **options)
         else:
-            model = HQSamModel.from_sam_pretrained(name, hq_init=config.hq_init, **options)
+            model = model_class_of(family).from_sam_pretrained(name, hq_init=config.hq_init, **options)
         config.objective_class.check_encoder(model.config.vision_config.model_type)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return model, HQSamProcessor.from_config(model.config)
+    return model, processor_class_of(family_of(model.config)).from_config(model.config)
 
 
-def _refuse_unknown_fields(architecture: dict[str, Any]) -> None:
+def _build(architecture: dict[str, Any]) -> Any:
+    """A model with random weights. `model_type` chooses between "hq_sam", the default, and "hq_sam2"."""
+    model_type = architecture.get("model_type", "hq_sam")
+    require(model_type in ("hq_sam", "hq_sam2"), "architecture.model_type", "hq_sam or hq_sam2", model_type)
+    config_class = config_class_of(family_of_model_type(model_type))
+    sections = {name: fields for name, fields in architecture.items() if name != "model_type"}
+    known = config_class().to_dict()
+    known = {name: known[name] for name in config_class.sub_configs}
+    _refuse_unknown_fields(config_class.__name__, "", sections, known)
+    try:
+        return model_class_of(family_of_model_type(model_type))(config_class(**sections))
+    except TypeError as error:
+        raise ValueError(f"`architecture` must hold fields of {config_class.__name__}: {error}") from error
+
+
+def _refuse_unknown_fields(config_name: str, place: str, fields: dict[str, Any], known: dict[str, Any]) -> None:
     """Raise ValueError for unknown fields. transformers ignores them, and the model would have its published size."""
-    known = HQSamConfig().to_dict()
-    for section, fields in architecture.items():
-        expected: Any = list(HQSamConfig.sub_configs)
-        unknown = [] if section in expected else [section]
-        if not unknown and isinstance(fields, dict):
-            expected = sorted(known[section])
-            unknown = [name for name in fields if name not in expected]
-        if unknown:
-            place = "" if unknown[0] == section else f" in {section}"
+    for name, value in fields.items():
+        if name not in known:
             raise ValueError(
-                f"`architecture` must hold fields of HQSamConfig, got {unknown[0]!r}{place}. "
-                f"The fields are {', '.join(expected)}."
+                f"`architecture` must hold fields of {config_name}, got {name!r}{place}. The fields are "
+                f"{', '.join(known if not place else sorted(known))}."
             )
+        if isinstance(value, dict) and isinstance(known[name], dict):
+            _refuse_unknown_fields(config_name, f" in {name}", value, known[name])
 
 
-def _has_hq_head(name: str) -> bool:
+def _recognise(name: str) -> tuple[str, bool]:
+    """The family of a model, "sam" or "sam2", and whether it has an HQ head."""
     file = find_file(name)
     if file is not None:
-        return read_checkpoint(file).has_hq
+        checkpoint = read_checkpoint(file)
+        return checkpoint.family, checkpoint.has_hq
     expected = f"`model` must be a model folder with config.json, a file or a Hub repository, got {name!r}"
     path = Path(name) / "config.json"
     if not os.path.isdir(name):
@@ -77,7 +87,8 @@ def _has_hq_head(name: str) -> bool:
             raise ValueError(f"{expected} ({error})") from error
     if not path.is_file():
         raise ValueError(f"{expected}.")
-    return json.loads(path.read_text()).get("model_type") != "sam"
+    model_type = json.loads(path.read_text()).get("model_type")
+    return family_of_model_type(model_type), model_type not in PLAIN_MODEL_TYPES
 
 
 __all__ = ["load_base"]

@@ -2,13 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+from ..model.checkpoint_format import family_of
 from ..model.files import whole_folder
-from ..model.modeling_hq_sam import HQSamModel
-from ..model.processing_hq_sam import HQSamProcessor
 from .card import TrainingFacts, model_card
 from .config import TrainingConfig
-from .objectives import Objective
+from .objectives import AnyModel, Objective
 from .run_lock import refuse_foreign_files
 
 METRICS_FILE = "metrics.json"
@@ -16,8 +16,8 @@ METRICS_FILE = "metrics.json"
 
 def export_run(
     folder: Path,
-    model: HQSamModel,
-    processor: HQSamProcessor,
+    model: AnyModel,
+    processor: Any,
     objective: Objective,
     config: TrainingConfig,
     facts: TrainingFacts,
@@ -33,7 +33,7 @@ def export_run(
         processor.save_pretrained(temporary)
         (temporary / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n")
         name = config.push_to_hub or folder.name
-        card = model_card(objective.card, name, config.to_dict(), facts, metrics)
+        card = model_card(objective.card, family_of(model.config), name, config.to_dict(), facts, metrics)
         (temporary / "README.md").write_text(card)
 
 

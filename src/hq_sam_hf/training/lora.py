@@ -7,14 +7,15 @@ from typing import Any
 from torch import nn
 
 from ..model.modeling_hq_sam import HQSamModel
+from ..model.modeling_hq_sam2 import HQSam2Model
 
 DEFAULT_RANK = 8
 # Names of the linear layers that get an adapter: those of the encoder's and of the decoder's attention.
 ENCODER_LAYERS = r".*\.attn\.(qkv|proj)"
-DECODER_LAYERS = r"transformer\..*attn.*\.(q_proj|k_proj|v_proj|out_proj)"
+DECODER_LAYERS = r"transformer\..*attn.*\.(q_proj|k_proj|v_proj|out_proj|o_proj)"
 
 
-def add_adapters(model: HQSamModel, options: dict[str, Any]) -> None:
+def add_adapters(model: HQSamModel | HQSam2Model, options: dict[str, Any]) -> None:
     """Add adapters to a model, in place. They require gradients and do not change its output at first.
 
     options: rank (8), alpha (the rank), encoder (true), decoder (false). Raises ValueError without peft, or if

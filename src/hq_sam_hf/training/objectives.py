@@ -10,12 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from ..data.prompt_simulation import draw_prompt, paper_kinds
+from ..model.checkpoint_format import family_of
+from ..model.key_mapping import HQ_HEAD_MODULES
 from ..model.losses import mask_loss
 from ..model.modeling_hq_sam import HQSamModel
-from ..model.modeling_mask_decoder import HQ_HEAD_MODULES
+from ..model.modeling_hq_sam2 import HQSam2Model
 from .batch import Batch
 from .card import HQ_CARD, SAM_MASK_CARD, CardText
 from .lora import add_adapters
+
+AnyModel = HQSamModel | HQSam2Model
 
 
 class Objective(ABC):
@@ -83,16 +87,16 @@ class Objective(ABC):
         """
 
     @abstractmethod
-    def loss_sums(
-        self, model: HQSamModel, batch: Batch, embeddings: Tensor, intermediate: Sequence[Tensor]
-    ) -> dict[str, Tensor]:
+    def loss_sums(self, model: AnyModel, batch: Batch, encoded: dict[str, Any]) -> dict[str, Tensor]:
         """Run the prompt encoder and the mask decoder and sum losses over the masks of the batch, by name.
+
+        encoded: the images, from `ModelWithLoss.encode`.
 
         The sum called "loss" is minimized. These are sums and not means, so that a step may be split among processes
         and forward passes with different numbers of masks.
         """
 
-    def save(self, model: HQSamModel, folder: Path) -> None:
+    def save(self, model: AnyModel, folder: Path) -> None:
         """Write the trained model into a folder."""
         model.save_pretrained(folder)
         if self.trains_hq_head:
@@ -122,12 +126,9 @@ class MaskObjective(Objective):
         assert prompt is not None, "empty masks have been dropped"
         return prompt
 
-    def loss_sums(
-        self, model: HQSamModel, batch: Batch, embeddings: Tensor, intermediate: Sequence[Tensor]
-    ) -> dict[str, Tensor]:
+    def loss_sums(self, model: AnyModel, batch: Batch, encoded: dict[str, Any]) -> dict[str, Tensor]:
         logits = model(
-            image_embeddings=embeddings,
-            intermediate_embeddings=intermediate,
+            **encoded,
             input_boxes=batch.boxes,
             input_points=batch.points,
             input_labels=batch.labels,
@@ -143,8 +144,10 @@ class MaskObjective(Objective):
         return {name: loss * len(generators) for name, loss in zip(("loss", "bce", "dice"), losses)}
 
 
-# The parts of SAM's mask decoder that its masks depend on.
-SAM_DECODER_MODULES = ("iou_token", "mask_tokens", "transformer", "upscale_")
+# The parts of SAM's mask decoder that its masks depend on, the last two in SAM 2 only.
+SAM_DECODER_MODULES = ("iou_token", "mask_tokens", "transformer", "upscale_", "obj_score_token", "conv_s")
+# Weights outside the image encoder that the encoded images depend on, in SAM 2 only.
+ENCODING_WEIGHTS = ("no_memory_embedding", "mask_decoder.conv_s")
 SINGLE_MASK_HEAD = "output_hypernetworks_mlps.0"
 
 
@@ -193,7 +196,7 @@ class ModelWithLoss(nn.Module):
 
     def __init__(
         self,
-        model: HQSamModel,
+        model: AnyModel,
         objective: Objective,
         mean: list[float],
         std: list[float],
@@ -201,21 +204,24 @@ class ModelWithLoss(nn.Module):
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.model = model.eval()  # SAM has no dropout, and the batch norms of TinyViT keep their statistics
+        self.model = model
         self.objective, self.recompute = objective, recompute
         for name, weight in model.named_parameters():
             weight.requires_grad_(objective.trains(name))
         if lora is not None:
             add_adapters(model, lora)
-        self.trains_encoder = any(weight.requires_grad for weight in model.vision_encoder.parameters())
+        trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
+        self.trains_encoding = any(name.startswith(("vision_encoder.", *ENCODING_WEIGHTS)) for name in trained)
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", 255 * torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", 255 * torch.tensor(std)[:, None, None], persistent=False)
+        self.train()
 
     def train(self, mode: bool = True) -> "ModelWithLoss":
         super().train(mode)
-        self.model.eval()
+        self.model.eval()  # SAM has no dropout, and the batch norms of TinyViT keep their statistics
+        self.model.mask_decoder.train(mode)  # in evaluation, SAM 2's single mask may be one of its other masks
         if self.recompute:
             self.model.vision_encoder.train(mode)  # transformers recomputes activations in training mode only
         return self
@@ -223,20 +229,23 @@ class ModelWithLoss(nn.Module):
     def trained_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         return ((name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad)
 
-    def encode(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Embeddings and first intermediate embeddings of uint8 images (B, 3, S, S).
+    def encode(self, images: Tensor) -> dict[str, Any]:
+        """Encode uint8 images (B, 3, S, S) to those arguments of the model's `forward` that stand for the images.
 
         No gradients are kept where the encoder is frozen.
         """
         pixels = (images.float() - self.mean) / self.std
-        with torch.set_grad_enabled(self.trains_encoder and torch.is_grad_enabled()):
-            embeddings, intermediate = self.model.get_image_embeddings(pixels)
-        return embeddings, intermediate[:1]
+        with torch.set_grad_enabled(self.trains_encoding and torch.is_grad_enabled()):
+            embeddings = self.model.get_image_embeddings(pixels)
+        if family_of(self.model.config) == "sam2":
+            return {"image_embeddings": embeddings}
+        final, intermediate = embeddings
+        return {"image_embeddings": final, "intermediate_embeddings": intermediate[:1]}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Sums of losses over the masks of a batch, by name; see `Objective.loss_sums`."""
-        embeddings, intermediate = self.encode(batch.images)
-        return self.objective.loss_sums(self.model, batch, embeddings, intermediate)
+        self.train(self.training)  # an evaluation in between leaves all parts in evaluation mode
+        return self.objective.loss_sums(self.model, batch, self.encode(batch.images))
 
 
 __all__ = [

@@ -3,24 +3,29 @@
 The paper is arXiv 2304.02643; its section 5 and appendix A describe the training.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformers import Sam2Config, Sam2Model, SamConfig, SamModel
 
 from ..data.prompt_simulation import box_noise, mask_to_box, random_points
+from ..export.layout_writing_sam2 import with_matrix_copy
 from ..model.checkpoint_format import is_hq_key
 from ..model.configuration_hq_sam import NEGATIVE, PADDING, POSITIVE
+from ..model.key_mapping import HQ_HEAD_MODULES
 from ..model.losses import dice_losses
-from ..model.modeling_hq_sam import HQSamModel
-from ..model.modeling_mask_decoder import HQ_HEAD_MODULES
+from ..model.modeling_hq_sam2 import HQSam2Model
 from .batch import Batch
 from .card import PLAIN_SAM_CARD
-from .objectives import Objective
+from .objectives import AnyModel, Objective
 from .random_streams import prompt_kind_generator
+
+# Every prompt here asks for an object, so SAM 2's score of whether there is one has nothing to learn.
+UNTRAINED_MODULES = ("pred_obj_score_head",)
 
 TINY_VIT = "hq_sam_tiny_vit"  # `model_type` of its configuration
 
@@ -57,7 +62,7 @@ class SamObjective(Objective):
 
     def trains(self, name: str) -> bool:
         part, _, inner = name.partition(".")
-        return not (part == "mask_decoder" and inner.startswith(HQ_HEAD_MODULES))
+        return not (part == "mask_decoder" and inner.startswith((*HQ_HEAD_MODULES, *UNTRAINED_MODULES)))
 
     def choose_masks(self, usable: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
         """Choose exactly `count` masks, with repetitions if need be: more prompts train more than padding does."""
@@ -77,9 +82,7 @@ class SamObjective(Objective):
         assert box is not None, "empty masks have been dropped"
         return {"box": box_noise(box, BOX_NOISE, mask.shape[-1], rng)}
 
-    def loss_sums(
-        self, model: HQSamModel, batch: Batch, embeddings: Tensor, intermediate: Sequence[Tensor]
-    ) -> dict[str, Tensor]:
+    def loss_sums(self, model: AnyModel, batch: Batch, encoded: dict[str, Any]) -> dict[str, Tensor]:
         """The losses, the score's loss, and after each round the IoU of the mask with the best score."""
         side = model.config.mask_size
         target = F.interpolate(batch.masks.clamp(min=0), size=(side, side), mode="area")  # (B, P, h, w)
@@ -87,10 +90,10 @@ class SamObjective(Objective):
         valid = batch.valid
         points, labels, logits = batch.points, batch.labels, None
         rounds = 1 + self.clicks
-        sums = {name: embeddings.new_zeros((), dtype=torch.float32) for name in ("loss", "bce", "dice", "score")}
+        sums = {name: target.new_zeros((), dtype=torch.float32) for name in ("loss", "bce", "dice", "score")}
         for number in range(rounds):
             output = model(
-                image_embeddings=embeddings,
+                image_embeddings=encoded["image_embeddings"],
                 input_boxes=batch.boxes,
                 input_points=points,
                 input_labels=labels,
@@ -110,13 +113,15 @@ class SamObjective(Objective):
                 labels = label if labels is None else torch.cat([labels, label], dim=2)
         return sums
 
-    def save(self, model: HQSamModel, folder: Path) -> None:
-        """Write a plain SAM in transformers' layout, without the HQ head."""
-        from transformers import SamConfig, SamModel
-
-        with torch.device("meta"):
-            plain = SamModel(SamConfig(**model.config.transformers_sections(plain=True)))
+    def save(self, model: AnyModel, folder: Path) -> None:
+        """Write a plain SAM or SAM 2 in transformers' layout, without the HQ head."""
         weights: dict[str, Tensor] = {name: value for name, value in model.state_dict().items() if not is_hq_key(name)}
+        with torch.device("meta"):
+            if isinstance(model, HQSam2Model):
+                plain: Any = Sam2Model(Sam2Config(**model.config.transformers_sections()))
+                weights = with_matrix_copy(weights)
+            else:
+                plain = SamModel(SamConfig(**model.config.transformers_sections(plain=True)))
         plain.save_pretrained(folder, state_dict={name: value.contiguous() for name, value in weights.items()})
 
 

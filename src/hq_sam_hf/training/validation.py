@@ -12,10 +12,8 @@ from ..evaluation.evaluator import evaluate
 from ..evaluation.paper_results import AVERAGE
 from ..evaluation.results import Evaluation
 from ..evaluation.worst_cases import save_cases
-from ..model.modeling_hq_sam import HQSamModel
-from ..model.processing_hq_sam import HQSamProcessor
 from .config import TrainingConfig
-from .objectives import Objective
+from .objectives import AnyModel, Objective
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +21,8 @@ logger = logging.getLogger(__name__)
 def validate(
     config: TrainingConfig,
     objective: Objective,
-    model: HQSamModel,
-    processor: HQSamProcessor,
+    model: AnyModel,
+    processor: Any,
     accelerator: Accelerator,
     rows: Any,
     folder: Path,
