@@ -164,6 +164,7 @@ def weights_to_original_sam2(weights: Mapping[str, Tensor]) -> dict[str, Tensor]
 __all__ = [
     "HQ_HEAD_MODULES_SAM2",
     "SAM2_TABLE",
+    "VIDEO_PREFIXES",
     "is_video_key",
     "weights_from_original_sam2",
     "weights_to_original_sam2",

@@ -10,6 +10,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_hq_sam2 import HQSam2Config
 from .key_mapping import POSITIONAL_MATRIX_COPY
+from .key_mapping_sam2 import VIDEO_PREFIXES
 from .modeling_decoder_parts import MaskSource
 from .modeling_hiera import HQSam2VisionEncoder
 from .modeling_hq_sam2_mask_decoder import HQSam2MaskDecoder
@@ -30,19 +31,6 @@ from .trainer_labels import only_labels
 MASK_PROMPT_LIMIT = 32.0
 
 HIGH_RES_FEATURES = ("high_res_features_0", "high_res_features_1")
-
-# Weights of the video part, which checkpoints of SAM 2 hold beside those of the image part.
-_VIDEO_WEIGHTS = (
-    "memory_attention.",
-    "memory_encoder.",
-    "memory_temporal_positional_encoding",
-    "mask_downsample.",
-    "object_pointer_proj.",
-    "temporal_positional_encoding_projection_layer.",
-    "no_memory_positional_encoding",
-    "no_object_pointer",
-    "occlusion_spatial_embedding_parameter",
-)
 
 
 @dataclass
@@ -95,7 +83,7 @@ class HQSam2Model(HQSamPromptedModel):
     # of the video part.
     _keys_to_ignore_on_load_unexpected = [
         f"^{re.escape(POSITIONAL_MATRIX_COPY)}$",
-        *(f"^{re.escape(prefix)}" for prefix in _VIDEO_WEIGHTS),
+        *(f"^{re.escape(prefix)}" for prefix in VIDEO_PREFIXES),
     ]
 
     def __init__(self, config: HQSam2Config) -> None:
