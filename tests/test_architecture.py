@@ -22,7 +22,7 @@ MOST_PARAMETERS = 12
 
 # These mirror the originals' options: `Sam.forward` with its prompts, `SamAutomaticMaskGenerator` and transformers'
 # `PreTrainedModel` and `ProcessorMixin`.
-ORIGINALS_OPTIONS = {"HQSamModel.forward", "HQSamMaskGenerator.__init__"}
+ORIGINALS_OPTIONS = {"HQSamModel.forward", "HQSam2Model.forward", "HQSamMaskGenerator.__init__"}
 
 
 def name_of(path: Path) -> str:

@@ -6,11 +6,11 @@ as the program itself has imported the module of transformers that holds the reg
 `sys.meta_path`) notices that:
 
     after the import of                                 is registered
-    transformers.models.auto.configuration_auto         the configuration
-    transformers.models.auto.image_processing_auto      the image processor
-    transformers.models.auto.processing_auto            the processor
+    transformers.models.auto.configuration_auto         the configurations
+    transformers.models.auto.image_processing_auto      the image processors
+    transformers.models.auto.processing_auto            the processors
     transformers.pipelines                              the pipeline, where no public method fits (see there)
-    hq_sam_hf.model.configuration_hq_sam                the model, when the first configuration is created
+    hq_sam_hf.model.configuration_hq_sam, ..._sam2      the model, when the first configuration of its kind is created
 
 A registration imports modules of this package. While one of them is being imported it waits, because that module is
 incomplete until its import ends.
@@ -31,8 +31,10 @@ def register_config() -> None:
     from transformers.models.auto.configuration_auto import AutoConfig
 
     from .model.configuration_hq_sam import HQSamConfig
+    from .model.configuration_hq_sam2 import HQSam2Config
 
-    AutoConfig.register("hq_sam", HQSamConfig, exist_ok=True)
+    AutoConfig.register(HQSamConfig.model_type, HQSamConfig, exist_ok=True)
+    AutoConfig.register(HQSam2Config.model_type, HQSam2Config, exist_ok=True)
 
 
 @functools.cache
@@ -40,9 +42,12 @@ def register_image_processor() -> None:
     from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
     from .model.configuration_hq_sam import HQSamConfig
+    from .model.configuration_hq_sam2 import HQSam2Config
     from .model.image_processing_hq_sam import HQSamImageProcessor
+    from .model.image_processing_hq_sam2 import HQSam2ImageProcessor
 
     AutoImageProcessor.register(HQSamConfig, image_processor_classes={"pil": HQSamImageProcessor}, exist_ok=True)
+    AutoImageProcessor.register(HQSam2Config, image_processor_classes={"pil": HQSam2ImageProcessor}, exist_ok=True)
 
 
 @functools.cache
@@ -50,9 +55,12 @@ def register_processor() -> None:
     from transformers.models.auto.processing_auto import AutoProcessor
 
     from .model.configuration_hq_sam import HQSamConfig
+    from .model.configuration_hq_sam2 import HQSam2Config
     from .model.processing_hq_sam import HQSamProcessor
+    from .model.processing_hq_sam2 import HQSam2Processor
 
     AutoProcessor.register(HQSamConfig, HQSamProcessor, exist_ok=True)
+    AutoProcessor.register(HQSam2Config, HQSam2Processor, exist_ok=True)
 
 
 @functools.cache
@@ -69,19 +77,31 @@ def register_pipeline() -> None:
     PIPELINE_REGISTRY.supported_tasks["mask-generation"]["impl"] = HQSamMaskGenerationPipeline
 
 
-@functools.cache
-def register_model() -> None:
+def _register_model(config_class: Any, model_class: Any) -> None:
     from transformers.models.auto.modeling_auto import AutoModel, AutoModelForMaskGeneration
 
+    register_config()
+    AutoModel.register(config_class, model_class, exist_ok=True)
+    AutoModelForMaskGeneration.register(config_class, model_class, exist_ok=True)
+
+
+@functools.cache
+def register_hq_sam_model() -> None:
     from .model.configuration_hq_sam import HQSamConfig
     from .model.modeling_hq_sam import HQSamModel
 
-    register_config()
-    AutoModel.register(HQSamConfig, HQSamModel, exist_ok=True)
-    AutoModelForMaskGeneration.register(HQSamConfig, HQSamModel, exist_ok=True)
+    _register_model(HQSamConfig, HQSamModel)
 
 
-def register_model_with_first_config() -> None:
+@functools.cache
+def register_hq_sam2_model() -> None:
+    from .model.configuration_hq_sam2 import HQSam2Config
+    from .model.modeling_hq_sam2 import HQSam2Model
+
+    _register_model(HQSam2Config, HQSam2Model)
+
+
+def register_hq_sam_model_with_first_config() -> None:
     """Register the model when a configuration is created: no auto class can need the model before.
 
     Right after the import of AutoModel would be too early: transformers imports that module in the middle of others
@@ -89,7 +109,14 @@ def register_model_with_first_config() -> None:
     """
     from .model.configuration_hq_sam import HQSamConfig
 
-    HQSamConfig.before_first_use = staticmethod(register_model)
+    HQSamConfig.before_first_use = staticmethod(register_hq_sam_model)
+
+
+def register_hq_sam2_model_with_first_config() -> None:
+    """As for HQ-SAM."""
+    from .model.configuration_hq_sam2 import HQSam2Config
+
+    HQSam2Config.before_first_use = staticmethod(register_hq_sam2_model)
 
 
 _AFTER_IMPORT_OF: dict[str, Callable[[], None]] = {
@@ -97,7 +124,8 @@ _AFTER_IMPORT_OF: dict[str, Callable[[], None]] = {
     "transformers.models.auto.image_processing_auto": register_image_processor,
     "transformers.models.auto.processing_auto": register_processor,
     "transformers.pipelines": register_pipeline,
-    f"{__package__}.model.configuration_hq_sam": register_model_with_first_config,
+    f"{__package__}.model.configuration_hq_sam": register_hq_sam_model_with_first_config,
+    f"{__package__}.model.configuration_hq_sam2": register_hq_sam2_model_with_first_config,
 }
 
 

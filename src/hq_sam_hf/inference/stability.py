@@ -7,7 +7,6 @@ from torch import Tensor
 
 from ..masks.cropped_mask import CroppedMask
 from ..model.image_processing_hq_sam import HQSamImageProcessor
-from ..model.mask_resizing import MaskResizer
 
 MASK_THRESHOLD = 0.0
 
@@ -29,7 +28,7 @@ def stable_masks(
     Returns the indices of the K masks that are kept, their scores (K,) float32, and the masks.
     """
     reshaped_size = image_processor.reshaped_size(original_size)
-    resizer = MaskResizer(logits.shape[-1], image_processor.image_size, reshaped_size, original_size)
+    resizer = image_processor.mask_resizer(logits.shape[-1], reshaped_size, original_size)
     mask_inner_outer = (MASK_THRESHOLD, MASK_THRESHOLD + offset, MASK_THRESHOLD - offset)
     kept, scores, masks = [], [], []
     for i, low_resolution in enumerate(logits.detach().float().cpu().numpy()):

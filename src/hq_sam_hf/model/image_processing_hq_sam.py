@@ -12,7 +12,7 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 
 from .image_reading import ImageLike, as_image_list, read_rgb
-from .mask_resizing import MaskResizer, resize_logits
+from .mask_resizing import MaskResizer, Size, resize_logits
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -34,6 +34,9 @@ class HQSamImageProcessor(BaseImageProcessor):
 
     model_input_names = ["pixel_values", "original_sizes", "reshaped_input_sizes"]
 
+    # The keys of `size` and `mask_size`, as in transformers' image processor of the same model.
+    size_keys: tuple[str, ...] = ("longest_edge",)
+
     def __init__(
         self,
         size: dict[str, int] | None = None,
@@ -43,8 +46,8 @@ class HQSamImageProcessor(BaseImageProcessor):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.size = _check_size("size", size, 1024)
-        self.mask_size = _check_size("mask_size", mask_size, 256)
+        self.size = self._check_size("size", size, 1024)
+        self.mask_size = self._check_size("mask_size", mask_size, 256)
         self.image_mean = _check_channels("image_mean", image_mean)
         self.image_std = _check_channels("image_std", image_std)
         if min(self.image_std) <= 0:
@@ -53,16 +56,36 @@ class HQSamImageProcessor(BaseImageProcessor):
     @property
     def image_size(self) -> int:
         """The model input size S in pixels."""
-        return self.size["longest_edge"]
+        return self.size[self.size_keys[0]]
+
+    @property
+    def mask_side(self) -> int:
+        """The side m of the model's low-resolution masks."""
+        return self.mask_size[self.size_keys[0]]
+
+    @classmethod
+    def from_sizes(cls, image_size: int, mask_side: int) -> Any:
+        """Make the image processor for a model input size and a side of low-resolution masks."""
+        return cls(size=dict.fromkeys(cls.size_keys, image_size), mask_size=dict.fromkeys(cls.size_keys, mask_side))
+
+    def _check_size(self, name: str, size: dict[str, int] | None, default: int) -> dict[str, int]:
+        size = dict.fromkeys(self.size_keys, default) if size is None else dict(size)
+        sides = set(size.values())
+        side = next(iter(sides), None)
+        if {*size} != {*self.size_keys} or len(sides) != 1 or type(side) is not int or side <= 0:
+            form = ", ".join(f'"{key}": pixels' for key in self.size_keys)
+            of = "a positive integer" if len(self.size_keys) == 1 else "equal positive integers"
+            raise ValueError(f"`{name}` must be {{{form}}} with {of}, got {size!r}.")
+        return dict.fromkeys(self.size_keys, side)
 
     def set_image_size(self, image_size: int) -> None:
         """Change the model input size in place. The mask size changes by the same factor."""
-        size, mask_size = self.image_size, self.mask_size["longest_edge"]
+        size, mask_size = self.image_size, self.mask_side
         if type(image_size) is not int or image_size <= 0 or image_size * mask_size % (4 * size):
             patch = 4 * size // mask_size
             raise ValueError(f"`image_size` must be a positive multiple of {patch}, got {image_size!r}.")
-        self.size = {"longest_edge": image_size}
-        self.mask_size = {"longest_edge": image_size * mask_size // size}
+        self.size = dict.fromkeys(self.size_keys, image_size)
+        self.mask_size = dict.fromkeys(self.size_keys, image_size * mask_size // size)
 
     def reshaped_size(self, original_size: tuple[int, int]) -> tuple[int, int]:
         """The (height, width) to which an image of (height, width) original_size is resized, before padding.
@@ -86,9 +109,7 @@ class HQSamImageProcessor(BaseImageProcessor):
         (height, width): of the image, and of its resized copy in the upper left corner of the model input.
         """
         if kwargs:
-            raise TypeError(f"HQSamImageProcessor does not accept {', '.join(f'`{name}`' for name in kwargs)}.")
-        mean = torch.tensor([255 * value for value in self.image_mean])[:, None, None]
-        std = torch.tensor([255 * value for value in self.image_std])[:, None, None]
+            raise TypeError(f"{type(self).__name__} does not accept {', '.join(f'`{name}`' for name in kwargs)}.")
         images = as_image_list(images)
         pixel_values = torch.zeros(len(images), 3, self.image_size, self.image_size)
         original_sizes, reshaped_sizes = [], []
@@ -97,10 +118,7 @@ class HQSamImageProcessor(BaseImageProcessor):
             pil_image = rgb if isinstance(rgb, Image.Image) else Image.fromarray(rgb)
             original_size = (pil_image.height, pil_image.width)
             height, width = self.reshaped_size(original_size)
-            resized = np.array(pil_image.resize((width, height), Image.Resampling.BILINEAR))
-            values = torch.from_numpy(resized).permute(2, 0, 1)
-            torch.sub(values, mean, out=model_input[:, :height, :width])
-            model_input[:, :height, :width] /= std
+            self._write_pixels(pil_image, model_input[:, :height, :width])
             original_sizes.append(original_size)
             reshaped_sizes.append((height, width))
         data = {
@@ -109,6 +127,14 @@ class HQSamImageProcessor(BaseImageProcessor):
             "reshaped_input_sizes": torch.tensor(reshaped_sizes),
         }
         return BatchFeature(data, tensor_type=None if return_tensors == "pt" else return_tensors)
+
+    def _write_pixels(self, image: Image.Image, pixels: Tensor) -> None:
+        """Write the resized and normalised image into pixels (3, height, width)."""
+        mean = torch.tensor([255 * value for value in self.image_mean])[:, None, None]
+        std = torch.tensor([255 * value for value in self.image_std])[:, None, None]
+        resized = np.array(image.resize((pixels.shape[2], pixels.shape[1]), Image.Resampling.BILINEAR))
+        torch.sub(torch.from_numpy(resized).permute(2, 0, 1), mean, out=pixels)
+        pixels /= std
 
     def mask_to_model_input(self, mask: np.ndarray) -> Tensor:
         """Resize and pad a bool mask (height, width) of an image like the image: int64 (S, S) of 0 and 1."""
@@ -127,8 +153,16 @@ class HQSamImageProcessor(BaseImageProcessor):
         coverage = Image.fromarray(mask.astype(np.float32)).resize((width, height), Image.Resampling.BOX)
         model_input = torch.zeros(1, 1, self.image_size, self.image_size)
         model_input[..., :height, :width] = torch.from_numpy(np.array(coverage))
-        side = self.mask_size["longest_edge"]
+        side = self.mask_side
         return (2 * F.interpolate(model_input, (side, side), mode="area")[0, 0] - 1) * BINARY_MASK_LOGIT
+
+    def mask_resizer(self, mask_side: int, reshaped_size: Size, original_size: Size) -> MaskResizer:
+        """Makes masks of an image of (height, width) original_size from logits (mask_side, mask_side), on a CPU."""
+        return MaskResizer(mask_side, *self._resizing(mask_side, reshaped_size), original_size)
+
+    def _resizing(self, mask_side: int, reshaped_size: Size) -> tuple[int, Size]:
+        """The size to which logits are enlarged first, and the (height, width) of the part that shows the image."""
+        return self.image_size, reshaped_size
 
     def post_process_masks(
         self,
@@ -160,25 +194,18 @@ class HQSamImageProcessor(BaseImageProcessor):
                 raise ValueError("`masks` must be float tensors of logits (..., height, width), one per image.")
             flat = logits.detach().reshape(-1, *logits.shape[-2:]).float()
             if binarize and flat.device.type == "cpu" and flat.shape[-1] == flat.shape[-2]:
-                resizer = MaskResizer(flat.shape[-1], self.image_size, reshaped_size, original_size)
+                resizer = self.mask_resizer(flat.shape[-1], reshaped_size, original_size)
                 result = torch.from_numpy(resizer.masks(flat.numpy(), mask_threshold))
             else:
                 dtype = torch.bool if binarize else torch.float32
                 result = torch.empty(len(flat), *original_size, dtype=dtype, device=logits.device)
+                resizing = self._resizing(flat.shape[-1], reshaped_size)
                 for low_resolution, out in zip(flat, result):
-                    full = resize_logits(low_resolution, self.image_size, reshaped_size, original_size)
+                    full = resize_logits(low_resolution, *resizing, original_size)
                     # Resize the logits, then threshold: binarising first would put stair-steps on the boundaries.
                     out.copy_(full > mask_threshold if binarize else full)
             results.append(result.reshape(*logits.shape[:-2], *original_size))
         return results
-
-
-def _check_size(name: str, size: dict[str, int] | None, default: int) -> dict[str, int]:
-    size = {"longest_edge": default} if size is None else dict(size)
-    edge = size.get("longest_edge")
-    if list(size) != ["longest_edge"] or type(edge) is not int or edge <= 0:
-        raise ValueError(f'`{name}` must be {{"longest_edge": pixels}} with a positive integer, got {size!r}.')
-    return size
 
 
 def _check_channels(name: str, values: Sequence[float]) -> list[float]:

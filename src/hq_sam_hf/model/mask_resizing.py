@@ -248,4 +248,4 @@ def _interpolation_weights(length: int, size: int) -> _InterpolationWeights | No
     return None
 
 
-__all__ = ["MaskResizer", "RowBlock", "resize_logits"]
+__all__ = ["MaskResizer", "RowBlock", "Size", "resize_logits"]

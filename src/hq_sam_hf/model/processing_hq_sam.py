@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
+from .configuration_composed import HQSamComposedConfig
 from .configuration_hq_sam import HQSamConfig
 from .folder_checks import check_processor_folder
 from .image_processing_hq_sam import HQSamImageProcessor
@@ -22,14 +23,16 @@ IGNORED_LABEL = -100
 class HQSamProcessor(ProcessorMixin):
     """`HQSamImageProcessor` plus points, boxes, mask prompts and ground-truth masks, any number per image."""
 
+    image_processor_type = HQSamImageProcessor
+    model_type = HQSamConfig.model_type
+
     def __init__(self, image_processor: HQSamImageProcessor | None = None) -> None:
-        super().__init__(HQSamImageProcessor() if image_processor is None else image_processor)
+        super().__init__(self.image_processor_type() if image_processor is None else image_processor)
 
     @classmethod
-    def from_config(cls, config: HQSamConfig) -> "HQSamProcessor":
+    def from_config(cls, config: HQSamComposedConfig) -> Any:
         """Make the processor with the sizes of a model's configuration."""
-        size, mask_size = config.vision_config.image_size, config.mask_size
-        return cls(HQSamImageProcessor(size={"longest_edge": size}, mask_size={"longest_edge": mask_size}))
+        return cls(cls.image_processor_type.from_sizes(config.vision_config.image_size, config.mask_size))
 
     @classmethod
     def from_pretrained(
@@ -50,15 +53,21 @@ class HQSamProcessor(ProcessorMixin):
             check_processor_folder(pretrained_model_name_or_path, kwargs.get("subfolder") or "")
             # transformers' own method loads the image processor by AutoImageProcessor, which before 5.20 does not
             # exist without torchvision.
-            processor = cls(HQSamImageProcessor.from_pretrained(pretrained_model_name_or_path, *args, **kwargs))
+            image_processor = cls.image_processor_type.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+            processor = cls(image_processor)
         if image_size is not None:
             processor.image_processor.set_image_size(image_size)
         return processor
 
-    def check_fit(self, config: HQSamConfig) -> None:
-        """Raise ValueError if the sizes differ from those of a model's configuration."""
+    def check_fit(self, config: HQSamComposedConfig) -> None:
+        """Raise ValueError if the processor is for another kind of model or other sizes than a configuration's."""
+        if config.model_type != self.model_type:
+            raise ValueError(
+                f"`processor` is a {type(self).__name__}, which prepares images for models of the type "
+                f"{self.model_type}, but `model` is of the type {config.model_type}. Load both from the same place."
+            )
         needed = config.vision_config.image_size, config.mask_size
-        own = self.image_processor.image_size, self.image_processor.mask_size["longest_edge"]
+        own = self.image_processor.image_size, self.image_processor.mask_side
         if needed != own:
             raise ValueError(
                 f"`model` expects images of {needed[0]} x {needed[0]} pixels and masks of {needed[1]} x {needed[1]}, "

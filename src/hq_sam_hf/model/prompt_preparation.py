@@ -107,7 +107,7 @@ def _mask_logits(
     image_processor: HQSamImageProcessor, entry: Any, size: tuple[int, int], image: str, name: str
 ) -> Tensor:
     """The mask prompts of one image as logits (P, m, m)."""
-    side = image_processor.mask_size["longest_edge"]
+    side = image_processor.mask_side
     stack = _stack(name, entry, image)
     if stack is None:
         return torch.zeros(0, side, side)
