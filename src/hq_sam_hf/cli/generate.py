@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from .arguments import (
     add_batch_outputs,
@@ -54,10 +55,7 @@ def add_generate_command(commands: argparse._SubParsersAction) -> None:
     add_model_arguments(parser)
     add_image_arguments(parser.add_argument_group("reading images"))
     add_batch_outputs(parser)
-    # Only options that were given are passed on: the defaults are those of HQSamMaskGenerator, the original's.
-    options = parser.add_argument_group("mask generation", argument_default=argparse.SUPPRESS)
-    for name, kind, text in NUMBERS:
-        options.add_argument(f"--{name}", type=kind, help=text, metavar="N" if kind is int else "X")
+    options = add_generator_options(parser)
     options.add_argument("--hq-token-only", action="store_true", help="the HQ mask alone, not its sum with SAM's")
     options.add_argument(
         "--single-mask",
@@ -68,21 +66,36 @@ def add_generate_command(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run_generate)
 
 
+def add_generator_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the options of automatic masks with a number. Returns their group for further ones."""
+    # Only options that were given are passed on: the defaults are those of HQSamMaskGenerator, the original's.
+    group = parser.add_argument_group("mask generation", argument_default=argparse.SUPPRESS)
+    for name, kind, text in NUMBERS:
+        group.add_argument(f"--{name}", type=kind, help=text, metavar="N" if kind is int else "X")
+    return group
+
+
+def generator_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options of `add_generator_options` that were given."""
+    names = [name.replace("-", "_") for name, _, _ in NUMBERS]
+    return {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+
+
 def run_generate(arguments: argparse.Namespace) -> None:
     from ..labelling.generate import generate_masks
 
     hide_library_bars()
-    names = [*(name.replace("-", "_") for name, _, _ in NUMBERS), *FLAGS]
-    options = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+    options = {name: getattr(arguments, name) for name in FLAGS if hasattr(arguments, name)}
     summary = generate_masks(
         arguments.sources,
         arguments.output,
         model_spec(arguments),
         extra_outputs(arguments),
         image_options=image_options(arguments),
+        **generator_options(arguments),
         **options,
     )
     print_summary(summary, arguments.output)
 
 
-__all__ = ["add_generate_command"]
+__all__ = ["add_generate_command", "add_generator_options", "generator_options"]

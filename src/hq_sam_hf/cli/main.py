@@ -14,12 +14,14 @@ from .env import add_env_command
 from .evaluate import add_evaluate_command
 from .export import add_export_command
 from .generate import add_generate_command
+from .label import add_label_command
 from .segment import add_segment_command
 from .train import add_train_command
 
 COMMANDS = (
     add_segment_command,
     add_generate_command,
+    add_label_command,
     add_demo_command,
     add_data_command,
     add_train_command,

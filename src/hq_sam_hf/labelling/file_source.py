@@ -18,6 +18,7 @@ class FileSource(Source):
 
     root: str
     names: Sequence[str]
+    left_out: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.names)

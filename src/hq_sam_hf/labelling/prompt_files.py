@@ -145,11 +145,11 @@ def _parse(row: Any, folder: Path, others: Sequence[str | os.PathLike]) -> tuple
         if value is not None and not isinstance(value, str):
             raise ValueError(f"`{name}` must be text, got {value!r}.")
     if box is not None:
-        box = _numbers("box", box, 4, "x1, y1, x2, y2")
+        box = finite_numbers("box", box, 4, "x1, y1, x2, y2")
     if points is not None:
         if not isinstance(points, list) or not points:
             raise ValueError(f"`points` must be x, y pairs, got {points!r}. Write [[x, y], ...] in JSON.")
-        points = [_numbers("points", point, 2, "x, y") for point in points]
+        points = [finite_numbers("points", point, 2, "x, y") for point in points]
     if labels is not None:
         if points is None or not isinstance(labels, list) or len(labels) != len(points):
             raise ValueError(f"`labels` must hold one label per point, got {labels!r} for {len(points or [])} points.")
@@ -190,7 +190,8 @@ def _image_size(path: Path) -> tuple[int, int] | None:
     return (width, height) if is_turned else (height, width)
 
 
-def _numbers(name: str, values: Any, count: int, form: str) -> list[float]:
+def finite_numbers(name: str, values: Any, count: int, form: str) -> list[float]:
+    """So many finite numbers. Raises ValueError, with their form in words, for anything else."""
     try:
         numbers = [float(value) for value in values]
     except (TypeError, ValueError):
@@ -200,4 +201,4 @@ def _numbers(name: str, values: Any, count: int, form: str) -> list[float]:
     return numbers
 
 
-__all__ = ["ObjectPrompt", "read_prompts"]
+__all__ = ["ObjectPrompt", "finite_numbers", "read_prompts"]
