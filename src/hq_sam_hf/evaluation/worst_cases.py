@@ -127,7 +127,7 @@ def _sheet(
     output: position of the output whose prompt is drawn. captions: of the predicted masks.
     """
     ground_truth = image.ground_truth[prediction.mask]
-    top, left, bottom, right = _window(ground_truth)
+    top, left, bottom, right = object_window(ground_truth)
     # Enlarge small crops first, or outlines and prompts would cover the object.
     zoom = max(1, round(HEIGHT / (bottom - top)))
     prompt = _in_crop(prediction.prompts[output], image.prepared, np.array([left, top]), zoom)
@@ -140,7 +140,7 @@ def _sheet(
     return side_by_side(panels, [prediction.prompt, "ground truth", *captions], HEIGHT)
 
 
-def _window(mask: np.ndarray) -> tuple[int, int, int, int]:
+def object_window(mask: np.ndarray) -> tuple[int, int, int, int]:
     """(top, left, bottom, right) of the object with a margin, inside the image."""
     x, y, width, height = mask_to_bbox(mask)
     margin = round(MARGIN * max(width, height)) + 8
@@ -155,4 +155,4 @@ def _in_crop(prompt: Prompt, prepared: PreparedImage, origin: np.ndarray, zoom: 
     return Prompt(box, (prompt.points * factor - origin) * zoom, prompt.labels)
 
 
-__all__ = ["save_cases", "save_worst_cases"]
+__all__ = ["object_window", "save_cases", "save_worst_cases"]
