@@ -112,7 +112,7 @@ def _annotations(
     annotations: Sequence[dict[str, Any]],
     by_id: Mapping[Any, Any],
     category_ids: set[int],
-    sizes: Mapping[int, tuple[int, int] | None],
+    sizes: Mapping[Any, tuple[int, int] | None],
     findings: Findings,
 ) -> list[dict[str, Any]]:
     kept, known = [], set()

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..data.hqseg44k import find_sets
 from ..data.image_bytes import file_name
 from .parts import BenchmarkImage, BenchmarkPart
 
-OBJECT = {"id": 1, "name": "object"}
+OBJECT: dict[str, Any] = {"id": 1, "name": "object"}
 IMAGE_END, MASK_END, COARSE_END = "_im", "_gt.png", "_seg.png"
 
 

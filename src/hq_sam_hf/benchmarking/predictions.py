@@ -167,7 +167,7 @@ def save_results(path: str | os.PathLike, rows: Iterable[PredictionRow]) -> int:
 
     An entry has image_id, category_id, score, bbox and the segmentation as RLE.
     """
-    return _save_list(path, map(_coco_result, rows))
+    return save_list(path, map(_coco_result, rows))
 
 
 def _coco_result(row: PredictionRow) -> dict[str, Any]:
@@ -180,7 +180,8 @@ def _coco_result(row: PredictionRow) -> dict[str, Any]:
     }
 
 
-def _save_list(path: str | os.PathLike, entries: Iterable[dict[str, Any]]) -> int:
+def save_list(path: str | os.PathLike, entries: Iterable[dict[str, Any]]) -> int:
+    """Write a JSON list, an entry at a time. Returns the number of entries."""
     count = 0
 
     def write(file: Any) -> None:
@@ -203,6 +204,7 @@ __all__ = [
     "make_row",
     "prediction_schema",
     "read_predictions",
+    "save_list",
     "save_results",
     "shard_path",
     "write_shard",

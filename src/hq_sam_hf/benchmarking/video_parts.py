@@ -27,7 +27,8 @@ def load_ytvis_part(name: str, annotations: Path, images: Path) -> BenchmarkPart
     path = os.fspath(annotations)
     content = _read(path)
     videos = content["videos"]
-    frames, missing = [], []
+    frames: list[BenchmarkImage] = []
+    missing: list[str] = []
     for video in videos:
         for frame, file in enumerate(video["file_names"]):
             what = f"{path!r}: a frame of the video {video['id']}"
@@ -60,8 +61,9 @@ def _read(path: str) -> dict[str, Any]:
         for name in ("videos", "categories"):
             if not isinstance(content[name], list) or not all(isinstance(one, dict) for one in content[name]):
                 raise TypeError(f"`{name}` must be a list of objects")
-        if not isinstance(content.get("annotations") or [], list):
-            raise TypeError("`annotations` must be a list")
+        objects = content.get("annotations") or []
+        if not isinstance(objects, list) or not all(isinstance(one, dict) for one in objects):
+            raise TypeError("`annotations` must be a list of objects")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path!r} is not a file of YouTube-VIS with `videos` and `categories` ({error!r})."
@@ -110,7 +112,9 @@ def load_davis_part(root: Path, split: str = "val") -> BenchmarkPart:
     names = [line.strip() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
     if not names:
         raise ValueError(f"{str(listing)!r} lists no video. It has the name of one video per line.")
-    videos, objects, frames = [], [], []
+    videos: list[dict[str, Any]] = []
+    objects: list[dict[str, Any]] = []
+    frames: list[BenchmarkImage] = []
     for number, name in enumerate(names, start=1):
         files = [
             path_inside(root / kind / "480p", name, f"{str(listing)!r}: a video", _NAME_ADVICE) for kind in _KINDS

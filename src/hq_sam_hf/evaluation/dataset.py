@@ -20,16 +20,29 @@ PromptTrial = tuple[PromptPlan, int]
 
 
 @dataclass
-class EvaluationImage:
-    """An image with those of its masks that can be prompted for.
+class PromptedImage:
+    """An image at the model input size, with prompts for its objects.
 
-    ground_truth: bool (N, H, W). prompts: for each prompt trial, one prompt per mask.
-    mask_fields: for each mask, the record fields that do not depend on the prediction.
+    prompts: for each prompt trial, one prompt per object; at least one. name: for messages.
     """
 
+    name: str
     prepared: PreparedImage
-    ground_truth: np.ndarray
     prompts: dict[PromptTrial, list[Prompt]]
+
+    @property
+    def num_objects(self) -> int:
+        return len(next(iter(self.prompts.values())))
+
+
+@dataclass
+class EvaluationImage(PromptedImage):
+    """An image with those of its masks that can be prompted for.
+
+    ground_truth: bool (N, H, W). mask_fields: for each mask, the record fields that do not depend on the prediction.
+    """
+
+    ground_truth: np.ndarray
     mask_fields: list[dict[str, Any]]
 
 
@@ -118,7 +131,7 @@ class EvaluationDataset(Dataset):
             }
             for i, mask in zip(kept, ground_truth)
         ]
-        image = EvaluationImage(prepared, ground_truth, prompts, mask_fields)
+        image = EvaluationImage(sample.name, prepared, prompts, ground_truth, mask_fields)
         return LoadedRow(dataset, index, sample.name, image, skipped)
 
     def _prompt(
@@ -156,4 +169,4 @@ def _extra_columns(row: Mapping[str, Any], mask: int, num_masks: int) -> dict[st
     return extras
 
 
-__all__ = ["EvaluationDataset", "EvaluationImage", "LoadedRow", "PromptTrial"]
+__all__ = ["EvaluationDataset", "EvaluationImage", "LoadedRow", "PromptTrial", "PromptedImage"]

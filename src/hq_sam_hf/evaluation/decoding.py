@@ -10,7 +10,7 @@ from torch import Tensor
 from ..data.prompt_simulation import next_click
 from ..model.modeling_hq_sam import HQSamImageFeatures, HQSamModel
 from ..model.prompt_batching import PromptArrays, pad_points, pad_prompts
-from .dataset import EvaluationImage, PromptTrial
+from .dataset import PromptedImage, PromptTrial
 from .prompts import Prompt
 from .protocols import EvaluationProtocol
 
@@ -23,9 +23,9 @@ PROMPTS_AT_ONCE = 32
 
 @dataclass
 class Prediction:
-    """The predicted masks of one prompt for one mask, one per output.
+    """The predicted masks of one prompt for one object, one per output.
 
-    image, mask: positions of the image in the batch and of the mask in the image.
+    image, mask: positions of the image in the batch and of the object in the image.
     prompt: name of the prompt; for clicks with their number so far, such as "clicks-2".
     prompts: the prompt of each output. They differ for clicks, which depend on earlier predictions.
     masks: bool (O, H, W) at the image size, for O outputs. scores: the predicted IoU of each output.
@@ -51,7 +51,7 @@ class _Decoded:
 def predict(
     model: HQSamModel,
     protocol: EvaluationProtocol,
-    images: Sequence[EvaluationImage],
+    images: Sequence[PromptedImage],
     prompt_trials: Sequence[PromptTrial],
     outputs: Sequence[str],
     multimask_output: bool = False,
@@ -80,14 +80,14 @@ def predict(
 
 def _predictions(
     protocol: EvaluationProtocol,
-    images: Sequence[EvaluationImage],
+    images: Sequence[PromptedImage],
     prompts: dict[str, list[list[Prompt]]],
     decoded: dict[str, _Decoded],
     name: str,
     trial: int,
 ) -> Iterator[Prediction]:
     for i, image in enumerate(images):
-        for k in range(len(image.ground_truth)):
+        for k in range(image.num_objects):
             logits = torch.stack([one.logits[i][k] for one in decoded.values()])
             yield Prediction(
                 image=i,
@@ -102,7 +102,7 @@ def _predictions(
 
 def _with_next_clicks(
     protocol: EvaluationProtocol,
-    images: Sequence[EvaluationImage],
+    images: Sequence[PromptedImage],
     prompts: list[list[Prompt]],
     decoded: _Decoded,
 ) -> list[list[Prompt]]:
@@ -122,7 +122,7 @@ def _with_next_clicks(
 def _decode(
     model: HQSamModel,
     features: HQSamImageFeatures,
-    images: Sequence[EvaluationImage],
+    images: Sequence[PromptedImage],
     prompts: list[list[Prompt]],
     previous: list[Tensor] | None,
     output: str,
@@ -145,7 +145,7 @@ def _decode(
     # Padded prompts come last.
     decoded = _Decoded(*([one[:count] for one, count in zip(values, counts)] for values in (logits, scores)))
     if not all(torch.isfinite(one).all() for one in decoded.logits):
-        names = ", ".join(image.mask_fields[0]["name"] for image in images)
+        names = ", ".join(image.name for image in images)
         raise ValueError(
             f"The model's logits must be finite, but they are not for {names} (output {output!r}, {model.dtype}). Use "
             "float32 or bfloat16, or another checkpoint."
@@ -154,11 +154,16 @@ def _decode(
 
 
 def _model_inputs(prompts: Sequence[list[Prompt]], scales: Sequence[np.ndarray]) -> dict[str, Tensor]:
-    """The prompts of a batch, all boxes or all points, padded and in model input coordinates.
+    """The prompts of a batch, all boxes or all masks or all points, padded and in model input coordinates.
 
     scales: for each image, `PreparedImage.prompt_scale`.
     """
     num_prompts = max(map(len, prompts))
+    if any(prompt.mask_logits is not None for of_image in prompts for prompt in of_image):
+        logits = [
+            [prompt.mask_logits for prompt in of_image if prompt.mask_logits is not None] for of_image in prompts
+        ]
+        return {"input_masks": pad_prompts([torch.stack(one) if one else None for one in logits], num_prompts)}
     if any(prompt.box is not None for of_image in prompts for prompt in of_image):
         boxes = [
             np.array([prompt.box * np.tile(scale, 2) for prompt in of_image]).reshape(-1, 4)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import torch
 
 from ..data.prompt_simulation import box_noise, centre_point, mask_to_box, random_negative_points, random_points
 
@@ -45,11 +46,13 @@ class Prompt:
     """One prompt for one object, in pixels of the mask that it was made from.
 
     box: (x1, y1, x2, y2) or None. points: (K, 2) as (x, y). labels: (K,), 1 for the object and 0 for the background.
+    mask_logits: a coarse mask (m, m), as `HQSamImageProcessor.mask_to_logits` makes it, or None.
     """
 
     box: np.ndarray | None = None
     points: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), dtype=np.float32))
     labels: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    mask_logits: torch.Tensor | None = None
 
     def with_click(self, point: np.ndarray, label: int) -> "Prompt":
         return Prompt(self.box, np.vstack([self.points, point[None]]), np.append(self.labels, label))
