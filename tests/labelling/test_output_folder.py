@@ -13,32 +13,39 @@ from PIL import Image
 
 from hq_sam_hf.data.reading import read_sample
 from hq_sam_hf.labelling import output_folder
+from hq_sam_hf.labelling.examples import ImageRecord
+from hq_sam_hf.labelling.folder_run import FolderRun, ImagePrompting
 from hq_sam_hf.labelling.image_files import find_images
 from hq_sam_hf.labelling.output_folder import ExtraOutputs, OutputFolder
-from hq_sam_hf.labelling.runner import BatchRunner, ImageTask
+from hq_sam_hf.labelling.preparation import Preparation
+from hq_sam_hf.model.image_processing_hq_sam import HQSamImageProcessor
+from hq_sam_hf.model.image_reading import ImageOptions
 from hq_sam_hf.utils.output_lock import LOCK_FILE, output_lock
 from support.images import random_image
 
 
-class OneMask(ImageTask):
-    """A task whose masks need no model."""
+class OneMask:
+    """A specification of a labeller whose masks need no model. `inputs` are files that a run reads."""
 
     def __init__(self, inputs=()):
         self.files, self.loads = inputs, 0
+        self.preparation = Preparation(HQSamImageProcessor(size={"longest_edge": 16}), ImageOptions())
 
-    def options(self):
+    def as_options(self):
         return {"model": "none"}
-
-    def inputs(self):
-        return self.files
 
     def load(self, device):
         self.loads += 1
+        return self
 
-    def predict(self, image, name):
-        mask = np.zeros((image.height, image.width), dtype=bool)
-        mask[1:3, 1:4] = True
-        return [{"segmentation": mask, "predicted_iou": 0.5}]
+    def label(self, images):
+        return [ImageRecord(one.example.key, one.size, [one_mask(one.size)], one.problem) for one in images]
+
+
+def one_mask(size):
+    mask = np.zeros(size, dtype=bool)
+    mask[1:3, 1:4] = True
+    return {"segmentation": mask, "predicted_iou": 0.5}
 
 
 ALL = ExtraOutputs(overlays=True, label_maps=True, parquet=True)
@@ -58,7 +65,10 @@ def save(path):
 
 
 def run(output="out", task=None, extra=ALL, source="photos"):
-    return BatchRunner(task or OneMask(), find_images([source], exclude=output), output, extra).run()
+    task = task or OneMask()
+    return FolderRun(
+        find_images([source], exclude=output), output, task, ImagePrompting(files=task.files), extra
+    ).run()
 
 
 def files(folder) -> set[str]:
@@ -177,7 +187,7 @@ def test_no_input_is_replaced(photos, tmp_path, place):
 def test_images_in_the_folder_of_the_overlays_are_not_replaced(photos, tmp_path):
     run()
     with pytest.raises(ValueError, match="is also an input"):
-        BatchRunner(OneMask(), find_images(["out/overlays"]), "out", ALL).run()
+        FolderRun(find_images(["out/overlays"]), "out", OneMask(), extra_outputs=ALL).run()
 
 
 def test_a_second_run_on_the_folder_is_refused_before_anything_is_loaded(photos):
@@ -217,7 +227,7 @@ def test_the_options_of_a_run_are_recognised(photos, tmp_path):
 
 def test_options_of_python_are_written_and_recognised_like_those_of_json(photos, tmp_path):
     class Tuples(OneMask):
-        def options(self):
+        def as_options(self):
             return {"model": tmp_path / "m", "range": (0, np.int64(9)), "share": np.float32(0.5)}
 
     assert run("out", Tuples()).done == 1
@@ -228,7 +238,7 @@ def test_options_of_python_are_written_and_recognised_like_those_of_json(photos,
 
 def test_options_that_json_cannot_hold_are_named_before_the_work(photos, tmp_path):
     class Objects(OneMask):
-        def options(self):
+        def as_options(self):
             return {"callback": print}
 
     task = Objects()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from ..labelling.runner import RunSummary
+    from ..labelling.folder_run import RunSummary
 
 PACKAGE = "hq_sam_hf"  # the parent of the loggers of all modules
 

@@ -160,8 +160,8 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
 
 
 def run_label(arguments: argparse.Namespace) -> None:
-    from ..labelling.dry_run import dry_run
     from ..labelling.engines import EngineOptions
+    from ..labelling.estimate import dry_run
     from ..labelling.opening import SourceOptions, open_source
     from ..labelling.run import OutputOptions, label_images
 

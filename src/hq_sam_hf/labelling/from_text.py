@@ -4,14 +4,13 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from PIL import Image
-
 from ..inference.loading import EMBEDDED_MODEL, ModelSpec
-from ..inference.text import DetectorSpec, HQSamTextPredictor, split_labels
+from ..inference.text import DetectorSpec, split_labels
 from ..model.image_reading import DEFAULT_OPTIONS, ImageOptions
+from .folder_run import FolderRun, ImagePrompting, RunSummary
 from .image_files import find_images
+from .labeller import LabellerSpec
 from .output_folder import COCO_ONLY, ExtraOutputs
-from .runner import BatchRunner, ImageTask, RunSummary
 
 
 def segment_by_text(
@@ -35,34 +34,20 @@ def segment_by_text(
     An image in which the detector finds nothing is done, without masks. A run continues an earlier run with the same
     options. Returns a summary in the main process, None in others.
     """
-    task = _MasksByText(split_labels(text), detector, model, multimask_output, hq_token_only)
-    return BatchRunner(task, find_images(sources, output, image_options), output, extra_outputs).run()
+    spec = LabellerSpec(
+        model,
+        detector,
+        multimask_output=multimask_output,
+        hq_token_only=hq_token_only,
+        image_options=image_options,
+    )
+    prompting = ImagePrompting(text=split_labels(text), as_written=_with_box)
+    return FolderRun(find_images(sources, output, image_options), output, spec, prompting, extra_outputs).run()
 
 
-class _MasksByText(ImageTask):
-    def __init__(
-        self,
-        labels: list[str],
-        detector: DetectorSpec,
-        model: ModelSpec,
-        multimask_output: bool,
-        hq_token_only: bool,
-    ) -> None:
-        self.labels = labels
-        self.detector = detector
-        self.model = model
-        self.mask_options: dict[str, Any] = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
-
-    def options(self) -> dict[str, Any]:
-        specs = {**self.model.as_options(), **self.detector.as_options()}
-        return {**specs, "text": self.labels, **self.mask_options}
-
-    def load(self, device: str | None) -> None:
-        model, processor = self.model.load(device)
-        self.predictor = HQSamTextPredictor(model, processor, self.detector.load(model.device))
-
-    def predict(self, image: Image.Image, name: str) -> Sequence[Mapping[str, Any]]:
-        return self.predictor.predict(image, self.labels, **self.mask_options)
+def _with_box(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of an object with the box of the detector, as `HQSamTextPredictor` has it."""
+    return {**{name: value for name, value in record.items() if name != "prompt"}, "box": record["prompt"]["box"]}
 
 
 __all__ = ["segment_by_text"]

@@ -1,17 +1,15 @@
 """Automatic masks of many images, for `hq-sam generate`."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from PIL import Image
-
 from ..inference.loading import EMBEDDED_MODEL, ModelSpec
-from ..inference.mask_generator import HQSamMaskGenerator
 from ..model.image_reading import DEFAULT_OPTIONS, ImageOptions
+from .folder_run import EVERYTHING, FolderRun, RunSummary
 from .image_files import find_images
+from .labeller import LabellerSpec
 from .output_folder import COCO_ONLY, ExtraOutputs
-from .runner import BatchRunner, ImageTask, RunSummary
 
 
 def generate_masks(
@@ -31,24 +29,10 @@ def generate_masks(
 
     A run continues an earlier run with the same options. Returns a summary in the main process, None in others.
     """
-    task = _AutomaticMasks(model, multimask_output, options)
-    return BatchRunner(task, find_images(sources, output, image_options), output, extra_outputs).run()
-
-
-class _AutomaticMasks(ImageTask):
-    def __init__(self, model: ModelSpec, multimask_output: bool, generator_options: Mapping[str, Any]) -> None:
-        self.model = model
-        self.multimask_output = multimask_output
-        self.generator_options = dict(generator_options)
-
-    def options(self) -> dict[str, Any]:
-        return {**self.model.as_options(), "multimask_output": self.multimask_output, **self.generator_options}
-
-    def load(self, device: str | None) -> None:
-        self.generator = HQSamMaskGenerator(*self.model.load(device), output_mode="coco_rle", **self.generator_options)
-
-    def predict(self, image: Image.Image, name: str) -> Sequence[Mapping[str, Any]]:
-        return self.generator.generate(image, multimask_output=self.multimask_output)
+    spec = LabellerSpec(
+        model, generator_options=options, multimask_output=multimask_output, image_options=image_options
+    )
+    return FolderRun(find_images(sources, output, image_options), output, spec, EVERYTHING, extra_outputs).run()
 
 
 __all__ = ["generate_masks"]

@@ -158,10 +158,15 @@ def _start(job: LabellingJob, numbers: Any) -> None:
     torch.set_num_threads(1)
     gpus = torch.cuda.device_count()
     device = f"cuda:{numbers.get() % gpus}" if gpus and job.labeller.model.device is None else None
-    _own.update(job=job, labeller=job.labeller.load(device))
+    try:
+        _own.update(job=job, labeller=job.labeller.load(device))
+    except Exception as error:  # the pool would only say that a process has ended
+        _own["error"] = error
 
 
 def _label_rows(rows: range) -> LabelledBatch:
+    if "error" in _own:
+        raise _own["error"]
     job, labeller = _own["job"], _own["labeller"]
     return _timed(labeller, lambda: label_batch(job.examples(rows), labeller))
 

@@ -157,14 +157,14 @@ def test_an_unreadable_image_is_named_and_the_others_are_done(generate, photos, 
 
 
 def test_an_image_that_needs_too_much_memory_is_skipped(generate, capsys, monkeypatch):
-    whole = HQSamMaskGenerator.generate
+    whole = HQSamMaskGenerator.generate_from_features
 
-    def limited(self, image, **options):
-        if image.height == 41:
+    def limited(self, features, size, *options):
+        if size[0] == 41:
             raise MemoryError
-        return whole(self, image, **options)
+        return whole(self, features, size, *options)
 
-    monkeypatch.setattr(HQSamMaskGenerator, "generate", limited)
+    monkeypatch.setattr(HQSamMaskGenerator, "generate_from_features", limited)
     assert generate() == 1
     printed = capsys.readouterr()
     assert "skipped b.png: MemoryError" in printed.err
