@@ -70,7 +70,7 @@ def image_ap(
         # pycocotools ranks equal scores in this order.
         ground_truth = {**ground_truth, "annotations": sorted(ground_truth["annotations"], key=_category)}
         predictions = sorted(predictions, key=_category)
-    sizes = {image["id"]: (image["height"], image["width"]) for image in images}
+    sizes = {image["id"]: (int(image["height"]), int(image["width"])) for image in images}
     true = _true_regions(ground_truth, sizes, use_categories)
     rows = _limited(predictions, max_dets) if federated else predictions
     predicted = _predicted_regions(rows, sizes, use_categories)
@@ -97,7 +97,7 @@ def _true_regions(
         rle = masks.segmToRle(one["segmentation"], width, height)
         area = one["area"] if "area" in one else int(masks.area(rle))
         category = one["category_id"] if use_categories else 1
-        regions.append(region(number, one["image_id"], category, rle, area, iscrowd=int(one.get("iscrowd", 0))))
+        regions.append(region(number, one["image_id"], category, rle, area, iscrowd=int(one.get("iscrowd") or 0)))
     return regions
 
 
