@@ -84,6 +84,8 @@ def count(
 
     ground_truth, predictions: regions. If they have a `boundary`, their IoU is the smaller one of mask IoU and
         boundary IoU, as in Boundary AP (Cheng et al., arXiv 2103.16562).
+        For `federated` all predictions are of categories that their image is annotated for; faster-coco-eval would
+        fail if an image had no other regions.
     categories: with id, and for `federated` frequency. images: or videos, with id; for `federated` with
         neg_category_ids and not_exhaustive_category_ids.
     max_dets: predictions that count, per image and category.
@@ -91,10 +93,6 @@ def count(
     """
     category_ids = sorted(category["id"] for category in categories)
     by_id = {image["id"]: image for image in images}
-    if federated:
-        # The package `lvis` leaves empty masks out, so that an empty prediction is no wrong one.
-        ground_truth, predictions = ([one for one in own if one["area"] > 0] for own in (ground_truth, predictions))
-        predictions = _of_annotated_categories(predictions, ground_truth, by_id)
     shape = (len(THRESHOLDS), 101, len(category_ids), 4)
     counts = Counts(-np.ones(shape), -np.ones((shape[0], *shape[2:])), category_ids)
     at_once = max(1, MOST_PAIRS // max(1, len(by_id)))
@@ -115,20 +113,6 @@ def count(
         counts.precision[:, :, start : start + at_once] = evaluation.eval["precision"][..., 0]
         counts.recall[:, start : start + at_once] = evaluation.eval["recall"][..., 0]
     return counts
-
-
-def _of_annotated_categories(
-    predictions: Sequence[dict[str, Any]],
-    ground_truth: Sequence[dict[str, Any]],
-    images: Mapping[int, Mapping[str, Any]],
-) -> list[dict[str, Any]]:
-    """The predictions of categories whose presence or absence in the image LVIS knows.
-
-    faster-coco-eval drops the others too, but fails if an image has no other regions.
-    """
-    known = {(one["image_id"], one["category_id"]) for one in ground_truth}
-    known |= {(number, category) for number, image in images.items() for category in image["neg_category_ids"]}
-    return [one for one in predictions if (one["image_id"], one["category_id"]) in known]
 
 
 def _evaluation(

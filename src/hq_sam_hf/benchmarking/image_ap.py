@@ -4,8 +4,9 @@ Boundary AP is that of Cheng et al. (arXiv 2103.16562): the same counting, by th
 IoU. The HQ-SAM paper's strict boundary AP has boundaries of 0.01 instead of 0.02 of the image diagonal.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from ..masks.metrics import DILATION_RATIO
@@ -53,7 +54,8 @@ def image_ap(
 
     ground_truth: COCO's images, annotations and categories. Crowd regions count by COCO's rules: predictions on them
         are neither right nor wrong.
-    predictions: rows of one output, as in `predictions`: image_id, category_id, score, size and counts.
+    predictions: rows of one output, as in `predictions`: image_id, category_id, score, size and counts. Those of an
+        image are together.
     max_dets: predictions that count, by their scores: per image and category, or per image if `federated`.
     use_categories: False compares all objects as one category, as UVO does.
     federated: by the rules of LVIS. Images have neg_category_ids and not_exhaustive_category_ids, categories have
@@ -72,8 +74,11 @@ def image_ap(
         predictions = sorted(predictions, key=_category)
     sizes = {image["id"]: (int(image["height"]), int(image["width"])) for image in images}
     true = _true_regions(ground_truth, sizes, use_categories)
-    rows = _limited(predictions, max_dets) if federated else predictions
-    predicted = _predicted_regions(rows, sizes, use_categories)
+    if federated:
+        predictions = _federated(predictions, true, images, max_dets)
+    predicted = _predicted_regions(predictions, sizes, use_categories)
+    if federated:  # the package `lvis` leaves empty masks out, so that an empty prediction is no wrong one
+        true, predicted = ([one for one in regions if one["area"] > 0] for regions in (true, predicted))
     counts = {}
     for suffix, ratio in kinds.items():
         if ratio is not None:
@@ -121,12 +126,21 @@ def _predicted_regions(
     return regions
 
 
-def _limited(rows: Iterable[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
-    """The rows with the highest scores of each image. Equal scores keep their order."""
-    by_image: dict[int, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        by_image.setdefault(row["image_id"], []).append(row)
-    return [row for own in by_image.values() for row in sorted(own, key=lambda row: -row["score"])[:most]]
+def _federated(
+    rows: Iterable[Mapping[str, Any]],
+    true: Iterable[Mapping[str, Any]],
+    images: Iterable[Mapping[str, Any]],
+    max_dets: int,
+) -> Iterator[Mapping[str, Any]]:
+    """The rows that LVIS counts: the best of each image, of categories whose presence or absence in it is known.
+
+    Equal scores keep their order. Few rows stay, so they are chosen before their masks are kept.
+    """
+    known = {(one["image_id"], one["category_id"]) for one in true}
+    known |= {(image["id"], category) for image in images for category in image["neg_category_ids"]}
+    for image_id, of_image in groupby(rows, key=lambda row: row["image_id"]):
+        best = sorted(of_image, key=lambda row: -row["score"])[:max_dets]
+        yield from (row for row in best if (image_id, row["category_id"]) in known)
 
 
 def summarise(
@@ -141,16 +155,16 @@ def summarise(
         objects[one["category_id"]] = objects.get(one["category_id"], 0) + (not one["iscrowd"])
     ids = next(iter(counts.values())).category_ids
     by_category = [{"id": number, "name": names[number], "annotations": objects[number]} for number in ids]
-    for suffix, one in counts.items():
-        metrics[f"AP{suffix}"] = mean_precision(one)
-        metrics |= {f"AP{round(100 * value)}{suffix}": mean_precision(one, value) for value in (0.5, 0.75)}
-        metrics |= {f"AP{name}{suffix}": mean_precision(one, size=i) for i, name in enumerate(SIZES, start=1)}
+    for suffix, of_kind in counts.items():
+        metrics[f"AP{suffix}"] = mean_precision(of_kind)
+        metrics |= {f"AP{round(100 * value)}{suffix}": mean_precision(of_kind, value) for value in (0.5, 0.75)}
+        metrics |= {f"AP{name}{suffix}": mean_precision(of_kind, size=i) for i, name in enumerate(SIZES, start=1)}
         if any(frequencies.values()):
             for name in FREQUENCIES:
                 own = [i for i, number in enumerate(ids) if frequencies[number] == name]
-                metrics[f"AP{name}{suffix}"] = mean_precision(one, categories=own)
+                metrics[f"AP{name}{suffix}"] = mean_precision(of_kind, categories=own)
         for i, row in enumerate(by_category):
-            row[f"AP{suffix}"] = mean_precision(one, categories=[i])
+            row[f"AP{suffix}"] = mean_precision(of_kind, categories=[i])
     return AveragePrecision(metrics, by_category, {suffix: recall_curve(one) for suffix, one in counts.items()})
 
 

@@ -41,14 +41,15 @@ def video_ap(
     videos = {video["id"]: video for video in ground_truth["videos"]}
     true, predicted = _true_tubes(ground_truth, videos), _predicted_tubes(predictions, videos)
     counts = {}
+    regions, found = ([one for one, _ in tubes] for tubes in (true, predicted))
     for suffix, ratio in kinds.items():
-        for one, frames in [*true, *predicted] if ratio is not None else ():
-            edges = [rle and boundary_rle(rle, ratio) for rle in frames]
-            one["boundary"] = side_by_side(edges, _size(videos[one["image_id"]]))
-        regions = [[one for one, _ in tubes] for tubes in (true, predicted)]
+        if ratio is not None:
+            for one, frames in [*true, *predicted]:
+                edges = [None if rle is None else boundary_rle(rle, ratio) for rle in frames]
+                one["boundary"] = side_by_side(edges, _size(videos[one["image_id"]]))
         categories = ground_truth["categories"]
-        counts[suffix] = count(*regions, categories, ground_truth["videos"], max_dets, SIZE_LIMITS)
-    return summarise(counts, [one for one, _ in true], ground_truth["categories"])
+        counts[suffix] = count(regions, found, categories, ground_truth["videos"], max_dets, SIZE_LIMITS)
+    return summarise(counts, regions, ground_truth["categories"])
 
 
 def _true_tubes(ground_truth: Mapping[str, Any], videos: Mapping[int, Mapping[str, Any]]) -> list[Tube]:
