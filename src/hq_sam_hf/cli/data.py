@@ -11,6 +11,7 @@ from .arguments import (
     data_source,
     destination,
 )
+from .benchmark import NAMES as BENCHMARKS
 from .console import progress
 
 EXAMPLES = """\
@@ -26,6 +27,7 @@ examples: hq-sam data check hqseg44k --split validation --sets dis,thin
           hq-sam data check '{kind: folders, images: photos, masks: masks}'
           hq-sam data check '{kind: folders, images: photos, masks: maps, mask_type: instances, ignore_index: 255}'
           hq-sam data check '{kind: coco, annotations: instances.json, images: photos, mask_pixels: stored}'
+          hq-sam data check coco --benchmark coco
 """
 EXPORT_EXAMPLES = """\
 examples: hq-sam data export hqseg44k -o parquet
@@ -51,8 +53,9 @@ def add_data_command(commands: argparse._SubParsersAction) -> None:
     text = "read every image and mask; the exit code is 1 if something is wrong"
     check = add_command(actions, "check", text, text[0].upper() + text[1:] + ".", CHECK_EXAMPLES)
     _add_choice_of_sets(check)
+    check.add_argument("--benchmark", choices=BENCHMARKS, help="DATA is the folder of a benchmark of the paper")
     check.add_argument("--threads", type=int, metavar="N", help="threads that read (default: one per core, at most 8)")
-    check.set_defaults(run=run_data_check)
+    check.set_defaults(run=run_data_check, wrong_use=parser.error)
 
     text = "write sharded Parquet with the original bytes of the images"
     export = add_command(actions, "export", text, text[0].upper() + text[1:] + ".", EXPORT_EXAMPLES)
@@ -92,7 +95,14 @@ def run_data_check(arguments: argparse.Namespace) -> None:
     from ..data.factory import describe_source
     from ..data.prepare import check_data, format_reports
 
-    reports = check_data(arguments.data, arguments.split, arguments.sets, arguments.threads)
+    if arguments.benchmark is not None:
+        from ..benchmarking.checking import check_benchmark
+
+        if not isinstance(arguments.data, str) or arguments.split is not None or arguments.sets is not None:
+            arguments.wrong_use("--benchmark goes with a folder as DATA, and without --split and --sets")
+        reports = check_benchmark(arguments.benchmark, Path(arguments.data), arguments.threads)
+    else:
+        reports = check_data(arguments.data, arguments.split, arguments.sets, arguments.threads)
     print(format_reports(reports))
     problems = sum(len(report.problems) for report in reports)
     if problems:

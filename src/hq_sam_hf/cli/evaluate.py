@@ -11,6 +11,8 @@ from .arguments import (
     comma_separated,
     data_source,
 )
+from .benchmark import EXAMPLES as BENCHMARK_EXAMPLES
+from .benchmark import add_benchmark_arguments, is_benchmark, run_benchmark_command
 from .console import hide_library_bars, progress
 
 EXAMPLES = """\
@@ -32,19 +34,20 @@ def add_evaluate_command(commands: argparse._SubParsersAction) -> None:
     parser = add_command(
         commands,
         "evaluate",
-        help="measure IoU and boundary IoU of a model on HQSeg-44K's validation sets or on custom data",
+        help="measure a model on HQSeg-44K's validation sets, on custom data or on the paper's other benchmarks",
         description="Compare the masks of the plain SAM inside, the HQ masks and their sum with the ground truth.",
-        examples=EXAMPLES,
+        examples=EXAMPLES + BENCHMARK_EXAMPLES,
     )
     add_model_arguments(parser)
     _add_data_arguments(parser)
+    add_benchmark_arguments(parser)
     method = parser.add_argument_group("method")
     method.add_argument(
         "--prompts",
         type=comma_separated,
-        default=["box"],
         metavar="A,B",
-        help="box, box-noise-0.2, points-5, points-5+3 (5 positive, 3 negative), centre, clicks-3 (default: box)",
+        help="box, box-noise-0.2, points-5, points-5+3 (5 positive, 3 negative), centre, clicks-3 (default: box); of "
+        "benchmarks one of box, box-noise-0.2 and mask",
     )
     method.add_argument(
         "--outputs",
@@ -56,8 +59,8 @@ def add_evaluate_command(commands: argparse._SubParsersAction) -> None:
     method.add_argument(
         "--protocol",
         choices=("stretch", "aspect"),
-        default="stretch",
-        help="stretch images to a square, as the paper does (the default), or keep their aspect ratio",
+        help="stretch images to a square, as the paper does (the default), or keep their aspect ratio (the default of "
+        "benchmarks other than hqseg)",
     )
     method.add_argument(
         "--multimask-output", action="store_true", help="the best of SAM's three candidates, not its single mask"
@@ -65,13 +68,15 @@ def add_evaluate_command(commands: argparse._SubParsersAction) -> None:
     method.add_argument("--seed", type=int, default=0, metavar="N", help="seed of random prompts (default: 0)")
     method.add_argument("--trials", type=int, default=1, metavar="N", help="draw random prompts N times (default: 1)")
     method.add_argument("--batch-size", type=int, default=1, metavar="N", help="images encoded together (default: 1)")
-    method.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read images (default: 0)")
+    method.add_argument(
+        "--workers", type=int, metavar="N", help="processes that read images (default: 0); of benchmarks threads (2)"
+    )
     report = parser.add_argument_group("report")
     add_output_argument(
         report, "folder for tables, a record per mask and the worst cases", type=Path, metavar="FOLDER"
     )
-    report.add_argument("--worst", type=int, default=8, metavar="N", help="draw the N worst cases (default: 8)")
-    parser.set_defaults(run=run_evaluate)
+    report.add_argument("--worst", type=int, metavar="N", help="draw the N worst cases (default: 8)")
+    parser.set_defaults(run=run_evaluate, wrong_use=parser.error)
 
 
 def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,6 +110,9 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run_evaluate(arguments: argparse.Namespace) -> None:
+    if is_benchmark(arguments):
+        run_benchmark_command(arguments)
+        return
     from ..evaluation.command import EvaluationData, evaluate_and_report
 
     data = EvaluationData(
@@ -121,18 +129,18 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
         arguments.model,
         data,
         arguments.output,
-        arguments.worst,
+        8 if arguments.worst is None else arguments.worst,
         arguments.device,
         arguments.dtype,
         arguments.image_size,
-        prompts=arguments.prompts,
+        prompts=arguments.prompts or ["box"],
         outputs=arguments.outputs,
-        protocol=arguments.protocol,
+        protocol=arguments.protocol or "stretch",
         multimask_output=arguments.multimask_output,
         seed=arguments.seed,
         trials=arguments.trials,
         batch_size=arguments.batch_size,
-        num_workers=arguments.workers,
+        num_workers=arguments.workers or 0,
         limit=arguments.limit,
     )
     if result is None:  # the main process has it
