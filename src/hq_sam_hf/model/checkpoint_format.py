@@ -22,7 +22,7 @@ from .configuration_hq_sam2 import HQSam2Config
 from .key_mapping import HQ_HEAD_MODULES, POSITIONAL_MATRIX, POSITIONAL_MATRIX_COPY, keys_from_original
 from .key_mapping_sam2 import is_video_key
 from .tensor_types import ordinary_values
-from .weight_shapes import WeightShapes, count_indexes
+from .weight_shapes import WeightShapes, count_indexes, mask_decoder_sizes, prompt_encoder_sizes
 from .weights import read_weights
 
 logger = logging.get_logger(__name__)
@@ -180,7 +180,7 @@ def derive_config(checkpoint: ModelWeights) -> HQSamConfig | HQSam2Config:
 
     Three settings do not show in the shapes and get the values of all published models: the decoder's number of
     attention heads (8), the epsilons of the normalisation layers and, for TinyViT and SAM 2, the image size (1024).
-    More than that does not show for SAM 2, so it must have one of the published sizes.
+    Of the encoder of SAM 2 more than that does not show, so it must have one of the published sizes.
 
     Raises ValueError, naming the weight, if one is missing or has an impossible shape.
     """
@@ -189,27 +189,12 @@ def derive_config(checkpoint: ModelWeights) -> HQSamConfig | HQSam2Config:
     weights = WeightShapes(checkpoint.source, checkpoint.weights, "HQSamModel")
     vision = _tiny_vit_config(weights) if checkpoint.encoder == "TinyViT" else _vit_config(weights)
     sizes = {"image_size": vision["image_size"], "patch_size": vision.get("patch_size", 16)}
-    width = weights.shape("prompt_encoder.no_mask_embed.weight", 2)[1]
-    prompt = {
-        **sizes,
-        "hidden_size": width,
-        "mask_input_channels": weights.shape("prompt_encoder.mask_embed.conv2.weight", 4)[0],
-        "num_point_embeddings": weights.count("prompt_encoder.point_embed."),
-    }
+    points = weights.count("prompt_encoder.point_embed.")
+    prompt = {**sizes, **prompt_encoder_sizes(weights), "num_point_embeddings": points}
     early_channels = vision["embed_dims"][2] if "embed_dims" in vision else vision["hidden_size"]
     if checkpoint.has_hq:
         early_channels = weights.shape("mask_decoder.compress_vit_conv1.weight", 4)[0]
-    block = "mask_decoder.transformer.layers.0"
-    decoder = {
-        "hidden_size": weights.shape("mask_decoder.iou_token.weight", 2)[1],
-        "mlp_dim": weights.shape(f"{block}.mlp.lin1.weight", 2)[0],
-        "num_hidden_layers": weights.count("mask_decoder.transformer.layers."),
-        "attention_downsample_rate": width // weights.shape(f"{block}.cross_attn_token_to_image.q_proj.weight", 2)[0],
-        "num_multimask_outputs": weights.shape("mask_decoder.mask_tokens.weight", 2)[0] - 1,
-        "iou_head_depth": 2 + weights.count("mask_decoder.iou_prediction_head.layers."),
-        "iou_head_hidden_dim": weights.shape("mask_decoder.iou_prediction_head.proj_in.weight", 2)[0],
-        "vit_dim": early_channels,
-    }
+    decoder = {**mask_decoder_sizes(weights, "lin1"), "vit_dim": early_channels}
     try:
         return HQSamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
     except ValueError as error:

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from .configuration_hq_sam2 import HQSam2Config
+from .configuration_hq_sam2 import HQSam2BackboneConfig, HQSam2Config
 from .key_mapping import HQ_HEAD_MODULES
 from .key_mapping_sam2 import HQ_HEAD_MODULES_SAM2, weights_from_original_sam2
 from .presets import SAM2_PRESETS
-from .weight_shapes import WeightShapes, count_indexes
+from .weight_shapes import WeightShapes, count_indexes, mask_decoder_sizes, prompt_encoder_sizes
 
 _ORIGINAL_PARTS = ("image_encoder.trunk.", "sam_mask_decoder.", "sam_prompt_encoder.")
 _HIERA = "vision_encoder.backbone."
@@ -65,20 +65,24 @@ def hiera_name(weights: Mapping[str, Tensor]) -> str:
 
 
 def derive_sam2_config(source: str, weights: Mapping[str, Tensor]) -> HQSam2Config:
-    """The configuration of the published model whose encoder has these sizes.
+    """Derive the configuration from the shapes. Raises ValueError for an encoder that is none of the published ones.
 
-    The heads, the windows and the blocks with global attention of a Hiera encoder do not show in its weights.
-
-    Raises ValueError for other sizes.
+    The heads, the windows and the blocks with global attention of a Hiera encoder do not show in its weights, so they
+    are those of the published encoder with the same sizes.
     """
     shapes = WeightShapes(source, weights, "HQSam2Model")
     width = shapes.shape(f"{_HIERA}patch_embed.projection.weight", 4)[0]
     stages = _blocks_per_stage(shapes)
-    for name in SAM2_PRESETS:
-        config = HQSam2Config.from_preset(name)
-        backbone = config.vision_config.backbone_config
+    for fields in SAM2_PRESETS.values():
+        backbone = HQSam2BackboneConfig(**fields)
         if (backbone.hidden_size, list(backbone.blocks_per_stage)) == (width, stages):
-            return config
+            channels = shapes.shape("vision_encoder.neck.convs.0.weight", 4)[0]
+            vision = {"backbone_config": backbone, "fpn_hidden_size": channels}
+            prompt, decoder = prompt_encoder_sizes(shapes), mask_decoder_sizes(shapes, "proj_in")
+            try:
+                return HQSam2Config(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
+            except ValueError as error:
+                raise ValueError(f"The weights of {source!r} do not fit together: {error}") from error
     raise ValueError(
         f"{source!r}: no published SAM 2 has an encoder of width {width} with {stages} blocks in its stages. Its "
         "heads and windows do not show in the weights. Pass the `config` of this model."

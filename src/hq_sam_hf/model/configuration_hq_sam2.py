@@ -1,11 +1,11 @@
 """Configuration of HQ-SAM 2 as a whole, of its Hiera image encoder and of its mask decoder."""
 
 import math
+from itertools import accumulate
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
-from transformers.models.sam2.configuration_sam2 import Sam2HieraDetConfig
 
 from .configuration_checks import FieldChecks, require
 from .configuration_composed import HQSamComposedConfig
@@ -31,7 +31,7 @@ TRANSFORMERS_MODEL_TYPES = ("sam2", "sam2_video")
 
 
 @strict
-class HQSam2BackboneConfig(Sam2HieraDetConfig):
+class HQSam2BackboneConfig(PreTrainedConfig):
     """The Hiera of SAM 2, with the fields of `transformers.Sam2HieraDetConfig`. The default is Hiera-T.
 
     hidden_size, embed_dim_per_stage: channels of the patch embeddings and of the four stages. They double per stage.
@@ -46,7 +46,31 @@ class HQSam2BackboneConfig(Sam2HieraDetConfig):
     model_type = "hq_sam2_hiera"
     base_config_key = "backbone_config"
 
+    # Not inherited from transformers' class: its module may be half imported when this one is, because it imports the
+    # auto classes, with which this configuration is registered.
+    hidden_size: int = 96
+    num_attention_heads: int = 1
+    num_channels: int = 3
+    image_size: int | list[int] | tuple[int, ...] = 1024
+    patch_kernel_size: int | list[int] | tuple[int, ...] = (7, 7)
+    patch_stride: int | list[int] | tuple[int, ...] = (4, 4)
+    patch_padding: int | list[int] | tuple[int, ...] = (3, 3)
+    query_stride: int | list[int] | tuple[int, ...] = (2, 2)
+    window_positional_embedding_background_size: list[int] | tuple[int, ...] = (7, 7)
+    num_query_pool_stages: int = STAGES - 1
+    blocks_per_stage: list[int] | tuple[int, ...] = (1, 2, 7, 2)
+    embed_dim_per_stage: list[int] | tuple[int, ...] = (96, 192, 384, 768)
+    num_attention_heads_per_stage: list[int] | tuple[int, ...] = (1, 2, 4, 8)
+    window_size_per_stage: list[int] | tuple[int, ...] = (8, 4, 14, 7)
+    global_attention_blocks: list[int] | tuple[int, ...] = (5, 7, 9)
+    mlp_ratio: float = 4.0
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-6
+    initializer_range: float = 0.02
+
     def __post_init__(self, **kwargs: Any) -> None:
+        for name, value in list(vars(self).items()):  # lists, as in config.json
+            setattr(self, name, list(value) if isinstance(value, tuple) else value)
         super().__post_init__(**kwargs)
         check = FieldChecks(self, "vision_config.backbone_config")
         check.positive_integers("hidden_size", "num_channels")
@@ -88,6 +112,9 @@ class HQSam2BackboneConfig(Sam2HieraDetConfig):
         rising = all(type(block) is int for block in blocks) and blocks == sorted(set(blocks))
         in_range = rising and all(0 <= block < depth for block in blocks)
         check.require(in_range, "global_attention_blocks", f"a rising list of block numbers from 0 to {depth - 1}")
+        firsts = list(accumulate(self.blocks_per_stage))[:-1]
+        among = f"without the first blocks of the later stages ({firsts}), which pool their windows"
+        check.require(not set(blocks) & set(firsts), "global_attention_blocks", among)
         sides = self.window_positional_embedding_background_size
         two = len(sides) == 2 and all(type(side) is int and side > 0 for side in sides)
         check.require(two, "window_positional_embedding_background_size", "two positive integers")
@@ -254,7 +281,7 @@ class HQSam2Config(HQSamComposedConfig):
         stored = self.to_dict()
         sections = {name: {k: v for k, v in stored[name].items() if k != "model_type"} for name in self.sub_configs}
         vision, backbone = sections["vision_config"], self.vision_config.backbone_config
-        vision["backbone_config"]["model_type"] = Sam2HieraDetConfig.model_type
+        vision["backbone_config"]["model_type"] = "sam2_hiera_det_model"
         vision["fpn_top_down_levels"] = list(vision["fpn_top_down_levels"])
         vision["backbone_channel_list"] = backbone.embed_dim_per_stage[::-1]
         grid = self.vision_config.image_size // 4

@@ -1,5 +1,6 @@
 """A table of keys in two layouts, the original's and this package's, used in both directions."""
 
+import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -72,9 +73,14 @@ def _reversed(prefixes: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(ours, theirs) for theirs, ours in prefixes]
 
 
+@functools.cache
+def _pattern(prefix: str) -> re.Pattern[str]:
+    return re.compile(re.escape(prefix).replace(r"\{n\}", r"(\d+)"))
+
+
 def _replace_prefix(key: str, prefixes: Iterable[tuple[str, str]]) -> str | None:
     for source, target in prefixes:
-        match = re.match(re.escape(source).replace(r"\{n\}", r"(\d+)"), key)
+        match = _pattern(source).match(key)
         if match:
             for number in match.groups():
                 target = target.replace("{n}", number, 1)

@@ -1,4 +1,4 @@
-"""Shapes of weights by key, from which sizes of a model are derived."""
+"""Shapes of weights by key, and the sizes of a model that are derived from them."""
 
 from collections.abc import Mapping
 
@@ -33,9 +33,35 @@ class WeightShapes:
         return count_indexes(self._shapes, prefix)
 
 
+def prompt_encoder_sizes(weights: WeightShapes) -> dict[str, int]:
+    """Fields of a prompt encoder's configuration that show in the shapes."""
+    return {
+        "hidden_size": weights.shape("prompt_encoder.no_mask_embed.weight", 2)[1],
+        "mask_input_channels": weights.shape("prompt_encoder.mask_embed.conv2.weight", 4)[0],
+    }
+
+
+def mask_decoder_sizes(weights: WeightShapes, first_mlp_layer: str) -> dict[str, int]:
+    """Fields of a mask decoder's configuration that show in the shapes, of SAM and of SAM 2.
+
+    first_mlp_layer: name of the first layer of the MLPs in the two-way transformer.
+    """
+    block, head = "mask_decoder.transformer.layers.0", "mask_decoder.iou_prediction_head"
+    width = weights.shape("mask_decoder.iou_token.weight", 2)[1]
+    return {
+        "hidden_size": width,
+        "mlp_dim": weights.shape(f"{block}.mlp.{first_mlp_layer}.weight", 2)[0],
+        "num_hidden_layers": weights.count("mask_decoder.transformer.layers."),
+        "attention_downsample_rate": width // weights.shape(f"{block}.cross_attn_token_to_image.q_proj.weight", 2)[0],
+        "num_multimask_outputs": weights.shape("mask_decoder.mask_tokens.weight", 2)[0] - 1,
+        "iou_head_depth": 2 + weights.count(f"{head}.layers."),
+        "iou_head_hidden_dim": weights.shape(f"{head}.proj_in.weight", 2)[0],
+    }
+
+
 def count_indexes(names: Mapping[str, object], prefix: str) -> int:
     """The number of different indexes after a prefix of keys: the length of a module list."""
     return len({name[len(prefix) :].split(".")[0] for name in names if name.startswith(prefix)})
 
 
-__all__ = ["WeightShapes", "count_indexes"]
+__all__ = ["WeightShapes", "count_indexes", "mask_decoder_sizes", "prompt_encoder_sizes"]
