@@ -5,7 +5,7 @@ Regions are dicts with the fields that faster-coco-eval reads; `region` makes th
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -17,6 +17,7 @@ from ..masks.rle import mask_to_rle, rle_to_mask
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of the IoU, as COCO defines AP
 MOST_PAIRS = 2_000_000  # of images and categories that are counted at once, which take about 200 bytes each
+EdgeOf = Callable[[Mapping[str, Any]], Mapping[str, Any]]  # the boundary of a region
 FREQUENCIES = ("r", "c", "f")  # LVIS: rare, common and frequent categories
 
 
@@ -49,16 +50,10 @@ def region(
 
     number: from 1; regions of ground truth and of predictions are numbered separately.
     rle: mask with compressed counts. area: in pixels, by which the region counts as small, medium or large.
-    fields: score of a prediction; iscrowd and lvis marks of ground truth; boundary, an RLE of the same size.
+    fields: others, such as the score of a prediction and the iscrowd of ground truth.
     """
     one = {"id": number, "image_id": image_id, "category_id": category_id, "segmentation": rle, "area": area}
     return {"iscrowd": 0, **one, **fields}
-
-
-def add_boundaries(regions: Iterable[dict[str, Any]], ratio: float) -> None:
-    """Give regions of images their `boundary`, as wide as `ratio` of the image diagonal."""
-    for one in regions:
-        one["boundary"] = boundary_rle(one["segmentation"], ratio)
 
 
 def boundary_rle(rle: Mapping[str, Any], ratio: float) -> Mapping[str, Any]:
@@ -77,18 +72,19 @@ def count(
     categories: Sequence[Mapping[str, Any]],
     images: Sequence[Mapping[str, Any]],
     max_dets: int,
+    edge_of: EdgeOf | None = None,
     size_limits: tuple[int, int] = (32, 96),
     federated: bool = False,
 ) -> Counts:
     """Match predictions with the ground truth by COCO's rules, or by LVIS's if `federated`.
 
-    ground_truth, predictions: regions. If they have a `boundary`, their IoU is the smaller one of mask IoU and
-        boundary IoU, as in Boundary AP (Cheng et al., arXiv 2103.16562).
-        For `federated` all predictions are of categories that their image is annotated for; faster-coco-eval would
-        fail if an image had no other regions.
+    ground_truth, predictions: regions. For `federated` all predictions are of categories that their image is
+        annotated for; faster-coco-eval would fail if an image had no other regions.
     categories: with id, and for `federated` frequency. images: or videos, with id; for `federated` with
         neg_category_ids and not_exhaustive_category_ids.
     max_dets: predictions that count, per image and category.
+    edge_of: gives the boundary of a region, as an RLE. With it the IoU is the smaller one of mask IoU and boundary
+        IoU, as in Boundary AP (Cheng et al., arXiv 2103.16562). It is called only where it can matter.
     size_limits: sides in pixels of the squares whose areas part small, medium and large.
     """
     category_ids = sorted(category["id"] for category in categories)
@@ -104,7 +100,7 @@ def count(
         if not own[0]:
             continue
         part = [category for category in categories if category["id"] in chosen]
-        evaluation = _evaluation(own[0], own[1], part, used, federated)
+        evaluation = _evaluation(own[0], own[1], part, used, federated, edge_of)
         evaluation.params.maxDets = [max_dets]
         small, large = (float(side**2) for side in size_limits)
         evaluation.params.areaRng = [[0.0, 1e10], [0.0, small], [small, large], [large, 1e10]]
@@ -121,6 +117,7 @@ def _evaluation(
     categories: list[Mapping[str, Any]],
     images: list[Mapping[str, Any]],
     federated: bool,
+    edge_of: EdgeOf | None,
 ) -> Any:
     coco_masks()  # says what to install
     from faster_coco_eval import COCO, COCOeval_faster
@@ -128,28 +125,31 @@ def _evaluation(
     logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)
 
     class Evaluation(COCOeval_faster):
-        """Counts by the smaller one of mask IoU and boundary IoU where regions have boundaries.
+        """Counts by the smaller one of mask IoU and boundary IoU, if `edge_of` is given.
 
         faster-coco-eval has such a mode for images, whose boundaries may be a pixel narrower than the original's.
         """
 
         def computeIoU(self, imgId: int, catId: int) -> Any:  # noqa: N802, N803
             ious = super().computeIoU(imgId, catId)
+            if edge_of is None or len(ious) == 0:
+                return ious
             true, predicted = (
                 one.get_instances([imgId], [catId], True)[0][0] for one in (self.gt_dataset, self.dt_dataset)
             )
-            if not len(true) or not len(predicted) or "boundary" not in true[0]:
-                return ious
             order = np.argsort([-one["score"] for one in predicted], kind="mergesort")[: self.params.maxDets[-1]]
             single = ~np.array([bool(one["iscrowd"]) for one in true])
-            edges = [predicted[i]["boundary"] for i in order], [one["boundary"] for one in true]
-            of_edges = np.asarray(coco_masks().iou(*edges, [0] * len(true)))
-            ious[:, single] = np.minimum(ious[:, single], of_edges[:, single])
+            # Below the lowest threshold no IoU counts, so how small it is does not matter.
+            near = (np.asarray(ious) >= THRESHOLDS[0]) & single
+            rows, columns = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
+            if len(rows):
+                edges = [edge_of(predicted[order[i]]) for i in rows], [edge_of(true[i]) for i in columns]
+                of_edges = np.asarray(coco_masks().iou(*edges, [0] * len(columns)))
+                ious[np.ix_(rows, columns)] = np.minimum(ious[np.ix_(rows, columns)], of_edges)
             return ious
 
-    both = [
-        COCO({"images": images, "categories": categories, "annotations": one}) for one in (ground_truth, predictions)
-    ]
+    about = {"images": images, "categories": categories}
+    both = [COCO({**about, "annotations": regions}) for regions in (ground_truth, predictions)]
     return Evaluation(*both, "segm", lvis_style=federated)
 
 
@@ -181,7 +181,7 @@ __all__ = [
     "FREQUENCIES",
     "THRESHOLDS",
     "Counts",
-    "add_boundaries",
+    "EdgeOf",
     "boundary_rle",
     "coco_masks",
     "count",

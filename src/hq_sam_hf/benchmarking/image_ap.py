@@ -13,7 +13,8 @@ from ..masks.metrics import DILATION_RATIO
 from .counting import (
     FREQUENCIES,
     Counts,
-    add_boundaries,
+    EdgeOf,
+    boundary_rle,
     coco_masks,
     count,
     mean_precision,
@@ -81,10 +82,13 @@ def image_ap(
         true, predicted = ([one for one in regions if one["area"] > 0] for regions in (true, predicted))
     counts = {}
     for suffix, ratio in kinds.items():
-        if ratio is not None:
-            add_boundaries([*true, *predicted], ratio)
-        counts[suffix] = count(true, predicted, categories, images, max_dets, federated=federated)
+        edge_of = None if ratio is None else _edge_of(ratio)
+        counts[suffix] = count(true, predicted, categories, images, max_dets, edge_of, federated=federated)
     return summarise(counts, true, categories)
+
+
+def _edge_of(ratio: float) -> EdgeOf:
+    return lambda one: boundary_rle(one["segmentation"], ratio)
 
 
 def _category(one: Mapping[str, Any]) -> int:

@@ -11,14 +11,13 @@ from typing import Any
 
 from ..masks.metrics import DILATION_RATIO
 from ..masks.rle import compress_counts, counts_to_list, mask_to_rle
-from .counting import boundary_rle, coco_masks, count, region
+from .counting import EdgeOf, boundary_rle, coco_masks, count, region
 from .image_ap import AveragePrecision, summarise
 from .parts import annotation_mask
 
 TUBE_KINDS: dict[str, float | None] = {"": None, "_B": DILATION_RATIO}
 SIZE_LIMITS = (128, 256)  # YouTube-VIS: sides of the squares whose areas part small, medium and large
 Frame = Mapping[str, Any] | None  # an RLE, or None where the object is not visible
-Tube = tuple[dict[str, Any], list[Frame]]  # the region of the frames side by side, and the frames
 
 
 def video_ap(
@@ -40,19 +39,27 @@ def video_ap(
     """
     videos = {video["id"]: video for video in ground_truth["videos"]}
     true, predicted = _true_tubes(ground_truth, videos), _predicted_tubes(predictions, videos)
+    categories = ground_truth["categories"]
     counts = {}
-    regions, found = ([one for one, _ in tubes] for tubes in (true, predicted))
     for suffix, ratio in kinds.items():
-        if ratio is not None:
-            for one, frames in [*true, *predicted]:
-                edges = [None if rle is None else boundary_rle(rle, ratio) for rle in frames]
-                one["boundary"] = side_by_side(edges, _size(videos[one["image_id"]]))
-        categories = ground_truth["categories"]
-        counts[suffix] = count(regions, found, categories, ground_truth["videos"], max_dets, SIZE_LIMITS)
-    return summarise(counts, regions, ground_truth["categories"])
+        edge_of = None if ratio is None else _edge_of(ratio, videos)
+        counts[suffix] = count(
+            true, predicted, categories, ground_truth["videos"], max_dets, edge_of, size_limits=SIZE_LIMITS
+        )
+    return summarise(counts, true, categories)
 
 
-def _true_tubes(ground_truth: Mapping[str, Any], videos: Mapping[int, Mapping[str, Any]]) -> list[Tube]:
+def _edge_of(ratio: float, videos: Mapping[int, Mapping[str, Any]]) -> EdgeOf:
+    """The boundaries of a tube's frames, side by side."""
+
+    def edge_of(tube: Mapping[str, Any]) -> Mapping[str, Any]:
+        edges = [None if rle is None else boundary_rle(rle, ratio) for rle in tube["frames"]]
+        return side_by_side(edges, _size(videos[tube["image_id"]]))
+
+    return edge_of
+
+
+def _true_tubes(ground_truth: Mapping[str, Any], videos: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
     tubes = []
     for number, one in enumerate(ground_truth["annotations"], start=1):
         video = videos[one["video_id"]]
@@ -65,7 +72,9 @@ def _true_tubes(ground_truth: Mapping[str, Any], videos: Mapping[int, Mapping[st
     return tubes
 
 
-def _predicted_tubes(predictions: Iterable[Mapping[str, Any]], videos: Mapping[int, Mapping[str, Any]]) -> list[Tube]:
+def _predicted_tubes(
+    predictions: Iterable[Mapping[str, Any]], videos: Mapping[int, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     frames: dict[tuple[int, int], list[Frame]] = {}
     scores: dict[tuple[int, int], list[float]] = {}
     categories: dict[tuple[int, int], int] = {}
@@ -104,12 +113,15 @@ def _tube(
     frames: list[Frame],
     area: float | None,
     fields: Mapping[str, Any],
-) -> Tube:
-    """area: the mean of the frames in which the object is visible, computed if None."""
+) -> dict[str, Any]:
+    """The region of the frames side by side, with the field `frames`.
+
+    area: the mean of the frames in which the object is visible, computed if None.
+    """
     if area is None:
         area = _mean_area([0 if rle is None else int(coco_masks().area(rle)) for rle in frames])
     whole = side_by_side(frames, _size(video))
-    return region(number, video["id"], category_id, whole, area, **fields), frames
+    return region(number, video["id"], category_id, whole, area, frames=frames, **fields)
 
 
 def _size(video: Mapping[str, Any]) -> tuple[int, int]:
