@@ -1,5 +1,7 @@
 """Files by path or by fsspec URL (s3://, gs://, hf://, zip://): finding them and reading their bytes."""
 
+import functools
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -51,12 +53,25 @@ def open_address(address: str) -> Any:
     import fsspec
 
     try:
-        return fsspec.open(address, "rb").open()
+        first, chain, rest = address.partition("::")
+        if chain:
+            return _archive(f"{first.partition('://')[0]}://::{rest}", os.getpid()).open(first, "rb")
+        system, path = fsspec.core.url_to_fs(address)
+        return system.open(path, "rb")
     except (ImportError, ValueError) as error:
         raise ValueError(
             f"{address!r} cannot be opened ({error}). Install the file system of its URL, such as s3fs for s3:// or "
             "gcsfs for gs://, or correct the URL."
         ) from error
+
+
+# Archives stay open: reading the directory of a large one takes seconds, and fsspec closes an archive that nobody
+# refers to, also under a member that is being read. There is one handle per process, as forked ones would share it.
+@functools.lru_cache(maxsize=8)
+def _archive(url: str, process_id: int) -> Any:
+    import fsspec
+
+    return fsspec.core.url_to_fs(url)[0]
 
 
 __all__ = ["is_local", "is_url", "open_address", "read_address"]

@@ -41,8 +41,13 @@ class DatasetSource(Source):
             )
 
     def read(self, rows: range) -> list[SourceRow]:
+        import datasets
+
         dataset = _load(self.name, self.split, self.options)
-        return [source_row(dataset[i], self.image_column, self.key_column, i) for i in rows]
+        # The paths in columns of images have been checked when the data set was loaded.
+        is_checked = isinstance(dataset.features[self.image_column], datasets.Image)
+        folders = None if is_checked else ()
+        return [source_row(dataset[i], self.image_column, self.key_column, i, folders) for i in rows]
 
     @property
     def columns(self) -> Sequence[str]:

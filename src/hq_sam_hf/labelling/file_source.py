@@ -13,12 +13,15 @@ from .sources import Source, SourceRow
 class FileSource(Source):
     """Image files below a folder or URL.
 
-    root: the folder, without a slash at its end. names: their sorted paths from there, which are the keys.
+    prefix: the folder with a slash at its end. names: their sorted paths from there, which are the keys.
+    left_out: the files there that are no images.
+    suffix: the rest of a chained URL, such as ::s3://bucket/images.zip for members of an archive.
     """
 
-    root: str
+    prefix: str
     names: Sequence[str]
     left_out: Sequence[str] = ()
+    suffix: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -27,14 +30,14 @@ class FileSource(Source):
         return self.names
 
     def read(self, rows: range) -> list[SourceRow]:
-        return [SourceRow(self.names[i], ImagePlace(f"{self.root}/{self.names[i]}")) for i in rows]
+        return [SourceRow(self.names[i], ImagePlace(f"{self.prefix}{self.names[i]}{self.suffix}")) for i in rows]
 
     @property
     def columns(self) -> Sequence[str]:
         return []
 
     def files(self) -> Iterable[Path]:
-        return [] if is_url(self.root) else (Path(self.root) / name for name in self.names)
+        return [] if is_url(self.prefix + self.suffix) else (Path(self.prefix) / name for name in self.names)
 
 
 __all__ = ["FileSource"]

@@ -165,17 +165,17 @@ def rle_area(segmentation: Mapping[str, Any]) -> int:
 
 
 def push_folder(folder: Path, repository: str, private: bool | None = None) -> str:
-    """Upload the data set to the Hub. A stopped upload goes on. Returns the address of the repository."""
+    """Upload the data set to the Hub. What an earlier upload has sent is not sent again. Returns its address."""
     from huggingface_hub import HfApi
 
     api = HfApi()
     url = api.create_repo(repository, repo_type="dataset", private=private, exist_ok=True)
-    api.upload_large_folder(
+    api.upload_folder(
         repo_id=url.repo_id,
         repo_type="dataset",
         folder_path=folder,
         allow_patterns=[f"{DATA}/*.parquet", CARD, SKIPPED, COCO],
-        print_report=False,
+        commit_message="Upload masks by HQ-SAM",
     )
     return str(url)
 

@@ -1,7 +1,7 @@
 """`label_batch`: the masks of a batch of images, which every engine calls, and the labeller that holds the models."""
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -90,7 +90,7 @@ class Labeller:
         self.model, self.image_processor = model.eval(), processor.image_processor
         options = {"hq_token_only": spec.hq_token_only, **(spec.generator_options or {})}
         self.generator = HQSamMaskGenerator(model, processor, **{**options, "output_mode": "coco_rle"})
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     @torch.inference_mode()
     def label(self, images: Sequence[PreparedImage]) -> list[ImageRecord]:
@@ -148,7 +148,7 @@ class Labeller:
     def _label_encodable(self, work: Sequence["_Work"]) -> None:
         """Encode images together, then decode the prompts of all of them together."""
         with self._timed("encoder"):
-            pixels = [Image.fromarray(one.image.pixels) for one in work]
+            pixels = [one.image.pixels for one in work if one.image.pixels is not None]
             pixel_values = self.image_processor.preprocess(pixels)["pixel_values"]
             features = self.model.get_image_features(pixel_values.to(self.model.device))
             self._wait()
@@ -256,7 +256,7 @@ def _in_smaller_parts(function: Callable[[Sequence[Any]], None], items: Sequence
 def _described(prompt: ObjectPrompt) -> dict[str, Any]:
     """What the record of an object says about its prompt."""
     given = prompt.as_dict()
-    described = {name: given.pop(name) for name in ("label", "score") if name in given}
+    described: dict[str, Any] = {name: given.pop(name) for name in ("label", "score") if name in given}
     if isinstance(given.get("mask"), bytes) or str(given.get("mask", "")).lstrip().startswith("{"):
         given.pop("mask")  # the mask itself and not its name
     return {**described, "prompt": given}

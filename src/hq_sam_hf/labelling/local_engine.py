@@ -7,7 +7,7 @@ number of processes is.
 import multiprocessing
 import os
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -21,6 +21,7 @@ from .job import LabellingJob
 from .labeller import Labeller, label_batch, label_prepared
 from .plan import Shard
 from .preparation import prepare_batch
+from .progress import add_seconds
 
 # Starting a process takes seconds, so each should have so many batches at least.
 BATCHES_PER_WORKER = 4
@@ -35,7 +36,7 @@ class LabelledBatch(NamedTuple):
     """The records of a batch, and how many seconds each part took."""
 
     records: list[ImageRecord]
-    seconds: Counter[str]
+    seconds: dict[str, float]
 
 
 def label_locally(
@@ -58,15 +59,15 @@ def label_locally(
     batches = _in_this_process(job, shards) if workers == 1 else _in_processes(job, shards, workers)
     for shard in shards:
         records: list[ImageRecord] = []
-        seconds: Counter[str] = Counter()
+        seconds: dict[str, float] = {}
         for _ in job.plan.batches(shard):
             batch = next(batches)
             records += batch.records
-            seconds.update(batch.seconds)
+            add_seconds(seconds, batch.seconds)
             on_batch(len(batch.records))
         started = time.perf_counter()
         job.write(shard, records)
-        seconds["write"] += time.perf_counter() - started
+        seconds["write"] = time.perf_counter() - started
         yield shard, seconds
 
 
@@ -175,7 +176,7 @@ def _timed(labeller: Labeller, label: Callable[[], list[ImageRecord]]) -> Labell
     """The records, and how long each part took for them."""
     labeller.seconds.clear()
     records = label()
-    return LabelledBatch(records, Counter(labeller.seconds))
+    return LabelledBatch(records, dict(labeller.seconds))
 
 
 @contextmanager

@@ -27,7 +27,7 @@ class SourceOptions:
     """How a source is opened.
 
     split: of a data set. image_column, key_column: of a table, by default the usual names.
-    image_folder: the folder of the images of a COCO file, by default that of the file.
+    image_folder: the folder of the images that a COCO file or a table names, by default that of the file.
     """
 
     split: str = "train"
@@ -101,19 +101,19 @@ def _open_several(names: Sequence[str], options: SourceOptions, output: str | os
 
 def _open_images(names: Sequence[str], output: str | os.PathLike | None) -> Source:
     images = find_images(names, output)
-    return FileSource(str(images.root), images.names, images.left_out)
+    return FileSource(os.path.join(images.root, ""), images.names, images.left_out)
 
 
 def _open_by_suffix(files: Sequence[str], options: SourceOptions) -> Source | None:
     """Tables or archives, if these are what most of the files are and there are no images; None otherwise."""
-    if any(Path(file).suffix.lower() in image_suffixes() for file in files):
+    if any(Path(file.partition("::")[0]).suffix.lower() in image_suffixes() for file in files):
         return None
     openers: dict[str, Callable[[list[str]], Source]] = {
-        ".parquet": lambda paths: open_parquet(paths, options.image_column, options.key_column),
+        ".parquet": lambda paths: open_parquet(paths, options.image_column, options.key_column, options.image_folder),
         ".tar": open_tars,
     }
     for suffix, opener in openers.items():
-        chosen = [file for file in files if file.lower().endswith(suffix)]
+        chosen = [file for file in files if file.partition("::")[0].lower().endswith(suffix)]
         if chosen:
             return opener(chosen)
     return None
@@ -135,18 +135,20 @@ def _open_url(url: str, options: SourceOptions) -> Source:
         raise ValueError(
             f"{url!r} cannot be listed ({error}). Correct the URL, or install its file system, such as s3fs for s3://."
         ) from error
-    addresses = [system.unstrip_protocol(name) for name in names]
-    opened = _open_by_suffix(addresses, options)
+    # Of a chained URL such as zip://*.png::s3://bucket/images.zip, the first part is listed.
+    suffix = "".join(url.partition("::")[1:])
+    opened = _open_by_suffix([f"{system.unstrip_protocol(name)}{suffix}" for name in names], options)
     if opened is not None:
         return opened
-    prefix = root.lstrip("/") + "/"
-    relative = [name.lstrip("/").removeprefix(prefix) for name in names]
+    folder = root.strip("/") + "/" if root.strip("/") else ""
+    relative = [name.lstrip("/").removeprefix(folder) for name in names]
     images = [name for name in relative if Path(name).suffix.lower() in image_suffixes()]
     others = [name for name in relative if name not in set(images)]
     if not images:
         left_out = f" {describe_left_out(others)}" if others else ""
         raise ValueError(f"{url!r} names no image, no .parquet and no .tar file. Correct the URL.{left_out}")
-    return FileSource(system.unstrip_protocol(root), images, others)
+    prefix = system.unstrip_protocol(root)
+    return FileSource(prefix if prefix.endswith("/") else f"{prefix}/", images, others, suffix)
 
 
 __all__ = ["SourceOptions", "open_source"]

@@ -27,7 +27,8 @@ class RowGroup:
 class ParquetSource(Source):
     """Rows of Parquet files with the same columns.
 
-    image_column: holds encoded images, {"bytes", "path"} or bytes. key_column: names them, if there is one.
+    image_column: holds encoded images, {"bytes", "path"} or bytes; or paths. key_column: names them, if there is one.
+    image_folder: where paths may lead, besides the folder of the file.
     """
 
     paths: Sequence[str]
@@ -36,6 +37,7 @@ class ParquetSource(Source):
     all_columns: Sequence[str]
     image_column: str
     key_column: str | None
+    image_folder: str | None = None
 
     def __len__(self) -> int:
         return self.count
@@ -44,13 +46,20 @@ class ParquetSource(Source):
         index = 0
         for path in self.paths:
             file = _open(path, os.getpid())
-            wanted = [self.key_column] if self.key_column else [f"{self.image_column}.path"]
-            for batch in file.iter_batches(columns=wanted):
+            for batch in file.iter_batches(columns=[self.key_column or self._path_column(file)]):
                 for row in batch.to_pylist():
-                    value = row.get(self.key_column or "")
                     image = row.get(self.image_column)
-                    yield row_key(value, image.get("path") if isinstance(image, dict) else None, index)
+                    image_path = image.get("path") if isinstance(image, dict) else image
+                    image_path = image_path if isinstance(image_path, str) else None
+                    yield row_key(row.get(self.key_column or ""), image_path, index)
                     index += 1
+
+    def _path_column(self, file: Any) -> str:
+        """What has to be read to know the paths of the images: not their bytes."""
+        import pyarrow
+
+        kind = file.schema_arrow.field(self.image_column).type
+        return f"{self.image_column}.path" if pyarrow.types.is_struct(kind) else self.image_column
 
     def read(self, rows: range) -> list[SourceRow]:
         starts = [group.start for group in self.groups]
@@ -63,11 +72,18 @@ class ParquetSource(Source):
             stop = min(rows.stop, end)
             table = _read_group(group.file, group.index, os.getpid())
             part = table.slice(index - group.start, stop - index).to_pylist()
+            folders = self._folders(group.file)
             found += [
-                source_row(row, self.image_column, self.key_column, i) for i, row in enumerate(part, start=index)
+                source_row(row, self.image_column, self.key_column, i, folders)
+                for i, row in enumerate(part, start=index)
             ]
             index = stop
         return found
+
+    def _folders(self, path: str) -> list[str]:
+        """The folders of images that have no bytes in their rows."""
+        own = [] if is_url(path) else [os.path.dirname(os.path.abspath(path))]
+        return own if self.image_folder is None else [self.image_folder, *own]
 
     @property
     def columns(self) -> Sequence[str]:
@@ -81,7 +97,12 @@ class ParquetSource(Source):
         return (Path(path) for path in self.paths if not is_url(path))
 
 
-def open_parquet(paths: Sequence[str], image_column: str | None, key_column: str | None) -> ParquetSource:
+def open_parquet(
+    paths: Sequence[str],
+    image_column: str | None,
+    key_column: str | None,
+    image_folder: str | os.PathLike | None = None,
+) -> ParquetSource:
     """Open Parquet files, which are read in this order.
 
     Raises ValueError for a file that is not complete, and for files with different columns.
@@ -109,6 +130,7 @@ def open_parquet(paths: Sequence[str], image_column: str | None, key_column: str
         names,
         choose_image_column(names, image_column, what),
         choose_key_column(names, key_column, what),
+        None if image_folder is None else os.fspath(image_folder),
     )
 
 

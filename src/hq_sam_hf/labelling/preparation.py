@@ -1,6 +1,7 @@
 """The part of labelling that needs no model: read, decode and resize the images of a batch."""
 
 import io
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,7 +106,10 @@ def with_content(place: ImagePlace) -> ImagePlace:
     """The same place with the bytes of the image."""
     if place.content is not None:
         return place
-    return ImagePlace(place.address, read_address(place.address or ""))
+    address = place.address or ""
+    if is_local(place) and not os.path.isfile(address):
+        raise ValueError(f"`images` contains {shortened(address)}, which is not a file. Correct the path.")
+    return ImagePlace(address, read_address(address))
 
 
 def reason(error: BaseException) -> str:

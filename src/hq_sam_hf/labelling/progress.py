@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -18,7 +17,7 @@ class Progress:
 
     def __init__(self, total: int) -> None:
         self.total, self.done = total, 0
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = {}
         self.started = self._reported = time.perf_counter()
         self._first: tuple[int, float] | None = None  # the images of the first report, and when it came
         self._bar = None
@@ -48,7 +47,7 @@ class Progress:
 
     def spend(self, seconds: Mapping[str, float]) -> None:
         """Add the seconds that each part took."""
-        self.seconds.update(seconds)
+        add_seconds(self.seconds, seconds)
         if self._bar is not None:
             self._bar.set_postfix_str(self.shares())
 
@@ -64,7 +63,9 @@ class Progress:
         """The share of each part in the time of the workers, such as "decode 5 %, encoder 60 %"."""
         total = sum(self.seconds.values())
         named = [*PARTS, *sorted(self.seconds.keys() - PARTS)]
-        return ", ".join(f"{part} {self.seconds[part] / total:.0%}" for part in named if total and self.seconds[part])
+        return ", ".join(
+            f"{part} {self.seconds[part] / total:.0%}" for part in named if total and self.seconds.get(part)
+        )
 
     def describe(self) -> str:
         """One line: "120 of 500 images, 3.1 images/s, 2 min left; decode 5 %, encoder 60 %"."""
@@ -72,6 +73,12 @@ class Progress:
         remaining = f", {format_duration(left)} left" if 0 < left < float("inf") else ""
         shares = f"; {self.shares()}" if self.seconds else ""
         return f"{self.done:,} of {self.total:,} images, {self.rate:.3g} images/s{remaining}{shares}"
+
+
+def add_seconds(total: dict[str, float], more: Mapping[str, float]) -> None:
+    """Add the seconds of some work to those of all, part by part."""
+    for part, seconds in more.items():
+        total[part] = total.get(part, 0.0) + seconds
 
 
 def format_duration(seconds: float) -> str:
@@ -82,4 +89,4 @@ def format_duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
-__all__ = ["Progress", "format_duration"]
+__all__ = ["Progress", "add_seconds", "format_duration"]

@@ -60,6 +60,8 @@ def object_groups(
 
     Raises ValueError for prompts that are malformed, outside of the image, or seem to be normalised.
     """
+    for prompt in prompts:
+        _refuse_normalised(size, prompt)
     groups = []
     numbers = sorted(range(len(prompts)), key=lambda i: _kinds(prompts[i]))
     for kinds, same in groupby(numbers, key=lambda i: _kinds(prompts[i])):
@@ -69,7 +71,6 @@ def object_groups(
             part = [prompts[i] for i in objects]
             points = [prompt.points or [] for prompt in part]
             boxes = [prompt.box for prompt in part]
-            _refuse_normalised(size, kinds, points, boxes)
             labels = [prompt.labels or [1] * len(own) for prompt, own in zip(part, points)]
             prepared = prepare_object_prompts(
                 image_processor,
@@ -88,9 +89,9 @@ def _kinds(prompt: ObjectPrompt) -> tuple[str, ...]:
     return tuple(name for name in ("box", "points", "mask") if getattr(prompt, name) is not None)
 
 
-def _refuse_normalised(size: tuple[int, int], kinds: Sequence[str], points: list, boxes: list) -> None:
-    for name, kind, rows in (("points", "points", [xy for own in points for xy in own]), ("box", "boxes", boxes)):
-        message = describe_normalised(kind, np.array(rows, dtype=np.float64), size) if name in kinds else None
+def _refuse_normalised(size: tuple[int, int], prompt: ObjectPrompt) -> None:
+    for kind, rows in (("boxes", None if prompt.box is None else [prompt.box]), ("points", prompt.points)):
+        message = describe_normalised(kind, np.array(rows, dtype=np.float64), size) if rows else None
         if message is not None:
             raise ValueError(f"{message} For the first pixel itself, give whole numbers.")
 
