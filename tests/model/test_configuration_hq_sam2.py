@@ -73,6 +73,7 @@ INVALID = [
     ("backbone_config", "window_size_per_stage", [8, 3, 14, 7]),
     ("backbone_config", "global_attention_blocks", [9, 5]),
     ("backbone_config", "global_attention_blocks", [5, 12]),
+    ("backbone_config", "global_attention_blocks", [3]),
     ("backbone_config", "window_positional_embedding_background_size", [7]),
     ("backbone_config", "mlp_ratio", 0.0),
     ("backbone_config", "hidden_act", "golu"),

@@ -8,6 +8,8 @@ import functools
 import importlib.machinery
 import sys
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,8 @@ from torch import nn
 from ..model.configuration_hq_sam import HQSamConfig
 
 
-def _module(name: str, **members: object) -> types.ModuleType:
+def stand_in(name: str, **members: object) -> types.ModuleType:
+    """A module to import in place of a package that is not installed."""
     module = types.ModuleType(name)
     module.__spec__ = importlib.machinery.ModuleSpec(name, None)
     module.__dict__.update(members)
@@ -30,46 +33,52 @@ def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _stand_ins() -> dict[str, types.ModuleType]:
-    functional = _module(
+    functional = stand_in(
         "torchvision.transforms.functional",
         resize=_resize,
         to_pil_image=lambda array: Image.fromarray(np.asarray(array)),
     )
-    boxes = _module("torchvision.ops.boxes", batched_nms=None, box_area=None)
-    layers = _module(
+    boxes = stand_in("torchvision.ops.boxes", batched_nms=None, box_area=None)
+    layers = stand_in(
         "timm.models.layers",
         DropPath=nn.Identity,
         to_2tuple=lambda value: value if isinstance(value, tuple) else (value, value),
         trunc_normal_=nn.init.trunc_normal_,
     )
     return {
-        "torchvision": _module("torchvision"),
-        "torchvision.transforms": _module("torchvision.transforms", functional=functional),
+        "torchvision": stand_in("torchvision"),
+        "torchvision.transforms": stand_in("torchvision.transforms", functional=functional),
         "torchvision.transforms.functional": functional,
-        "torchvision.ops": _module("torchvision.ops", boxes=boxes),
+        "torchvision.ops": stand_in("torchvision.ops", boxes=boxes),
         "torchvision.ops.boxes": boxes,
-        "timm": _module("timm"),
-        "timm.models": _module("timm.models"),
+        "timm": stand_in("timm"),
+        "timm.models": stand_in("timm.models"),
         "timm.models.layers": layers,
-        "timm.models.registry": _module("timm.models.registry", register_model=lambda function: function),
+        "timm.models.registry": stand_in("timm.models.registry", register_model=lambda function: function),
     }
 
 
-@functools.cache
-def import_original() -> Any:
-    """Import the package segment_anything_hq. Raises ImportError if it is not installed."""
-    stand_ins = _stand_ins()
+@contextmanager
+def importing_with(stand_ins: dict[str, types.ModuleType]) -> Iterator[None]:
+    """Within the block, these modules are imported in place of those of the same names."""
     replaced = {name: sys.modules.get(name) for name in stand_ins}
     sys.modules.update(stand_ins)
     try:
-        import segment_anything_hq
-        import segment_anything_hq.modeling
+        yield
     finally:
         for name, module in replaced.items():
             if module is None:
                 del sys.modules[name]
             else:
                 sys.modules[name] = module
+
+
+@functools.cache
+def import_original() -> Any:
+    """Import the package segment_anything_hq. Raises ImportError if it is not installed."""
+    with importing_with(_stand_ins()):
+        import segment_anything_hq
+        import segment_anything_hq.modeling
     return segment_anything_hq
 
 
@@ -175,4 +184,4 @@ def run_original(
         )
 
 
-__all__ = ["build_original", "import_original", "run_original"]
+__all__ = ["build_original", "import_original", "importing_with", "run_original", "stand_in"]
