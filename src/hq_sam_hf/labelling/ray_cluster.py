@@ -111,23 +111,26 @@ def _data_settings() -> Iterator[None]:
 def plain_errors() -> Iterator[None]:
     """Raise the error that happened in a process of the cluster itself, without Ray's reports around it.
 
-    Raises ValueError where Ray itself failed.
+    Raises ValueError where Ray failed, or where nodes lack what they need.
     """
     from ray.exceptions import RayError, RayTaskError
 
     try:
         yield
     except Exception as error:
-        for link in _chain(error):
-            own = link.cause if isinstance(link, RayTaskError) else link
-            if isinstance(own, OSError | ValueError | TypeError) and not isinstance(own, RayError):
-                raise own from None
-        if not any(isinstance(link, RayError) for link in _chain(error)):
+        links = list(_chain(error))
+        task = next((link for link in links if isinstance(link, RayTaskError)), None)
+        cause = error if task is None else task.cause
+        if isinstance(cause, OSError | ValueError | TypeError) and not isinstance(cause, RayError):
+            raise cause from None
+        if task is not None and not isinstance(cause, RayError | ImportError):
+            raise cause from error
+        if not any(isinstance(link, RayError) for link in links):
             raise
-        reason = str(error).strip().splitlines()[-1]
+        reason = " ".join(f"{type(cause).__name__}: {cause}".split())
         raise ValueError(
-            f"The Ray cluster could not go on ({type(error).__name__}: {reason}). Check that all of its nodes run and "
-            "have the same versions of `hq-sam-hf[scale]` installed. The same command goes on from here."
+            f"The Ray cluster could not go on ({reason:.300}). Check that all of its nodes run and have the same "
+            "version of `hq-sam-hf[scale]` installed. The same command goes on from here."
         ) from error
 
 
@@ -136,7 +139,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     link: BaseException | None = error
     while link is not None:
         yield link
-        link = getattr(link, "cause", None) or link.__cause__
+        link = link.__cause__
 
 
 __all__ = ["RayCluster", "plain_errors"]

@@ -12,7 +12,7 @@ are done follows from the files alone: docs/architecture.md says why this does n
 import pickle
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,13 +24,11 @@ from .labeller import label_prepared
 from .plan import Shard
 from .preparation import Preparation, prepare_batch
 from .ray_cluster import RayCluster, plain_errors
+from .ray_tries import start_counter, tried
 
 if TYPE_CHECKING:
     import ray
     import ray.data
-
-# A batch whose process dies so often is the reason for it.
-TRIES = 5
 
 Columns = dict[str, Any]  # of some rows, as Ray Data passes them
 
@@ -58,7 +56,7 @@ def label_on_ray(job: LabellingJob, cluster: RayCluster) -> Iterator[tuple[Shard
     with cluster.connected():
         import ray
 
-        shared = _Shared(ray.put(job), _counter())
+        shared = _Shared(ray.put(job), start_counter())
         with plain_errors():
             for row in _pipeline(shared, job, shards, cluster).iter_rows():
                 yield job.plan[int(row["shard"])], pickle.loads(row["seconds"])
@@ -96,7 +94,7 @@ def _read_shards(columns: Columns, shared: _Shared) -> Iterator[Columns]:
     job, preparation = _fetch(shared.job), _preparation(shared.job)
     for number in columns["item"].tolist():
         for batch, rows in enumerate(job.plan.batches(job.plan[number])):
-            images = _tried(shared, rows, lambda: prepare_batch(job.examples(rows), preparation))  # noqa: B023
+            images = tried(shared.tries, rows, lambda: prepare_batch(job.examples(rows), preparation))  # noqa: B023
             yield _row(number, batch, images=images)
 
 
@@ -113,7 +111,7 @@ class _Worker:
         for number, batch, images in zip(columns["shard"].tolist(), columns["batch"].tolist(), columns["images"]):
             self.labeller.seconds.clear()
             rows = self.job.plan.batches(self.job.plan[number])[batch]
-            records = _tried(self.shared, rows, lambda: label_prepared(pickle.loads(images), self.labeller))  # noqa: B023
+            records = tried(self.shared.tries, rows, lambda: label_prepared(pickle.loads(images), self.labeller))  # noqa: B023
             yield _row(number, batch, records=records, seconds=dict(self.labeller.seconds))
 
 
@@ -158,47 +156,6 @@ def _fetch(job: "ray.ObjectRef") -> LabellingJob:
 def _preparation(job: "ray.ObjectRef") -> Preparation:
     """What prepares the images of the job, once for all tasks of a process."""
     return _fetch(job).labeller.load_preparation()
-
-
-class _Tries:
-    """Counts how often each batch was begun and not finished."""
-
-    def __init__(self) -> None:
-        self.begun: Counter[range] = Counter()
-
-    def begin(self, rows: range) -> int:
-        self.begun[rows] += 1
-        return self.begun[rows]
-
-    def finish(self, rows: range) -> None:
-        del self.begun[rows]
-
-
-def _counter() -> Any:
-    """Start the actor that counts, on the node of this process: if that is lost, the run is lost anyway."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(_Tries).options(num_cpus=0, scheduling_strategy=here).remote()
-
-
-def _tried(shared: _Shared, rows: range, compute: Callable[[], Any]) -> Any:
-    """Compute something about the images of these rows.
-
-    Raises ValueError if the processes that tried it before have died. Ray would start it again forever.
-    """
-    import ray
-
-    if ray.get(shared.tries.begin.remote(rows)) > TRIES:
-        raise ValueError(
-            f"{TRIES} processes have died on the images in rows {rows.start} to {rows.stop - 1} of the source, "
-            "perhaps because memory ran out. Use fewer `--workers` or a smaller `--batch-size`, or leave these images "
-            "out. The same command goes on from here."
-        )
-    result = compute()
-    shared.tries.finish.remote(rows)
-    return result
 
 
 __all__ = ["RayCluster", "label_on_ray"]
