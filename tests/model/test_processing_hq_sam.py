@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from hq_sam_hf import HQSamModel, HQSamProcessor
+from hq_sam_hf import HQSam2Processor, HQSamModel, HQSamProcessor
 from support.oracle import SMALL, pair
+from support.oracle_sam2 import sam2_pair
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +20,15 @@ def model() -> HQSamModel:
 @pytest.fixture(scope="module")
 def processor(model) -> HQSamProcessor:
     return HQSamProcessor.from_config(model.config)
+
+
+@pytest.fixture(scope="module", params=["HQ-SAM", "HQ-SAM 2"])
+def either(request, model, processor) -> tuple:
+    """A model of either family and its processor."""
+    if request.param == "HQ-SAM":
+        return model, processor
+    other = sam2_pair("small")[1]
+    return other, HQSam2Processor.from_config(other.config)
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +105,10 @@ def random_prompts(generator: np.random.Generator, size: tuple[int, int], mask_s
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_ragged_batch_gives_the_same_masks_as_separate_calls(model, processor, images, seed):
+def test_a_ragged_batch_gives_the_same_masks_as_separate_calls(either, images, seed):
+    model, processor = either
     generator = np.random.default_rng(seed)
-    mask_size = processor.image_processor.mask_size["longest_edge"]
+    mask_size = processor.image_processor.mask_side
     prompts = [random_prompts(generator, image.size, mask_size) for image in images]
     prompts[seed % 3] = {}  # one image without any prompt
     names = {"input_points": "points", "input_labels": "labels", "input_boxes": "boxes", "input_masks": "masks"}
@@ -128,7 +139,8 @@ def test_a_ragged_batch_gives_the_same_masks_as_separate_calls(model, processor,
 
 
 @pytest.mark.parametrize("count", [1, 3, 10])
-def test_padded_points_change_nothing(model, processor, photo, count):
+def test_padded_points_change_nothing(either, photo, count):
+    model, processor = either
     points, labels = [[100, 120], [300, 200]], [1, 0]
     padded = processor(photo, input_points=[points + [[0, 0]] * count], input_labels=[labels + [-10] * count])
     plain = processor(photo, input_points=[points], input_labels=[labels])
@@ -137,7 +149,8 @@ def test_padded_points_change_nothing(model, processor, photo, count):
     torch.testing.assert_close(first, second, atol=5e-6, rtol=0)
 
 
-def test_no_prompt_gives_one_mask_and_an_empty_list_gives_none(model, processor, images):
+def test_no_prompt_gives_one_mask_and_an_empty_list_gives_none(either, images):
+    model, processor = either
     inputs = processor(images, input_boxes=[[[1, 2, 30, 40], [5, 5, 60, 70]], None, []])
     assert inputs["prompt_counts"].tolist() == [2, 1, 0]
     masks = processor.post_process_masks(model(**inputs), inputs)
@@ -170,7 +183,8 @@ EMPTY_FORMS = {
 
 
 @pytest.mark.parametrize("name", EMPTY_FORMS)
-def test_empty_prompts_of_every_form_mean_that_there_is_no_object(model, processor, photo, name):
+def test_empty_prompts_of_every_form_mean_that_there_is_no_object(either, photo, name):
+    model, processor = either
     for form in EMPTY_FORMS[name]:
         inputs = processor(photo, **{name: form})
         assert inputs["prompt_counts"].tolist() == [0]
@@ -179,7 +193,8 @@ def test_empty_prompts_of_every_form_mean_that_there_is_no_object(model, process
         assert processor.post_process_masks(outputs, inputs)[0].shape == (0, 3, 400, 600)
 
 
-def test_empty_labels_and_ground_truth_go_with_empty_prompts(processor, photo):
+def test_empty_labels_and_ground_truth_go_with_empty_prompts(either, photo):
+    processor = either[1]
     for labels in (None, [[]], [[[]]], [np.zeros(0)], torch.zeros(1, 0, 2)):
         inputs = processor(photo, input_points=[np.zeros((0, 2))], input_labels=labels)
         assert inputs["prompt_counts"].tolist() == [0]
@@ -189,12 +204,14 @@ def test_empty_labels_and_ground_truth_go_with_empty_prompts(processor, photo):
     assert "input_points" not in processor(photo, input_labels=[[]])  # no labels are no prompt
 
 
-def test_all_kinds_of_prompts_may_be_empty_together(processor, photo):
+def test_all_kinds_of_prompts_may_be_empty_together(either, photo):
+    processor = either[1]
     inputs = processor(photo, input_points=[[]], input_labels=[[]], input_boxes=[[]], input_masks=[[]])
     assert inputs["prompt_counts"].tolist() == [0]
 
 
-def test_one_mask_prompt_is_used_for_all_boxes_of_its_image(model, processor, images):
+def test_one_mask_prompt_is_used_for_all_boxes_of_its_image(either, images):
+    model, processor = either
     boxes = [[[1, 2, 30, 40], [5, 5, 60, 70]], [[5, 5, 60, 70]]]
     mask = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32)
     shared = processor(images[:2], input_boxes=boxes, input_masks=[mask, None])
@@ -213,7 +230,8 @@ def test_a_bool_mask_prompt_has_the_size_of_the_image(processor, photo):
     assert share == pytest.approx(mask.mean() * 85 / 128, abs=0.02)
 
 
-def test_predicted_logits_can_be_passed_as_mask_prompts(model, processor, photo):
+def test_predicted_logits_can_be_passed_as_mask_prompts(either, photo):
+    model, processor = either
     first = model(**processor(photo, input_boxes=[[[10, 20, 300, 200]]]), multimask_output=False)
     again = processor(photo, input_boxes=[[[10, 20, 300, 200]]], input_masks=[first.pred_masks[0, :, 0]])
     assert torch.equal(again["input_masks"], first.pred_masks[:, :, 0])
@@ -370,22 +388,26 @@ BAD_PROMPTS = {
 
 
 @pytest.mark.parametrize("case", BAD_PROMPTS)
-def test_errors_about_prompts_name_the_argument(processor, photo, case):
+def test_errors_about_prompts_name_the_argument(either, photo, case):
+    processor = either[1]
     arguments, message = BAD_PROMPTS[case]
     with pytest.raises((ValueError, TypeError), match=message):
         processor(photo, **arguments)
 
 
-def test_prompts_without_an_image_are_refused(processor):
+def test_prompts_without_an_image_are_refused(either):
+    processor = either[1]
     with pytest.raises(ValueError, match="`images` must be given"):
         processor(input_points=[[[3, 4]]])
 
 
-def test_a_misspelt_argument_raises_type_error(processor, photo):
+def test_a_misspelt_argument_raises_type_error(either, photo):
+    processor = either[1]
     with pytest.raises(TypeError, match="input_box"):
         processor(photo, input_box=[[[1, 2, 3, 4]]])
 
 
-def test_boxes_may_extend_beyond_the_image_and_be_one_pixel(processor, photo):
+def test_boxes_may_extend_beyond_the_image_and_be_one_pixel(either, photo):
+    processor = either[1]
     inputs = processor(photo, input_boxes=[[[-5, 10, 610, 405], [7, 7, 7, 7]]])
     assert inputs["input_boxes"][0, 0, 0] < 0  # not clipped, as in the original
