@@ -1,6 +1,17 @@
 """Draw the masks of the photos from outlines that were traced by hand: `python tests/photos/make_masks.py`.
 
-Coordinates are (x, y) in pixels. The corner of the image is (0, 0), the centre of its first pixel (0.5, 0.5).
+The outlines of `images/NAME.jpg` are in `outlines/NAME.txt`, and its masks are `masks/NAME/OBJECT.png`. Each object
+starts with a line "[OBJECT]". Every other line is a shape, which is drawn over the earlier ones. An indented line
+continues the line before it.
+
+    curve X,Y X,Y! ...        a smooth closed curve, with corners at the points with an exclamation mark
+    polygon X,Y X,Y ...       straight lines between the points
+    stroke WIDTH X,Y X,Y      a straight bar between two points
+    ellipse X,Y ACROSS,DOWN   centre and half axes
+    object OBJECT             all shapes of another object of the photo
+
+"without" in front of a shape erases it: for gaps, and for objects in front. Coordinates are in pixels. The corner of
+the image is (0, 0), the centre of its first pixel (0.5, 0.5).
 """
 
 from dataclasses import dataclass
@@ -10,6 +21,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 HERE = Path(__file__).parent
+FOLDERS = (HERE, HERE / "work", HERE / "final")  # each has images/, masks/ and outlines/
 SUPERSAMPLING = 8
 STEPS = 12  # straight pieces of a curve between two points
 
@@ -22,16 +34,10 @@ class Shape:
     removed: bool = False
 
 
-def polygon(text: str) -> Shape:
-    """A polygon through the points "x,y x,y ..."."""
-    return Shape(np.array([[float(value) for value in point.split(",")] for point in text.split()]))
-
-
-def curve(text: str) -> Shape:
-    """A smooth closed curve through the points "x,y x,y! ...", with corners at the points with an exclamation mark."""
-    words = text.split()
-    points = polygon(text.replace("!", "")).outline
-    corner = np.array([word.endswith("!") for word in words])
+def curve(text: str) -> np.ndarray:
+    """The outline of a curve through the points of `text`, with `STEPS` points for each of them."""
+    corner = np.array([word.endswith("!") for word in text.split()])
+    points = polygon(text.replace("!", ""))
     chords = np.roll(points, -1, axis=0) - points  # from each point to the next
     lengths = np.linalg.norm(chords, axis=1, keepdims=True)
     slopes = chords / lengths
@@ -47,195 +53,53 @@ def curve(text: str) -> Shape:
         + (t**3 - 2 * t**2 + t) * leaving * lengths
         + (t**3 - t**2) * arriving * lengths
     )
-    return Shape(pieces.swapaxes(0, 1).reshape(-1, 2))
+    return pieces.swapaxes(0, 1).reshape(-1, 2)
 
 
-def stroke(text: str, width: float) -> Shape:
-    """A straight bar of the given width between the two points "x,y x,y"."""
-    start, end = polygon(text).outline
+def polygon(text: str) -> np.ndarray:
+    return np.array([[float(value) for value in point.split(",")] for point in text.split()])
+
+
+def stroke(text: str) -> np.ndarray:
+    width, _, ends = text.partition(" ")
+    start, end = polygon(ends)
     along = (end - start) / np.linalg.norm(end - start)
-    side = np.array([-along[1], along[0]]) * width / 2
-    return Shape(np.array([start + side, end + side, end - side, start - side]))
+    side = np.array([-along[1], along[0]]) * float(width) / 2
+    return np.array([start + side, end + side, end - side, start - side])
 
 
-def ellipse(x: float, y: float, across: float, down: float) -> Shape:
-    """The ellipse with the centre (x, y) and the half axes `across` and `down`."""
+def ellipse(text: str) -> np.ndarray:
+    centre, half_axes = polygon(text)
     angles = np.linspace(0, 2 * np.pi, 120, endpoint=False)
-    return Shape(np.stack([x + across * np.cos(angles), y + down * np.sin(angles)], axis=1))
+    return centre + half_axes * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def without(*shapes: Shape) -> list[Shape]:
-    """The shapes as removed ones, for gaps and for objects in front."""
-    return [Shape(shape.outline, removed=True) for shape in shapes if not shape.removed]
+KINDS = {"curve": curve, "polygon": polygon, "stroke": stroke, "ellipse": ellipse}
 
 
-CUP = [
-    curve(
-        "147.7,92 148.4,81 153,66 160,53.5 170,43 180,34.3 190,26.5 200,20.7 220,16 242,14.6 260,16.3 280,20"
-        " 300,28.3 320,42.8 332,55 340,67.5 346,85 348.4,100 347.3,112 344.5,122 341,134 338,143 333,156 328.5,168"
-        " 324.7,179! 320.2,186 318.5,191 317.8,195 315,200.5 310,205 304,208.5 298,209.3 291,214 285.5,220"
-        " 280,227! 274,232 265,238 255,241.7 242,243 232,242.7 222.5,241.3! 221,236 220.5,228 220.5,220 220.3,211!"
-        " 216,213 210,220 205,227.5 201,236 199,245 197,252.5 195,260 191,263.3! 185,263 177.5,259.3 171,255"
-        " 168.2,249 167.2,241 168,234 171,224 176,216 181,209 183,203! 183,200.7! 177.5,195 170,187 165,179"
-        " 160,171 155.6,162.5 152,152 149.4,140 148.3,128 148,110 147.5,100"
-    )
-]
-SPOON = [
-    curve(
-        "337.5,62! 340,60 345,58.5 350,57 354,57.3 358,60 361,63.5 362,68 360.5,76 358,82 356,90 353.3,100"
-        " 349.3,113 344.5,129 341,141 336.5,156 332,171 329.5,182 328,191 327,197 329.5,204 333,209 337,214"
-        " 341,219 344.5,226 346.5,234 346.5,241 344,250 340,257 335,263 328,270 320,275 312,277.5 303,277 295,274"
-        " 288,268 282,260 279,251 278,243 278.5,235 280,228 285,220 291,214 298,209 304,208.5 310,205 315,200.5"
-        " 318,195 319,190 320.5,186 324.5,181 327.5,173 331,165 334,158 338,146 341.5,134 344.8,122 347.5,112"
-        " 348.5,101 347.5,90 345,80 341,69"
-    )
-]
-SAUCER = [
-    curve(
-        "154,60.5 140,66 126,73 112,82 100,92 90,104 80,120 73,136 69,152 66,168 65,180 66,198 68,210 72,224"
-        " 78,236 90,254 100,267.5 112.5,282.5 127.5,296 145,307.5 165,319 185,326 205,330.5 225,333 250,334"
-        " 270,332.5 280,330 305,323 325,313.5 345,303 360,293 375,280.5 387.5,266 397.5,250.5 404,232.5 408,215"
-        " 409,197.5 408.5,180 405,162.5 400,150 392.5,135 382.5,120 370,105 357.5,92.5 345,85 300,75 200,60"
-    )
-]
-TRIPOD = [
-    polygon(
-        "273.3,187 281,186 303,187.7 300,191 297,192 297,200 291.7,204 291.7,208 289,215 285.6,213.8"
-        " 281.7,210 282,203.5 278.3,201.6 277.8,199.9 273.3,198.8"
-    ),
-    stroke("242.5,208 283,205.3", 2.4),
-    polygon("288,214 296,214 296.9,222 297.6,240 297.6,313 288.4,313"),
-    polygon(
-        "283.3,312.9 302.8,312.9 302.8,315.2 307.8,315.8 309,313 316,308 323,304 325,301 337,300.6"
-        " 338,305 336.4,307.6 326,306 320,311 311,317 310.6,318.2 311.1,322.7 312.8,328.8 312.2,330"
-        " 307.2,332.1 306.1,335 305,338.2 302.2,339.9 300,341.6 299.8,345.4 286.9,345.4 286,330"
-        " 277.6,329.6 279,319.3 280.9,316.2 283.3,315.8"
-    ),
-    polygon("288,345 298.8,345 298.8,475 288,475"),
-    polygon(
-        "280.2,330 288,330 287.2,346 282.2,363.8 276.7,388.2 272,410 265.6,437.1 261.1,459.3 263.3,461"
-        " 263.6,463.2 262.4,465.4 262.8,468.5 261.1,471.6 257.8,475.4 256.1,476.6 255,481.6 253.9,488.2"
-        " 252.8,493 250,503.8 247.8,512 242.8,512 245.8,497.1 244.4,503 240.6,504.9 238.9,503.8 237.2,512"
-        " 229.8,512 231.7,504.9 232.8,502.1 230.2,501.6 231.7,496 231.1,491.6 232.8,484.9 237.2,484.9"
-        " 243.3,463.8 250,440.4 257.8,410 265.6,384.9 272,363.8"
-    ),
-    *without(polygon("249.9,472 249.6,480 248.3,487 246,491 246.5,494 244.6,500 243,503 243.3,493 244.4,486.6")),
-    stroke("261.5,469.5 290,481.2", 5),
-    stroke("247,492 292,484.5", 4),
-    polygon("287.2,474.9 299.4,474.9 299.8,477.7 302.8,478.4 302.8,481.6 299.4,483.2 299.4,486.6 296.1,488 290,487.3"),
-    stroke("300,484 382,480.5", 3),
-    polygon(
-        "307.2,332 312.4,330.4 320,345.4 389,474 395,477.5 397.5,484 393,491 407.5,512 401,512 387,491.5"
-        " 382.5,487 380.5,482 381,478 320,356"
-    ),
-]
-HELMET = [
-    curve(
-        "279.5,512! 277.5,492.5 276.8,470 277.5,460 279,445 282.5,430 286,418.8 290,407.5 295,398.8"
-        " 300,391 306,386 311,380 317.5,373.8 327.5,366 340,360 350,356 361,352 367.5,348.8 380,345"
-        " 395,343.5 410,343.8 425,345.8 440,351 455,360 467.5,370 477.5,381 486,395 492.5,412.5 495.8,430"
-        " 496.8,445 497,454.5! 503.8,455! 503.5,460! 500,463 505,467 507,475 507.5,484 512,486! 512,512!"
-    )
-]
+def read_outlines(path: Path) -> dict[str, list[Shape]]:
+    """The shapes of every object in an outlines file, {OBJECT: [shapes in the order of drawing]}."""
+    lines = path.read_text(encoding="utf-8").replace("\n ", " ").splitlines()
+    found: dict[str, list[tuple[bool, str, str]]] = {}
+    for line in filter(None, lines):
+        if line.startswith("["):
+            shapes = found.setdefault(line.strip("[]"), [])
+        else:
+            kind, _, value = line.removeprefix("without ").partition(" ")
+            shapes.append((line.startswith("without "), kind, value))
 
-MASKS: dict[str, dict[str, list[Shape]]] = {
-    "coffee": {"cup": [*CUP, *without(*SPOON)], "spoon": SPOON, "saucer": [*SAUCER, *CUP, *SPOON]},
-    "cameraman": {
-        "man": [
-            curve(
-                "0,512! 0,258! 6.7,246.7 16.7,233 26.7,220 36.7,201.7 50,185 55,175 61.7,161.7 70,150 80,140"
-                " 96.7,132.3 113.3,126.7 125,124.3 129.3,125! 133,120.7 141.7,113.3 151.7,106.7 160,106! 162,106"
-                " 164,99 170,91 178,82 186,75 194,69 200,67.6 216,68 226,70 232,72 238,76 245,81 250,86 256,93"
-                " 262,100 268,107 270.6,114 270.4,124 268,132! 264,129 259,125! 257,130 258,136 253,142 250,148!"
-                " 252.4,154 255,164 254,169 250,171.4 245.6,172! 245,176 242,179! 242,187 241.6,190 240,198"
-                " 240,204 242.4,210 243,215 245,224 247,240 248.4,247! 254,240 261,232 262,224 261,218 263,214"
-                " 269,210 278,209.4 285,212 288,214! 288,244.4! 280,244 275,243 271,240! 272,244 277,253 282,261"
-                " 285,264.4! 288,262! 288,288! 280,294 272,300 260,307 250,311.6 246,312.6 240,311.4 228,305"
-                " 221,300 212.5,296 207,293.8! 200,303.8 195,312.5 187.5,322.5 181,330 172.5,342.5 162.5,355"
-                " 150,370 141,380.8! 143.8,397.5 147.5,417.5 149.5,435 150.5,460 151.3,485 152,512!"
-            ),
-            polygon(
-                "297,192 303,187.7 318,184 320,183 320,170 324,168 329,172 330.6,180 329.6,186 332,191 330,199"
-                " 325.4,202 324,210 320,216 314,226 308,231.6 303,231 297.5,235 297.5,220 296,216 291.7,206"
-            ),
-            polygon("297.6,248 302,258 305,273 300.4,275 300,280 297.6,281"),
-            *without(*TRIPOD),
-        ],
-        "tripod": TRIPOD,
-    },
-    "astronaut": {
-        "person": [
-            curve(
-                "41.7,512! 36.7,496.7 30,483 25,470 23.3,450 25,430 20.7,410 20.7,396.7 26,376.7 26,360 26,346.7"
-                " 31.7,326.7 35,313 41.7,293 50,273 60,256.7 75,236.7 96.7,221.7 111.7,206.7 115,203! 113.3,193"
-                " 115,186.7 124,180! 128.3,170 136.7,160 150,151.7 166.7,149 184.3,149.3! 183,146.7 181.7,131.7!"
-                " 176.7,130 173.3,126.7 171.7,118.3! 163,110 156.7,100 154,83 153.3,71.7 155,63 163,51.7"
-                " 176.7,43.3 188,35 200,23.3 216.7,17.3 233,15.3 250,19.3 266.7,26.7 283,36.7 293,50 296.7,66.7"
-                " 301,83 300,100 293,113 283,123 275,129.3! 275,136 267.7,135! 265.7,146.7 258.3,163.3 256,173!"
-                " 263,176.7 276.7,186.7 290,200 300,216.7 304,233 310,236.7 320,243 330,252 337.5,260 343.8,270"
-                " 348.8,282.5 353,296.7 358.3,313 361.7,330 361,348 361,352.5! 350,356 340,360 327.5,366"
-                " 317.5,373.8 311,380 306,386 300,391 295,398.8 290,407.5 286,418.8 282.5,430 279,445 277.5,460"
-                " 276.8,470 277.5,492.5 279.5,512!"
-            ),
-            *without(*HELMET),
-        ],
-        "helmet": HELMET,
-        "patch": [ellipse(170.8, 385.3, 36.9, 37)],
-    },
-    "rocket": {
-        "rocket": [
-            polygon(
-                "250,325.6 246.3,325.6 246.3,283 247.5,273 247.8,255.5 247.6,214 247,188 247.5,175.5 247.3,149"
-                " 247.8,145.5 246.9,143 246.9,126.8 248.9,125 248.9,118 249.4,112.4 251.3,108 254,104.3"
-                " 257.8,100.1 261.3,103 264.4,106.8 266.3,111.8 267.1,118 267.1,140.5 268.1,145.5 268.4,150.5"
-                " 267.8,159.3 268,188 268.3,214 268,255.5 267.5,268 267,288 267,325.6"
-            )
-        ]
-    },
-    "coins": {
-        "top_right": [ellipse(334.6, 43.8, 29.6, 28.2)],
-        "large": [ellipse(347.5, 187, 32.5, 31.3)],
-        "third_row": [ellipse(102.3, 195.6, 22, 21.4)],
-    },
-    "cat": {
-        "left_eye": [
-            curve(
-                "139.2,108.8 140.6,101 142.8,94.9 146.7,89.9 153.3,87.1 161.1,85.8 168.9,86 178.9,87.7 187.8,91"
-                " 194.4,96 200,103.2 203.3,109.9 205,117 205.6,125.4 204.4,133.2 200,139.9 193.3,142.3 187.8,143"
-                " 178.9,143.9 170,143.4 162.2,140.4 154.4,135.4 147.8,128.8 142.8,122.1 140,115.4"
-            )
-        ],
-        "right_eye": [
-            curve(
-                "295.2,147.1 295.2,141.6 296.7,133.8 300,126.6 305,121.6 311.7,117.7 318.3,113.8 323.9,111.3"
-                " 330.6,110.2 334.4,110.7! 337.2,114.3 339.4,119.3 340.2,126 339.8,132.7 338.3,139.3 335.6,146"
-                " 330.6,152.7 325,157.1 318.3,159.9 310.6,160.8 303.9,159.7 298.3,157.1 296.1,152.7"
-            )
-        ],
-    },
-    "hopper": {
-        "cap": [
-            curve(
-                "132,154! 130.5,155 128.5,148 127,138 126.5,125 127,112 130,100 134.3,88.4 139.3,81.3 145,74.9"
-                " 148.1,72 149.5,71.3! 151.3,62.5 156.3,53.8 165,45 175,38.8 185,35 186.8,35! 191.3,28.8 200,22.5"
-                " 217.5,19.5 227.5,20 240,23 250,28.8 256.3,35! 267.9,38 279.3,43.4 290.7,49.9 297,57 300.7,65.6"
-                " 302.6,73.9! 305,74.4 309.3,73.4 312,77 314.7,84 315.7,94 316.7,108.4 317.9,119.9 317.1,132.7"
-                " 315.7,144 313.9,154.9! 312.4,154.9 309.3,144.1 304.3,135.6 299.3,129 290.7,123.4 282,117.7"
-                " 273.6,113 263.6,111 253.6,111 239.3,112.5 232,112.5 217.9,112.7 203.6,112 190.7,112.4 182,113"
-                " 172.9,114.9 166.4,119 159.3,122.4 151.4,124 146.4,129 142.1,137 137.9,144.1 135.7,152.7"
-            )
-        ],
-        "name_tag": [
-            polygon("69.4,412.6 100.9,414.6 130,417.2 143,430.4 142.8,441.3 120.9,439.9 89.1,437.6 67.1,435.5")
-        ],
-        "ribbons": [
-            polygon(
-                "311.8,416.8 349,416.8 349.3,427.4 386.5,427.4 386.8,437.5 384.3,438 384,448.3 274.9,449"
-                " 285.5,439.3 288.6,438 299.9,427.8 311.5,427.4"
-            )
-        ],
-    },
-}
+    def shapes_of(name: str) -> list[Shape]:
+        result = []
+        for removed, kind, value in found[name]:
+            if kind != "object":
+                result.append(Shape(KINDS[kind](value), removed))
+            elif removed:
+                result += [Shape(shape.outline, removed=True) for shape in shapes_of(value) if not shape.removed]
+            else:
+                result += shapes_of(value)
+        return result
+
+    return {name: shapes_of(name) for name in found}
 
 
 def draw(shapes: list[Shape], size: tuple[int, int]) -> np.ndarray:
@@ -251,13 +115,14 @@ def draw(shapes: list[Shape], size: tuple[int, int]) -> np.ndarray:
 
 
 def main() -> None:
-    for photo, objects in MASKS.items():
-        with Image.open(HERE / "images" / f"{photo}.jpg") as image:
-            size = image.size
-        folder = HERE / "masks" / photo
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, shapes in objects.items():
-            Image.fromarray(draw(shapes, size).astype(np.uint8) * 255).save(folder / f"{name}.png", optimize=True)
+    for folder in FOLDERS:
+        for path in sorted((folder / "outlines").iterdir()):
+            with Image.open(folder / "images" / f"{path.stem}.jpg") as image:
+                size = image.size
+            target = folder / "masks" / path.stem
+            target.mkdir(parents=True, exist_ok=True)
+            for name, shapes in read_outlines(path).items():
+                Image.fromarray(draw(shapes, size).astype(np.uint8) * 255).save(target / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

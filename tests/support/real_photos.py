@@ -1,6 +1,11 @@
-"""Photos of tests/photos with their masks, for tests of mask quality."""
+"""Photos of tests/photos with their masks, for tests of mask quality.
+
+They have three parts: "first" are the 17 objects that the gates of tests use, "work" may be looked at while a model is
+trained, and "final" is for one measurement at the end: no test runs a model on it.
+"""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
@@ -11,6 +16,7 @@ from hq_sam_hf.data.reading import read_sample
 from support.paths import TESTS
 
 PHOTOS = TESTS / "photos"
+PARTS = {"first": PHOTOS, "work": PHOTOS / "work", "final": PHOTOS / "final"}
 
 
 @dataclass(frozen=True)
@@ -24,25 +30,29 @@ class RealObject:
     box: list[float]
 
 
-def load_real_photos() -> Dataset:
-    """One row per photo, with the columns image, masks, set ("photos") and name. The masks follow `mask_names`."""
-    return load_paired_folders(PHOTOS / "images", PHOTOS / "masks")
+def load_real_photos(part: str = "first") -> Dataset:
+    """One row per photo, with the columns image, masks, set and name. The masks follow `mask_names`."""
+    return load_paired_folders(PARTS[part] / "images", PARTS[part] / "masks")
 
 
-def mask_names(photo: str) -> list[str]:
-    return sorted(path.stem for path in (PHOTOS / "masks" / photo).iterdir())
+def mask_names(photo: str, part: str = "first") -> list[str]:
+    return sorted(path.stem for path in (PARTS[part] / "masks" / photo).iterdir())
 
 
-def real_objects() -> list[RealObject]:
-    """Every object of every photo."""
+def photo_paths(part: str = "first") -> list[Path]:
+    return sorted((PARTS[part] / "images").iterdir())
+
+
+def real_objects(part: str = "first") -> list[RealObject]:
+    """Every object of every photo of a part."""
     objects = []
-    for row in load_real_photos():
+    for row in load_real_photos(part):
         sample = read_sample(row)
-        for name, mask in zip(mask_names(sample.name), sample.masks > 0.5, strict=True):
+        for name, mask in zip(mask_names(sample.name, part), sample.masks > 0.5, strict=True):
             box = mask_to_box(mask)
             assert box is not None, f"the mask {sample.name}/{name} is empty"
             objects.append(RealObject(sample.name, name, sample.image, mask, box.tolist()))
     return objects
 
 
-__all__ = ["PHOTOS", "RealObject", "load_real_photos", "mask_names", "real_objects"]
+__all__ = ["PARTS", "PHOTOS", "RealObject", "load_real_photos", "mask_names", "photo_paths", "real_objects"]
