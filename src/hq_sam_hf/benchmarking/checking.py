@@ -52,7 +52,7 @@ def _check(
     """The size of an image, or None if it cannot be read, and sentences about empty masks and about all else."""
     try:
         sample = read_sample(
-            {"image": {"bytes": None, "path": image.file}, "masks": [], "set": "", "name": image.name}
+            {"image": {"bytes": None, "path": image.file}, "masks": [], "set": part.name, "name": image.name}
         )
     except ValueError as error:
         return None, [], [str(error)]

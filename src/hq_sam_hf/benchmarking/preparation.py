@@ -34,9 +34,11 @@ class PreparedBenchmarkImage:
 class Preparation:
     """How the images of a part become model inputs.
 
-    noise: scale of the noise of boxes, 0 for none. It depends on the seed, the image and the place of the prompt.
+    part: its name. noise: scale of the noise of boxes, 0 for none. It depends on the seed, the image and the place of
+    the prompt.
     """
 
+    part: str
     source: PromptSource
     protocol: EvaluationProtocol
     image_processor: HQSamImageProcessor
@@ -45,7 +47,7 @@ class Preparation:
 
     def __call__(self, image: BenchmarkImage) -> PreparedBenchmarkImage:
         """Read an image and its prompts. Raises ValueError, with the image's name, for files that cannot be read."""
-        row = {"image": {"bytes": None, "path": image.file}, "masks": [], "set": "", "name": image.name}
+        row = {"image": {"bytes": None, "path": image.file}, "masks": [], "set": self.part, "name": image.name}
         sample = read_sample(row)
         size = sample.image.shape[:2]
         if image.size is not None and size != tuple(image.size):

@@ -64,7 +64,7 @@ class BenchmarkRun:
         parts: Sequence[BenchmarkPart],
         sources: Mapping[str, PromptSource],
         state: "PartialState",
-        progress: bool,
+        progress: bool = False,
     ) -> int:
         """Predict all images whose shard is not there. The processes share the shards.
 
@@ -83,7 +83,7 @@ class BenchmarkRun:
         with tqdm(total=todo, unit="image", disable=not (progress and state.is_main_process)) as bar:
             for name, number in own:
                 images = shard_images(by_name[name], number)
-                rows = self._predict(images, sources[name])
+                rows = self._predict(name, images, sources[name])
                 write_shard(self.folder.predictions(name), number, rows)
                 bar.update(len(images))
         return todo
@@ -96,10 +96,10 @@ class BenchmarkRun:
         ]
 
     @torch.no_grad()
-    def _predict(self, images: Sequence[BenchmarkImage], source: PromptSource) -> list[PredictionRow]:
+    def _predict(self, part: str, images: Sequence[BenchmarkImage], source: PromptSource) -> list[PredictionRow]:
         settings, image_processor = self.settings, self.processor.image_processor
         protocol = PROTOCOLS[settings.protocol](image_processor)
-        prepare = Preparation(source, protocol, image_processor, settings.noise, settings.seed)
+        prepare = Preparation(part, source, protocol, image_processor, settings.noise, settings.seed)
         workers = 0 if source.uses_model else self.workers
         rows: list[PredictionRow] = []
         for prepared in _batches(_prefetched(prepare, images, workers), settings.batch_size):
