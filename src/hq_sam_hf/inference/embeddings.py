@@ -17,17 +17,43 @@ from torch import Tensor
 
 from ..model.files import write_atomically
 from ..model.image_reading import shortened
-from ..model.modeling_hq_sam import HQSamImageFeatures, HQSamModel
+from ..model.modeling_hq_sam import HQSamImageFeatures
+from ..model.modeling_hq_sam2 import HQSam2ImageFeatures, HQSam2Model
 from ..model.tensor_types import ordinary_values
+from .loading import AnyModel
 
 FORMAT = "hq_sam_hf image embedding 1"
 _LONGEST_SIZE = 64  # characters of the two numbers
 
-# The weights that an embedding depends on: the encoder, and the part of the HQ head that reads the image only.
-_ENCODING_WEIGHTS = ("vision_encoder.", "mask_decoder.compress_vit_", "mask_decoder.encoder_")
+# The weights that an embedding depends on: the encoder, and those parts of the decoder that read the image only.
+_ENCODING_WEIGHTS = (
+    "vision_encoder.",
+    "mask_decoder.compress_vit_",
+    "mask_decoder.encoder_",
+    "no_memory_embedding",
+    "mask_decoder.conv_s",
+)
+
+# The tensors that a file holds of an HQ-SAM and of an HQ-SAM 2.
+FEATURES = (
+    {"image_embeddings", "hq_features"},
+    {"image_embeddings", "high_res_features_0", "high_res_features_1"},
+)
+
+AnyFeatures = HQSamImageFeatures | HQSam2ImageFeatures
 
 
-def fingerprint(model: HQSamModel) -> str:
+def feature_shapes(model: AnyModel) -> dict[str, tuple[int, ...]]:
+    """The shapes of the features of one image that a file holds, by name."""
+    vision = model.config.vision_config
+    width, grid = vision.output_channels, vision.image_size // vision.patch_size
+    embeddings, finest = {"image_embeddings": (width, grid, grid)}, (width // 8, 4 * grid, 4 * grid)
+    if isinstance(model, HQSam2Model):
+        return {**embeddings, "high_res_features_0": finest, "high_res_features_1": (width // 4, 2 * grid, 2 * grid)}
+    return {**embeddings, "hq_features": finest}
+
+
+def fingerprint(model: AnyModel) -> str:
     """Hash what the features of an image depend on: the encoding weights and the model input size.
 
     Weights are rounded to bfloat16 first, so that a model has the same fingerprint in float32 and bfloat16. Quantized
@@ -53,30 +79,24 @@ def fingerprint(model: HQSamModel) -> str:
 
 
 def save_embedding(
-    path: str | os.PathLike, features: HQSamImageFeatures, original_size: tuple[int, int], model_fingerprint: str
+    path: str | os.PathLike, features: AnyFeatures, original_size: tuple[int, int], model_fingerprint: str
 ) -> None:
     """Write the features of one image whose (height, width) is original_size. On failure an older file stays."""
     if not Path(path).absolute().parent.is_dir():
         raise ValueError(f"Cannot write {os.fspath(path)!r}: its folder does not exist. Create the folder first.")
-    tensors = {
-        "image_embeddings": features.image_embeddings[0].cpu().contiguous(),
-        "hq_features": features.hq_features[0].cpu().contiguous(),
-    }
+    tensors = {name: tensor[0].cpu().contiguous() for name, tensor in features.items() if name != "image_projections"}
     metadata = {"format": FORMAT, "model": model_fingerprint, "original_size": json.dumps(list(original_size))}
     content = save(tensors, metadata)
     write_atomically(path, lambda file: file.write(content))
 
 
 def load_embedding(
-    path: str | os.PathLike,
-    model_fingerprint: str,
-    max_pixels: int | None = None,
-    shape: tuple[int, int, int] | None = None,
-) -> tuple[HQSamImageFeatures, tuple[int, int]]:
-    """Read the features of an image and its (height, width).
+    path: str | os.PathLike, model: AnyModel, model_fingerprint: str, max_pixels: int | None = None
+) -> tuple[AnyFeatures, tuple[int, int]]:
+    """Read the features of an image for a model, and the image's (height, width).
 
     max_pixels: the most pixels that the image may have, because masks take memory for each of them; by default what
-        `load_image` reads. shape: (C, h, w) of the embeddings that the model makes; by default any.
+        `load_image` reads.
 
     Raises ValueError for a file that is damaged, is not an embedding, or was made with other weights.
     """
@@ -89,7 +109,8 @@ def load_embedding(
             tensors = {key: file.get_tensor(key) for key in file.keys()}
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"{name} is not a complete safetensors file ({error}). Save it again.") from error
-    if metadata.get("format") != FORMAT or tensors.keys() != {"image_embeddings", "hq_features"}:
+    shapes = feature_shapes(model)
+    if metadata.get("format") != FORMAT or set(tensors) not in FEATURES:
         raise ValueError(
             f"{name} is not an embedding saved by HQSamPredictor: its format is "
             f"{shortened(str(metadata.get('format')))} and its tensors are "
@@ -101,23 +122,23 @@ def load_embedding(
             f"{metadata.get('model', 'missing')[:12]}, that of this model is {model_fingerprint[:12]}. Encode the "
             "image again."
         )
-    _check_tensors(name, tensors["image_embeddings"], tensors["hq_features"], shape)
+    _check_tensors(name, tensors, shapes)
     original_size = _read_size(name, metadata.get("original_size", ""), max_pixels)
-    return HQSamImageFeatures(**{key: tensor[None] for key, tensor in tensors.items()}), original_size
+    features = {key: tensor[None] for key, tensor in tensors.items()}
+    is_sam2 = isinstance(model, HQSam2Model)
+    return HQSam2ImageFeatures(**features) if is_sam2 else HQSamImageFeatures(**features), original_size
 
 
-def _check_tensors(name: str, embeddings: Tensor, hq_features: Tensor, shape: tuple[int, int, int] | None) -> None:
-    """Raise ValueError unless the features of an image have the shapes and values of features."""
-    channels, height, width = shape or (tuple(embeddings.shape) if embeddings.ndim == 3 else (0, 0, 0))
-    expected = [(channels, height, width), (channels // 8, 4 * height, 4 * width)]
-    got = [tuple(embeddings.shape), tuple(hq_features.shape)]
-    if got != expected or 0 in got[0]:
-        wanted = f"{expected[0]} and {expected[1]}" if shape else "(C, h, w) and (C / 8, 4 h, 4 w)"
+def _check_tensors(name: str, tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raise ValueError unless the features of an image have these shapes and values of features."""
+    got = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    if got != shapes:
+        listings = [" and ".join(str(each[key]) for key in sorted(each, reverse=True)) for each in (got, shapes)]
         raise ValueError(
-            f"{name} is damaged: its features have the shapes {got[0]} and {got[1]}, expected {wanted}. Encode the "
-            "image again."
+            f"{name} is damaged: its features have the shapes {listings[0]}, expected {listings[1]}. Encode the image "
+            "again."
         )
-    for tensor in (embeddings, hq_features):
+    for tensor in tensors.values():
         is_float = tensor.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
         if not is_float or not tensor.isfinite().all():
             problem = "values that are not finite" if is_float else f"features of type {tensor.dtype}"

@@ -10,14 +10,19 @@ from typing import Any
 
 import torch
 
+from ..model.families import model_class_of, processor_class_of
 from ..model.image_reading import shortened
 from ..model.modeling_hq_sam import HQSamModel
+from ..model.modeling_hq_sam2 import HQSam2Model
 from ..model.processing_hq_sam import HQSamProcessor
+from ..model.recognition import recognise
 from ..utils.embedded import EMBEDDED
 
 logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+AnyModel = HQSamModel | HQSam2Model
 
 # A repository has 96 characters at most; a file inside it may follow.
 LONGEST_HUB_NAME = 1000
@@ -43,7 +48,7 @@ class ModelSpec:
     dtype: str = "float32"
     image_size: int | None = None
 
-    def load(self, device: str | None = None) -> tuple[HQSamModel, HQSamProcessor]:
+    def load(self, device: str | None = None) -> tuple[AnyModel, HQSamProcessor]:
         """Load model and processor. device: used where the specification names none."""
         return load_model(self.name, self.device or device, self.dtype, self.image_size)
 
@@ -61,8 +66,8 @@ def load_model(
     dtype: str | torch.dtype | None = None,
     image_size: int | None = None,
     **options: Any,
-) -> tuple[HQSamModel, HQSamProcessor]:
-    """Load a model and its processor.
+) -> tuple[AnyModel, HQSamProcessor]:
+    """Load an HQ-SAM or HQ-SAM 2 and its processor.
 
     name: folder, Hub repository or checkpoint file; None for the checkpoint inside the package.
     device: None for a GPU where there is one, else the CPU.
@@ -76,9 +81,20 @@ def load_model(
     check_source("model", name)
     device = usable_device(device)
     logger.info("loading the model %s ...", name)
-    model = HQSamModel.from_pretrained(name, dtype=_checked_dtype(dtype), image_size=image_size, **options)
     hub_options = {key: value for key, value in options.items() if key in HUB_OPTIONS}
-    return model.to(device), HQSamProcessor.from_pretrained(name, image_size=image_size, **hub_options)
+    family = _family(name, hub_options)
+    model = model_class_of(family).from_pretrained(name, dtype=_checked_dtype(dtype), image_size=image_size, **options)
+    processor_class = processor_class_of(family)
+    return model.to(device), processor_class.from_pretrained(name, image_size=image_size, **hub_options)
+
+
+def _family(name: str | os.PathLike, options: dict[str, Any]) -> str:
+    """The family of a model. "sam" if it cannot be told, so that loading it raises its own error."""
+    known = {key: value for key, value in options.items() if key in inspect.signature(recognise).parameters}
+    try:
+        return recognise(name, **known)[0]
+    except (OSError, ValueError, RecursionError):
+        return "sam"
 
 
 def usable_device(device: str | torch.device | None) -> torch.device:
@@ -141,6 +157,7 @@ __all__ = [
     "DTYPES",
     "EMBEDDED_MODEL",
     "HUB_OPTIONS",
+    "AnyModel",
     "ModelSpec",
     "check_source",
     "load_model",

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from ..model.image_reading import ImageLike
-from ..model.modeling_hq_sam import HQSamImageFeatures, HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
-from .embeddings import fingerprint, load_embedding, save_embedding
-from .loading import load_model, split_options
+from .embeddings import AnyFeatures, fingerprint, load_embedding, save_embedding
+from .loading import AnyModel, load_model, split_options
 from .object_prompts import names_one_object, prepare_object_prompts
 
 Array = np.ndarray | Tensor
@@ -41,21 +40,21 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 class EncodedImage:
     """The features of one image, with a batch axis of 1, and its (height, width)."""
 
-    features: HQSamImageFeatures
+    features: AnyFeatures
     original_size: tuple[int, int]
 
     def to(self, *args: Any, **kwargs: Any) -> "EncodedImage":
         moved = {name: tensor.to(*args, **kwargs) for name, tensor in self.features.items()}
-        return EncodedImage(HQSamImageFeatures(**moved), self.original_size)
+        return EncodedImage(type(self.features)(**moved), self.original_size)
 
 
 class HQSamPredictor:
     """Masks of encoded images from points, boxes and masks.
 
-    model, processor: as loaded by their `from_pretrained`. The model is put into evaluation mode. Its weights must
-        not change afterwards, because the predictor keeps encoded images.
+    model, processor: an HQ-SAM or HQ-SAM 2, as loaded by their `from_pretrained`. The model is put into evaluation
+        mode. Its weights must not change afterwards, because the predictor keeps encoded images.
     max_images: number of encoded images to keep. When it is reached, the least recently used image is dropped. With
-        the published models an image takes 18 MiB in float32.
+        the published models an image takes 18 MiB in float32, and 22 MiB with HQ-SAM 2.
 
     Threads may share a predictor. The model runs for one thread at a time; reading images and resizing masks run in
     parallel. `predict` uses the image that it is given by name, else the image that the same thread set last, else
@@ -64,7 +63,7 @@ class HQSamPredictor:
     A predictor can be pickled and copied, for example for the workers of a DataLoader. The copy keeps no images.
     """
 
-    def __init__(self, model: HQSamModel, processor: HQSamProcessor, max_images: int = 32) -> None:
+    def __init__(self, model: AnyModel, processor: HQSamProcessor, max_images: int = 32) -> None:
         processor.check_fit(model.config)
         if type(max_images) is not int or max_images < 1:
             raise ValueError(f"`max_images` must be a positive integer, got {max_images!r}.")
@@ -176,7 +175,7 @@ class HQSamPredictor:
                     )
                     for key, tensor in features.items()
                 }
-                encoded.append(EncodedImage(HQSamImageFeatures(**own), (height, width)))
+                encoded.append(EncodedImage(type(features)(**own), (height, width)))
         with self._lock:
             chosen = [self._new_name() for _ in images] if names is None else list(names)
             for name, entry in zip(chosen, encoded):
@@ -216,7 +215,8 @@ class HQSamPredictor:
 
         Kinds of prompts may be combined. Without any prompt the model predicts one mask.
 
-        multimask_output: return SAM's three candidates, the best score first. The original returns the first one.
+        multimask_output: return SAM's three candidates, the best score first. Of HQ-SAM the original returns the
+            first one, of HQ-SAM 2 all of them in another order.
         hq_token_only, sam_only: the HQ mask alone, or the masks of the plain SAM; see `HQSamModel.forward`.
         return_logits: float32 logits at the output size instead of bool masks.
         return_tensors: "np" for arrays, "pt" for tensors on the model's device.
@@ -272,11 +272,8 @@ class HQSamPredictor:
         Returns the name of the image, which is made up if None was given. Raises ValueError for a damaged file and for
         one that a model with other weights or another input size made.
         """
-        vision = self.model.config.vision_config
-        grid = vision.image_size // vision.patch_size
-        shape = (vision.output_channels, grid, grid)
         with self._lock, torch.no_grad():
-            encoded = EncodedImage(*load_embedding(path, self._model_fingerprint(), max_pixels, shape))
+            encoded = EncodedImage(*load_embedding(path, self.model, self._model_fingerprint(), max_pixels))
             encoded = encoded.to(self.device, self.model.dtype)
             encoded.features.image_projections = self.model.project_images(encoded.features)
             name = self._new_name() if name is None else name

@@ -55,12 +55,14 @@ def find_file(
     return Path(hf_hub_download(repository, name, revision=revision, token=token, cache_dir=cache_dir))
 
 
-def read_weights(source: str | os.PathLike) -> dict[str, Tensor]:
+def read_weights(source: str | os.PathLike, check_damage: bool = True) -> dict[str, Tensor]:
     """Read a .safetensors or PyTorch file, or a folder with one (sharded or not), to tensors by key.
 
     Tensors are memory-mapped if the format allows it. Only tensors are read: a pickle that contains code is refused.
     What tells of damage is checked: the checksums of a .pth (each file is read once for them), and the length of a
     safetensors file or of an older .pth, which have no checksums.
+
+    check_damage: whether to compare checksums, for which a file is read once. False is for reading keys alone.
 
     Raises ValueError for a damaged file and for anything that is not a dict of tensors.
     """
@@ -75,7 +77,7 @@ def read_weights(source: str | os.PathLike) -> dict[str, Tensor]:
         start = file.read(512)
     if start.startswith(b"version https://git-lfs"):
         raise ValueError(f"{str(path)!r} is a Git LFS pointer, not the file itself. Run `git lfs pull`.")
-    weights = _read_torch(path) if _is_pickle(start) else _read_safetensors(path)
+    weights = _read_torch(path, check_damage) if _is_pickle(start) else _read_safetensors(path)
     if not weights:
         raise ValueError(f"{str(path)!r} holds no tensors. Expected a state dict: tensors by key.")
     return _strip_wrapper_prefixes(weights)
@@ -97,9 +99,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def _read_torch(path: Path) -> dict[str, Tensor]:
+def _read_torch(path: Path, check_damage: bool) -> dict[str, Tensor]:
     is_archive = zipfile.is_zipfile(path)
-    if is_archive:
+    if is_archive and check_damage:
         _check_records(path)
     try:
         loaded = _load(path) if is_archive else _load_to_the_end(path)

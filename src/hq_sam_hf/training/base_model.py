@@ -1,18 +1,14 @@
 """The model that a training run starts from."""
 
-import json
 import os
-from pathlib import Path
 from typing import Any
 
 from ..model.checkpoint_format import family_of, read_checkpoint
 from ..model.families import config_class_of, family_of_model_type, model_class_of, processor_class_of
+from ..model.recognition import recognise
 from ..model.weights import find_file
 from .config import TrainingConfig
 from .config_values import require
-
-# What config.json calls a SAM and a SAM 2 of transformers.
-PLAIN_MODEL_TYPES = ("sam", "sam2", "sam2_video")
 
 
 def load_base(config: TrainingConfig) -> tuple[Any, Any]:
@@ -75,20 +71,13 @@ def _recognise(name: str) -> tuple[str, bool]:
     if file is not None:
         checkpoint = read_checkpoint(file)
         return checkpoint.family, checkpoint.has_hq
-    expected = f"`model` must be a model folder with config.json, a file or a Hub repository, got {name!r}"
-    path = Path(name) / "config.json"
-    if not os.path.isdir(name):
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HFValidationError
-
-        try:
-            path = Path(hf_hub_download(name, "config.json"))
-        except (OSError, HFValidationError) as error:
-            raise ValueError(f"{expected} ({error})") from error
-    if not path.is_file():
-        raise ValueError(f"{expected}.")
-    model_type = json.loads(path.read_text()).get("model_type")
-    return family_of_model_type(model_type), model_type not in PLAIN_MODEL_TYPES
+    try:
+        return recognise(name)
+    except (OSError, ValueError) as error:
+        reason = "" if os.path.isdir(name) else f" ({error})"
+        raise ValueError(
+            f"`model` must be a model folder with config.json, a file or a Hub repository, got {name!r}{reason}."
+        ) from error
 
 
 __all__ = ["load_base"]
