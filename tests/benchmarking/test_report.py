@@ -10,7 +10,7 @@ from hq_sam_hf.benchmarking import published
 from hq_sam_hf.benchmarking.benchmarks import BENCHMARKS
 from hq_sam_hf.benchmarking.case_pictures import choose_cases
 from hq_sam_hf.benchmarking.comparison import category_changes, category_tables, compared_results
-from hq_sam_hf.benchmarking.image_ap import image_ap
+from hq_sam_hf.benchmarking.average_precision import image_ap
 from hq_sam_hf.benchmarking.measurement import BenchmarkResult, PartResult, measure_benchmark
 from hq_sam_hf.benchmarking.object_iou import ObjectRecord
 from hq_sam_hf.benchmarking.parts import BenchmarkPart

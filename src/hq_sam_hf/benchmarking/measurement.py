@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .benchmarks import Benchmark
-from .image_ap import AveragePrecision, image_ap
+from .average_precision import AveragePrecision, image_ap
 from .object_iou import ObjectRecord, mean_iou, object_records, recall_of_objects
 from .parts import BenchmarkPart
 from .region_contour import j_and_f
