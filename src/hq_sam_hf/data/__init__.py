@@ -1,6 +1,6 @@
 """Data sets: loading (`factory`), reading rows (`reading`), simulated prompts and augmentation.
 
-May import: model, masks, scenes, utils.
+May import: model, masks, scenes, cutouts, utils.
 """
 
 from typing import TYPE_CHECKING

@@ -9,6 +9,7 @@ function that loads this kind:
     columns   source, image_column, mask_column, split            custom.load_named_columns
     coco      annotations, images                                 coco.load_coco
     scenes    count, seed, size, labels, families, materials      scenes.SceneGenerator
+    cutouts   objects, backgrounds, count, seed, size, labels     cutouts.CutoutGenerator
 
 The table names the usual arguments; those functions document all of them. For folders, columns and coco,
 `reading_options.ReadingOptions` are arguments too: max_pixels, value_range, mask_type, ignore_index and mask_pixels.
@@ -20,6 +21,7 @@ its images so many times, or that share of them.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from ..cutouts import CutoutGenerator
 from ..scenes import GROUPS, SceneGenerator, trained_families
 from .coco import load_coco
 from .custom import load_named_columns, load_paired_folders
@@ -45,12 +47,20 @@ def _load_scenes(families: Any = None, **arguments: Any) -> SceneGenerator:
     return SceneGenerator(families=families, **arguments)
 
 
+def _load_cutouts(**arguments: Any) -> CutoutGenerator:
+    """A `CutoutGenerator` whose files are read, so that wrong ones are found now and workers share the memory."""
+    generator = CutoutGenerator(**arguments)
+    generator.load()
+    return generator
+
+
 KINDS = {
     "hqseg44k": DataKind(load_hqseg44k, has_splits=True),
     "folders": DataKind(load_paired_folders, has_splits=False),
     "columns": DataKind(load_named_columns, has_splits=True),
     "coco": DataKind(load_coco, has_splits=False),
     "scenes": DataKind(_load_scenes, has_splits=True),
+    "cutouts": DataKind(_load_cutouts, has_splits=True),
 }
 
 
