@@ -11,9 +11,19 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForMaskGeneration, AutoProcessor
 
-from hq_sam_hf import HQSamConfig, HQSamImageProcessor, HQSamModel, HQSamProcessor
+from hq_sam_hf import (
+    HQSam2Config,
+    HQSam2ImageProcessor,
+    HQSam2Model,
+    HQSam2Processor,
+    HQSamConfig,
+    HQSamImageProcessor,
+    HQSamModel,
+    HQSamProcessor,
+)
 from support.hub_server import Hub, Repository
 from support.oracle import SMALL, TINY, build_original, pair, port
+from support.oracle_sam2 import sam2_pair
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +80,11 @@ def test_any_order_of_imports_works(order, folder):
 def test_a_configuration_that_was_created_before_the_auto_classes_were_imported_has_a_model():
     code = (
         "import torch; from hq_sam_hf.model.configuration_hq_sam import HQSamConfig; config = HQSamConfig(); "
+        "from hq_sam_hf.model.configuration_hq_sam2 import HQSam2Config; other = HQSam2Config(); "
         "from transformers import AutoModel; torch.set_default_device('meta'); "
-        "print(type(AutoModel.from_config(config)).__name__)"
+        "print(type(AutoModel.from_config(config)).__name__, type(AutoModel.from_config(other)).__name__)"
     )
-    assert run(code).split() == ["HQSamModel"]
+    assert run(code).split() == ["HQSamModel", "HQSam2Model"]
 
 
 # Runs without the package: loads each model by trust_remote_code and saves its masks in the working directory.
@@ -113,6 +124,10 @@ def registered_for_auto_classes():
         HQSamModel: "AutoModel",
         HQSamProcessor: "AutoProcessor",
         HQSamImageProcessor: "AutoImageProcessor",
+        HQSam2Config: "AutoConfig",
+        HQSam2Model: "AutoModel",
+        HQSam2Processor: "AutoProcessor",
+        HQSam2ImageProcessor: "AutoImageProcessor",
     }
     for cls, auto_class in auto_classes.items():
         cls.register_for_auto_class(auto_class)
@@ -125,9 +140,10 @@ def registered_for_auto_classes():
 @pytest.mark.slow  # starts a process that imports torch and transformers
 def test_pushed_code_gives_the_same_masks_without_the_package(tmp_path, photo_path, registered_for_auto_classes):
     expected = []
-    for name, arch in (("vit", SMALL), ("tiny_vit", TINY)):
-        model = port(build_original(arch), arch)
-        processor = HQSamProcessor.from_config(model.config)
+    models = {arch: port(build_original(arch), arch) for arch in (SMALL, TINY)}
+    for name, model in (("vit", models[SMALL]), ("tiny_vit", models[TINY]), ("hiera", sam2_pair("small")[1])):
+        processor_class = HQSam2Processor if name == "hiera" else HQSamProcessor
+        processor = processor_class.from_config(model.config)
         model.save_pretrained(tmp_path / name)
         processor.save_pretrained(tmp_path / name)
         inputs = processor(photo_path, input_boxes=[[[165, 15, 415, 310]]])
@@ -139,7 +155,8 @@ def test_pushed_code_gives_the_same_masks_without_the_package(tmp_path, photo_pa
     assert "compatibility.py" in pushed
     with Hub({"org/vit": Repository({"main": pushed})}) as hub:
         # -S skips the .pth files of the environment, and with them an editable install of the package.
-        arguments = [site_packages_without_the_package(tmp_path), photo_path, "org/vit", tmp_path / "tiny_vit"]
+        others = [tmp_path / "tiny_vit", tmp_path / "hiera"]
+        arguments = [site_packages_without_the_package(tmp_path), photo_path, "org/vit", *others]
         result = subprocess.run(
             [sys.executable, "-S", "-W", "ignore", "-c", REMOTE, *map(str, arguments)],
             capture_output=True,
