@@ -39,6 +39,13 @@ def small_image(number: int, size: int = SIZE) -> SmallImage:
     return SmallImage(scene.image, scene.masks > 0.5, categories)
 
 
+def upper_part(image: SmallImage) -> SmallImage:
+    """The upper two thirds of an image, with the objects that are seen there."""
+    masks = image.masks[:, : 2 * SIZE // 3]
+    seen = [number for number, mask in enumerate(masks) if mask.any()]
+    return SmallImage(image.pixels[: 2 * SIZE // 3], masks[seen], [image.categories[number] for number in seen])
+
+
 def save_json(path: Path, content: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
@@ -109,9 +116,10 @@ def write_uvo(root: Path, count: int = 4) -> Path:
     return root
 
 
-def write_sginw(root: Path, count: int = 1, size: int = SIZE) -> Path:
+def write_sginw(root: Path, count: int = 1) -> Path:
+    """The images are wider than high, as the small detector needs."""
     for number, name in enumerate(SGINW_SETS):
-        images = [small_image(number % 4 + i, size) for i in range(count)]
+        images = [upper_part(small_image(number % 4 + i)) for i in range(count)]
         names = [f"{name}_{i}_jpg.rf.{i:032x}.jpg" for i in range(count)]
         for image, file in zip(images, names):
             save_image(root / name / "valid" / file, image.pixels, quality=95)
