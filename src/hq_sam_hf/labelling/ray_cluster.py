@@ -125,7 +125,7 @@ def plain_errors() -> Iterator[None]:
             raise cause from None
         if task is not None and not isinstance(cause, RayError | ImportError):
             raise cause from error
-        if not any(isinstance(link, RayError) for link in links):
+        if not any(type(link).__module__.startswith("ray.") for link in links):
             raise
         reason = " ".join(f"{type(cause).__name__}: {cause}".split())
         raise ValueError(
