@@ -14,7 +14,8 @@ def test_the_oldest_versions_are_the_minima_of_the_project():
     requirements = [*PROJECT["dependencies"], *extras["test"]]
     (own,) = re.findall(r"hq-sam-hf\[(.*)\]", " ".join(extras["test"]))
     requirements += [requirement for name in own.split(",") for requirement in extras[name]]
-    minima = {match[1]: match[2] for match in (re.match(r"([\w-]+)(?:>=([\d.]+))?", text) for text in requirements)}
+    parts = (re.match(r"([\w-]+)(?:\[[\w,]+\])?(?:>=([\d.]+))?", text) for text in requirements)
+    minima = {match[1]: match[2] for match in parts}
     lines = (ROOT / ".ci" / "oldest.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     pins = {name: version.removesuffix(".*") for name, version in pins.items()}
