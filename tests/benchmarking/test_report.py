@@ -1,20 +1,22 @@
 import base64
 import json
 import re
+import sys
 
 import pyarrow.parquet
 import pytest
 from PIL import Image
 
 from hq_sam_hf.benchmarking import published
+from hq_sam_hf.benchmarking.average_precision import image_ap
 from hq_sam_hf.benchmarking.benchmarks import BENCHMARKS
 from hq_sam_hf.benchmarking.case_pictures import choose_cases
+from hq_sam_hf.benchmarking.command import BenchmarkData, run_benchmark
 from hq_sam_hf.benchmarking.comparison import category_changes, category_tables, compared_results
-from hq_sam_hf.benchmarking.average_precision import image_ap
 from hq_sam_hf.benchmarking.measurement import BenchmarkResult, PartResult, measure_benchmark
 from hq_sam_hf.benchmarking.object_iou import ObjectRecord
 from hq_sam_hf.benchmarking.parts import BenchmarkPart
-from hq_sam_hf.benchmarking.predictions import read_predictions
+from hq_sam_hf.benchmarking.predictions import read_predictions, write_shard
 from hq_sam_hf.benchmarking.region_contour import j_and_f
 from hq_sam_hf.benchmarking.report import REPORT_FILES, write_report
 from hq_sam_hf.benchmarking.tube_ap import video_ap
@@ -212,3 +214,20 @@ def test_of_many_categories_the_largest_gains_and_losses_are_listed():
     assert [row[0] for row in table.rows] == [f"c{i}" for i in (*range(120, 100, -1), *range(20, 0, -1))]
     assert table.rows[0][-1] == "+70.0"
     assert table.note == "The JSON file has all of them."
+
+
+@pytest.mark.parametrize("missing", ["faster_coco_eval.core", "matplotlib.figure"])
+def test_missing_packages_are_named_before_the_work(missing, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ValueError, match=r'pip install "hq-sam-hf\[benchmarks\]"'):
+        run_benchmark(BenchmarkData("davis", tmp_path), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_run_without_predictions_has_a_report(tmp_path):
+    part, settings = coco_run(tmp_path, 2)
+    write_shard(tmp_path / "run" / "predictions" / "coco", 0, [])
+    text = write_report(tmp_path / "run", BENCHMARKS["coco"], [part], settings)
+    assert "| AP | 0.0 | 0.0 | 0.0 | 0.0 |" in text
+    assert list((tmp_path / "run" / "cases").iterdir()) == []

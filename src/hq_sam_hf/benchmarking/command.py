@@ -23,7 +23,7 @@ from ..utils.output_lock import output_lock
 from .benchmarks import BENCHMARKS, Benchmark, custom_benchmark, load_benchmark
 from .parts import BenchmarkPart
 from .prompt_choice import PromptChoice
-from .report import REPORT_FILES, write_report
+from .report import REPORT_FILES, check_packages, write_report
 from .result_files import write_result_files
 from .run import BenchmarkRun, RunSettings
 from .run_folder import RunFolder
@@ -115,6 +115,7 @@ def run_benchmark(
     """
     from accelerate import PartialState
 
+    check_packages()
     benchmark, parts = data.load()
     most = benchmark.max_dets if max_dets is None else max_dets
     _check(settings.outputs, most, protocol)

@@ -47,11 +47,18 @@ def bar_plot(title: str, groups: Sequence[str], series: Mapping[str, Sequence[fl
     return _svg(figure)
 
 
-def _figure(title: str, height: float) -> tuple[Any, Any]:
+def check_matplotlib() -> None:
+    """Raise ValueError if matplotlib is not installed."""
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise ValueError('Plots need matplotlib: pip install "hq-sam-hf[benchmarks]".') from error
+
+
+def _figure(title: str, height: float) -> tuple[Any, Any]:
+    check_matplotlib()
+    from matplotlib.figure import Figure  # pyplot would need a window system and keep global state
+
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left", fontsize=11)
@@ -73,4 +80,4 @@ def _colours() -> list[tuple[float, ...]]:
     return [tuple(value / 255 for value in colour) for colour in COLOURS]
 
 
-__all__ = ["MOST_BARS", "bar_plot", "line_plot"]
+__all__ = ["MOST_BARS", "bar_plot", "check_matplotlib", "line_plot"]

@@ -11,15 +11,23 @@ from ..model.files import readable_name, whole_folder, write_atomically
 from .benchmarks import Benchmark
 from .case_pictures import CASES, DrawnCase, choose_cases, draw_cases, save_case
 from .comparison import result_tables
+from .counting import coco_masks
 from .html_page import html_page
 from .measurement import BenchmarkResult, measure_benchmark
 from .parts import BenchmarkPart
+from .plots import check_matplotlib
 from .predictions import PredictionRow, read_predictions
 from .published import published_results
 from .tables import Table
 
 PICTURES = "cases"
 REPORT_FILES = ("benchmark.md", "benchmark.json", "benchmark.html", "objects.parquet", PICTURES)
+
+
+def check_packages() -> None:
+    """Raise ValueError if a package is missing that a report needs. Called before hours of work, and not after."""
+    coco_masks()
+    check_matplotlib()
 
 
 def write_report(
@@ -137,4 +145,4 @@ def _write_table(table: Any, file: BinaryIO) -> None:
     pyarrow.parquet.write_table(table, file)
 
 
-__all__ = ["REPORT_FILES", "write_report"]
+__all__ = ["REPORT_FILES", "check_packages", "write_report"]
