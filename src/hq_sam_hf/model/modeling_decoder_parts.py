@@ -4,7 +4,7 @@ Letters in shapes: as in `modeling_mask_decoder`.
 """
 
 from enum import Enum, auto
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,10 @@ class HQSamDecoderParts(nn.Module):
 
     transformer_class = HQSamTwoWayTransformer
     scores_are_sigmoids = False
+
+    # The decoder's own class and those of its layers that are not of PyTorch or transformers, set below each decoder.
+    # The fast path reads the weights of these classes, and does not know what a subclass does with them.
+    own_classes: ClassVar[frozenset[type]] = frozenset()
 
     def __init__(self, config: Any) -> None:
         super().__init__()

@@ -22,24 +22,24 @@ What is rearranged, besides the attention (see `modeling_fast_attention`):
 Letters in shapes: as in `modeling_mask_decoder`.
 """
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.models.sam.modeling_sam import SamFeedForward, SamLayerNorm, SamMLPBlock
 
+from .modeling_decoder_parts import HQSamDecoderParts, MaskSource
 from .modeling_fast_attention import attend_two_ways
 from .modeling_fast_attention import project_image as project_flat_image
 from .modeling_kernels import HQSamLinear, band_size, wants_gradients
-from .modeling_mask_decoder import HQSamMaskDecoder, MaskSource
-from .modeling_two_way_transformer import HQSamDecoderAttention, HQSamTwoWayAttentionBlock, HQSamTwoWayTransformer
+from .modeling_mask_decoder import HQSamMaskDecoder
+from .modeling_two_way_transformer import HQSamTwoWayAttentionBlock
 from .modeling_upscaling import HQSamUpscaleConv
 
-# The classes with weights or children in an untouched decoder. Its other modules are activation functions.
-_DECODER_CLASSES = {
-    HQSamMaskDecoder,
-    HQSamTwoWayTransformer,
-    HQSamTwoWayAttentionBlock,
-    HQSamDecoderAttention,
+# The classes with weights or children in an untouched decoder, besides its own. Its other modules are activation
+# functions.
+_LAYER_CLASSES = {
     HQSamUpscaleConv,
     HQSamLinear,
     SamFeedForward,
@@ -53,8 +53,8 @@ _DECODER_CLASSES = {
 }
 
 
-def can_use_fast_path(decoder: HQSamMaskDecoder, *inputs: Tensor | None) -> bool:
-    """Whether `decode_fast` may stand in for the decoder on these inputs.
+def can_use_fast_path(decoder: HQSamDecoderParts, *inputs: Tensor | None) -> bool:
+    """Whether `decode_fast`, or `decode_fast_sam2`, may stand in for the decoder on these inputs.
 
     Not where gradients are needed, where a graph is traced, compiled or exported, where a weight or an input is a
     tensor subclass (quantized, sharded or fake), or where a layer has a hook or was replaced, as adapters,
@@ -64,22 +64,23 @@ def can_use_fast_path(decoder: HQSamMaskDecoder, *inputs: Tensor | None) -> bool
         return False
     tensors = [each for each in inputs if each is not None]
     for module in decoder.modules():
-        if not _is_untouched(module):
+        if not _is_untouched(module, decoder.own_classes):
             return False
         tensors += [weight for weight in module._parameters.values() if weight is not None]
     return all(type(each) in (Tensor, nn.Parameter) for each in tensors) and not wants_gradients(*tensors)
 
 
-def _is_untouched(module: nn.Module) -> bool:
+def _is_untouched(module: nn.Module, own_classes: frozenset[type]) -> bool:
     """Whether a module of the decoder is of its original class, without hooks and with the forward of that class."""
     has_hooks = (
         module._forward_pre_hooks or module._forward_hooks or module._backward_pre_hooks or module._backward_hooks
     )
     is_activation = not (module._parameters or module._buffers or module._modules)
-    return not has_hooks and (type(module) in _DECODER_CLASSES or is_activation) and "forward" not in module.__dict__
+    is_known = is_activation or type(module) in _LAYER_CLASSES or type(module) in own_classes
+    return not has_hooks and is_known and "forward" not in module.__dict__
 
 
-def project_image(decoder: HQSamMaskDecoder, image: Tensor, image_positions: Tensor) -> Tensor:
+def project_image(decoder: HQSamDecoderParts, image: Tensor, image_positions: Tensor) -> Tensor:
     """What the first attention computes from the image (B, C, h, w) plus its dense prompt: (B, 3, L, I).
 
     image_positions (L, C). The projections are those of all prompts with the same dense embedding.
@@ -145,45 +146,51 @@ def decode_fast(
 
     flat_hq_vectors = None if hq_vectors is None else hq_vectors.flatten(0, 1)
     image = image.flatten(0, 1).unflatten(1, (height, width))  # (N, h, w, C)
-    masks = _passing_masks(decoder, image, vectors, flat_hq_vectors, scores.flatten(0, 1), min_iou_score)
+    masks = passing_masks(decoder, image, vectors, flat_hq_vectors, scores.flatten(0, 1), min_iou_score)
     masks = masks.unflatten(0, (batch, num_prompts))  # (B, P, M, 16 L)
     if hq_features is not None and hq_vectors is not None:
         masks = masks + (hq_vectors @ hq_features.flatten(2))[:, :, None]
     return masks.unflatten(-1, (4 * height, 4 * width)), scores
 
 
-def _passing_masks(
-    decoder: HQSamMaskDecoder,
+def passing_masks(
+    decoder: HQSamDecoderParts,
     image: Tensor,
     vectors: Tensor | None,
     hq_vectors: Tensor | None,
     scores: Tensor,
     min_iou_score: float | None,
+    finer: "FinerFeatures | None" = None,
+    upscaled: Tensor | None = None,
 ) -> Tensor:
-    """`_masks` where scores (N, M) are higher than min_iou_score, -inf elsewhere."""
+    """Logits (N, M, 16 L) where scores (N, M) are higher than min_iou_score, -inf elsewhere.
+
+    image (N, h, w, C); vectors (N, M, c) of SAM's masks and hq_vectors (N, c) of the HQ mask, which is added to each
+    of SAM's. One of both may be None. The part of the HQ mask that depends on the image alone is not added.
+    upscaled: the result of `upscale` for the image, if it has been computed already.
+    """
     if min_iou_score is None:
-        return _masks(decoder, image, vectors, hq_vectors)
+        upscaled = upscale(decoder, image, finer) if upscaled is None else upscaled
+        return _masks(decoder, upscaled, vectors, hq_vectors)
     passes = scores.float() > min_iou_score
     prompts = passes.any(dim=1).nonzero()[:, 0]
-    if len(prompts) == len(passes):
-        masks = _masks(decoder, image, vectors, hq_vectors)
+    if upscaled is not None or len(prompts) == len(passes):
+        upscaled = upscale(decoder, image, finer) if upscaled is None else upscaled
+        masks = _masks(decoder, upscaled, vectors, hq_vectors)
     else:
         masks = image.new_full((*passes.shape, 16 * image.shape[1] * image.shape[2]), float("-inf"))
         if len(prompts) > 0:
             passing_vectors, passing_hq_vectors = (
                 None if each is None else each[prompts] for each in (vectors, hq_vectors)
             )
-            masks[prompts] = _masks(decoder, image[prompts], passing_vectors, passing_hq_vectors)
+            passing_finer = None if finer is None else finer.of_prompts(prompts)
+            upscaled = upscale(decoder, image[prompts], passing_finer)
+            masks[prompts] = _masks(decoder, upscaled, passing_vectors, passing_hq_vectors)
     return masks.masked_fill(~passes[..., None], float("-inf"))
 
 
-def _masks(decoder: HQSamMaskDecoder, image: Tensor, vectors: Tensor | None, hq_vectors: Tensor | None) -> Tensor:
-    """Logits (N, M, 16 L) without the part of the HQ mask that depends on the image alone.
-
-    image (N, h, w, C); vectors (N, M, c) of SAM's masks and hq_vectors (N, c) of the HQ mask, which is added to each
-    of SAM's. One of both may be None.
-    """
-    upscaled = _upscale(decoder, image)
+def _masks(decoder: HQSamDecoderParts, upscaled: Tensor, vectors: Tensor | None, hq_vectors: Tensor | None) -> Tensor:
+    """Logits (N, M, 16 L) of upscaled features (N, 4h + 2, 4w, c), from `upscale`; vectors as in `passing_masks`."""
     masks: Tensor | None = None
     if vectors is not None:
         masks = vectors @ upscaled[:, 1:-1].flatten(1, 2).mT
@@ -207,7 +214,32 @@ def fuse_hq_features_fast(decoder: HQSamMaskDecoder, image_embeddings: Tensor, e
     return features.permute(0, 3, 1, 2)
 
 
-def _upscale(decoder: HQSamMaskDecoder, image: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class FinerFeatures:
+    """The finer feature maps of SAM 2, which are added where the image is upscaled.
+
+    fine (B, 4h, 4w, c); middle (B, 2h, 2w, 2c); image_of (N,): the image of each prompt, or None if B is 1.
+    """
+
+    fine: Tensor
+    middle: Tensor
+    image_of: Tensor | None
+
+    def of_prompts(self, prompts: Tensor) -> "FinerFeatures":
+        """Those of some of the prompts, given by number."""
+        return FinerFeatures(self.fine, self.middle, None if self.image_of is None else self.image_of[prompts])
+
+    def cells(self, top: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Both maps for h' rows of the grid, by cells: (1 or N, h', w, 2, 2, 2c), (1 or N, h', w, 2, 2, 2, 2, c)."""
+        middle, fine = self.middle[:, 2 * top : 2 * stop], self.fine[:, 4 * top : 4 * stop]
+        if self.image_of is not None:
+            middle, fine = middle[self.image_of], fine[self.image_of]
+        middle = middle.unflatten(1, (-1, 2)).unflatten(3, (-1, 2)).transpose(2, 3)
+        fine = fine.unflatten(1, (-1, 2, 2)).unflatten(4, (-1, 2, 2))  # (N, h', 2, 2, w, 2, 2, c)
+        return middle, fine.permute(0, 1, 4, 2, 5, 3, 6, 7)
+
+
+def upscale(decoder: HQSamDecoderParts, image: Tensor, finer: FinerFeatures | None = None) -> Tensor:
     """Upscaled features (N, 4h + 2, 4w, c) of image (N, h, w, C), with a row of zeros above and below."""
     number, height, width, channels = image.shape
     bordered = image.new_empty(number, 4 * height + 2, 4 * width, channels // 8)
@@ -215,21 +247,32 @@ def _upscale(decoder: HQSamMaskDecoder, image: Tensor) -> Tensor:
     bordered[:, -1:] = 0
     band = band_size(image, height, number * width * 2 * channels)
     for top in range(0, height, band):
-        cells = _upscale_cells(
-            image[:, top : top + band], decoder.upscale_conv1, decoder.upscale_layer_norm, decoder.upscale_conv2
-        )
+        rows = image[:, top : top + band]
+        added = None if finer is None else finer.cells(top, top + rows.shape[1])
+        cells = _upscale_cells(rows, decoder.upscale_conv1, decoder.upscale_layer_norm, decoder.upscale_conv2, added)
         _put_cells(F.gelu(cells), bordered[:, 1 + 4 * top : 1 + 4 * top + 4 * cells.shape[1]])
     return bordered
 
 
-def _upscale_cells(image: Tensor, first: HQSamUpscaleConv, norm: nn.Module, second: HQSamUpscaleConv) -> Tensor:
+def _upscale_cells(
+    image: Tensor,
+    first: HQSamUpscaleConv,
+    norm: nn.Module,
+    second: HQSamUpscaleConv,
+    added: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """second(GELU(norm(first(image)))) of image (N, h, w, C), each cell by itself: (N, h, w, 2, 2, 2, 2, c).
 
     The axes of 2 are row and column of a quarter of the cell, then row and column of a quarter of that quarter.
+
+    added: what is added to the results of first and of second.
     """
     quarters = first.to_blocks(image)  # (N, h, w, 2, 2, C / 4)
+    if added is not None:
+        quarters = quarters + added[0]
     normalised = _norm_channels(norm, quarters.flatten(2, 4)).view_as(quarters)
-    return second.to_blocks(F.gelu(normalised))
+    cells = second.to_blocks(F.gelu(normalised))
+    return cells if added is None else cells + added[1]
 
 
 def _put_cells(cells: Tensor, image: Tensor) -> None:
@@ -238,10 +281,10 @@ def _put_cells(cells: Tensor, image: Tensor) -> None:
     image.view(number, height, 2, 2, width, 2, 2, -1).copy_(cells.permute(0, 1, 3, 5, 2, 4, 6, 7))
 
 
-def _hq_masks(decoder: HQSamMaskDecoder, upscaled: Tensor, vectors: Tensor) -> Tensor:
+def _hq_masks(decoder: HQSamDecoderParts, upscaled: Tensor, vectors: Tensor) -> Tensor:
     """Products (N, 4h, 4w) of vectors (N, c) with the HQ features of the prompts.
 
-    upscaled (N, 4h + 2, 4w, c), from `_upscale`.
+    upscaled (N, 4h + 2, 4w, c), from `upscale`.
     """
     first, norm, second = decoder.mask_conv1, decoder.mask_norm, decoder.mask_conv2
     number, height, width = upscaled.shape[0], upscaled.shape[1] - 2, upscaled.shape[2]
@@ -267,4 +310,12 @@ def _norm_channels(norm: nn.Module, positions: Tensor) -> Tensor:
     return norm(positions.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
-__all__ = ["can_use_fast_path", "decode_fast", "fuse_hq_features_fast", "project_image"]
+__all__ = [
+    "FinerFeatures",
+    "can_use_fast_path",
+    "decode_fast",
+    "fuse_hq_features_fast",
+    "passing_masks",
+    "project_image",
+    "upscale",
+]

@@ -1,8 +1,9 @@
 """HQ-SAM 2 as a `PreTrainedModel`: image encoder, prompt encoder and mask decoder, in that order."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from .configuration_hq_sam2 import HQSam2Config
 from .key_mapping import POSITIONAL_MATRIX_COPY
 from .key_mapping_sam2 import VIDEO_PREFIXES
 from .modeling_decoder_parts import MaskSource
+from .modeling_fast_decoder_sam2 import decode_fast_sam2
 from .modeling_hiera import HQSam2VisionEncoder
 from .modeling_hq_sam2_mask_decoder import HQSam2MaskDecoder
 from .modeling_hq_sam2_prompt_encoder import HQSam2PromptEncoder
@@ -79,6 +81,7 @@ class HQSam2Model(HQSamPromptedModel):
     config_class = HQSam2Config
     base_model_prefix = "hq_sam2"
     _no_split_modules = ["HQSam2HieraBlock"]
+    fast_path_memory_format = torch.channels_last
     # transformers' checkpoints may hold a copy of the positional matrix, which this model stores once, and the weights
     # of the video part.
     _keys_to_ignore_on_load_unexpected = [
@@ -204,6 +207,9 @@ class HQSam2Model(HQSamPromptedModel):
 
     def _decoder_features(self, features: HQSam2ImageFeatures, mask_source: MaskSource) -> dict[str, Tensor | None]:
         return {name: getattr(features, name) for name in HIGH_RES_FEATURES}
+
+    def _fast_decoder(self, image_projections: Tensor | None) -> Callable[..., tuple[Tensor, ...]]:
+        return partial(decode_fast_sam2, self.mask_decoder, image_projections)
 
     def _encode(
         self, pixel_values: object, output_hidden_states: bool

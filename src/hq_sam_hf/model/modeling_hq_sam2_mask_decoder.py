@@ -129,21 +129,25 @@ class HQSam2MaskDecoder(HQSamDecoderParts):
         upscaled = F.gelu(self.upscale_layer_norm(add(self.upscale_conv1(image), middle)))
         return F.gelu(add(self.upscale_conv2(upscaled), fine))
 
-    def choose_masks(self, scores: Tensor, multimask_output: bool, vectors: Tensor, pixels: Tensor) -> Tensor:
+    def judges_stability(self, multimask_output: bool) -> bool:
+        """Whether the choice of a mask depends on the stability of the first."""
+        return not (multimask_output or self.training) and self.config.dynamic_multimask_via_stability
+
+    def choose_masks(self, scores: Tensor, multimask_output: bool, vectors: Tensor, pixels: Tensor | None) -> Tensor:
         """Which of SAM's masks are returned, as numbers (B, P, M): three candidates, best score first, or one mask.
 
         The one is the mask of SAM's first token. In evaluation mode it is the best of the other masks where the former
         is not stable.
 
         scores (B, P, masks of SAM); vectors (B, P, masks of SAM, c) and pixels (B, P, c, 16 L), whose products are the
-        masks
+        masks. pixels are needed only if `judges_stability`.
         """
         # Stable: of equal scores, the original takes the first.
         candidates = 1 + scores[:, :, 1:].argsort(dim=2, descending=True, stable=True)
         if multimask_output:
             return candidates
         first = torch.zeros_like(candidates[:, :, :1])
-        if self.training or not self.config.dynamic_multimask_via_stability:
+        if not self.judges_stability(multimask_output) or pixels is None:
             return first
         masks = vectors[:, :, :1] @ pixels  # (B, P, 1, 16 L)
         delta = self.config.dynamic_multimask_stability_delta
@@ -152,5 +156,9 @@ class HQSam2MaskDecoder(HQSamDecoderParts):
         is_stable = stability >= self.config.dynamic_multimask_stability_thresh
         return torch.where(is_stable, first, candidates[:, :, :1])
 
+
+HQSam2MaskDecoder.own_classes = frozenset(
+    {HQSam2MaskDecoder, HQSam2TwoWayTransformer, HQSam2TwoWayAttentionBlock, HQSam2DecoderAttention}
+)
 
 __all__ = ["HQSam2MaskDecoder"]

@@ -16,6 +16,7 @@ from transformers.models.sam.modeling_sam import SamLayerNorm
 from .configuration_hq_sam import HQSamMaskDecoderConfig
 from .key_mapping import HQ_HEAD_MODULES
 from .modeling_decoder_parts import HQSamDecoderParts, MaskSource
+from .modeling_two_way_transformer import HQSamDecoderAttention, HQSamTwoWayAttentionBlock, HQSamTwoWayTransformer
 from .modeling_upscaling import HQSamUpscaleConv
 
 
@@ -122,5 +123,9 @@ class HQSamMaskDecoder(HQSamDecoderParts):
             for weight in convolution.parameters():
                 nn.init.zeros_(weight)
 
+
+HQSamMaskDecoder.own_classes = frozenset(
+    {HQSamMaskDecoder, HQSamTwoWayTransformer, HQSamTwoWayAttentionBlock, HQSamDecoderAttention}
+)
 
 __all__ = ["HQ_HEAD_MODULES", "HQSamMaskDecoder", "MaskSource"]

@@ -1,6 +1,6 @@
 """The part of the models of HQ-SAM and HQ-SAM 2 that is the same: from image features and prompts to masks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,9 @@ class HQSamPromptedModel(HQSamPreTrainedModel):
     A subclass encodes images to features, which have `image_embeddings` (B, C, h, w) and perhaps `image_projections`,
     and says in `_decoder_features` what else its mask decoder needs of them.
     """
+
+    # Of the decoder's features on the fast path.
+    fast_path_memory_format = torch.contiguous_format
 
     def resize_image(self, image_size: int) -> None:
         """Change the side of the square model input, in pixels, in place.
@@ -62,6 +65,10 @@ class HQSamPromptedModel(HQSamPreTrainedModel):
     def _decoder_features(self, features: Any, mask_source: MaskSource) -> dict[str, Tensor | None]:
         """Arguments of the mask decoder that come from the features, each with B images first."""
         raise NotImplementedError
+
+    def _fast_decoder(self, image_projections: Tensor | None) -> Callable[..., tuple[Tensor, ...]]:
+        """What stands in for the mask decoder on the fast path."""
+        return partial(decode_fast, self.mask_decoder, image_projections)
 
     def _predict(
         self,
@@ -106,8 +113,11 @@ class HQSamPromptedModel(HQSamPreTrainedModel):
             self.mask_decoder, *self.prompt_encoder.parameters(), embeddings, *of_images.values(), *prompts
         )
         projections = self.project_images(features) if use_fast_path and prompts[3] is None else None
-        if use_fast_path:  # as in the cache, so that masks with and without it are equal
-            of_images = {name: None if each is None else each.contiguous() for name, each in of_images.items()}
+        if use_fast_path:  # one memory format, so that masks with and without a cache are equal
+            of_images = {
+                name: None if each is None else each.contiguous(memory_format=self.fast_path_memory_format)
+                for name, each in of_images.items()
+            }
 
         def decode(images: slice, part: slice, count: int) -> tuple[Tensor, ...]:
             points, labels, boxes, masks = (
@@ -117,7 +127,7 @@ class HQSamPromptedModel(HQSamPreTrainedModel):
                 self.shared_image_embedding, points, labels, boxes, masks
             )
             own_projections = None if projections is None else projections[images]
-            decoder = partial(decode_fast, self.mask_decoder, own_projections) if use_fast_path else self.mask_decoder
+            decoder = self._fast_decoder(own_projections) if use_fast_path else self.mask_decoder
             return decoder(
                 image_embeddings=embeddings[images],
                 image_positions=positions,
