@@ -130,19 +130,31 @@ def build_lively_original(
     hq_pixels = hq_pixels + outputs[decoder.embedding_maskfeature]
     for head in heads:
         pixels = hq_pixels if head is decoder.hf_mlp else sam_pixels
-        mean_pixel = pixels.mean(dim=(0, 2, 3))
-        unit = mean_pixel / mean_pixel.norm()
-        project = torch.eye(len(unit)) - torch.outer(unit, unit)
-        mean_vector = outputs[head].mean(dim=0)
-        logits = torch.einsum("pc,pchw->phw", (outputs[head] - mean_vector) @ project, pixels)
-        scale, last = spread / logits.std(), head.layers[-1]
-        last.weight.copy_(scale * project @ last.weight)
-        last.bias.copy_(scale * project @ (last.bias - mean_vector) - offset * spread * unit / mean_pixel.norm())
-    scores = outputs[decoder.iou_prediction_head]
-    last, scale = decoder.iou_prediction_head.layers[-1], 0.1 / scores.std(dim=0)
-    last.bias.copy_(scale * (last.bias - scores.mean(dim=0)) + 0.75)
-    last.weight.mul_(scale[:, None])
+        spread_logits(head.layers[-1], outputs[head], pixels, spread, offset)
+    spread_scores(decoder.iou_prediction_head.layers[-1], outputs[decoder.iou_prediction_head], 0.75, 0.1)
     return sam
+
+
+def spread_logits(last: nn.Linear, vectors: torch.Tensor, pixels: torch.Tensor, spread: float, offset: float) -> None:
+    """Change the last layer of a hypernetwork so that the masks of its vectors differ; see `build_lively_original`.
+
+    vectors (P, c), pixels (P, c, h, w): of P prompts before the change.
+    """
+    mean_pixel = pixels.mean(dim=(0, 2, 3))
+    unit = mean_pixel / mean_pixel.norm()
+    project = torch.eye(len(unit)) - torch.outer(unit, unit)
+    mean_vector = vectors.mean(dim=0)
+    logits = torch.einsum("pc,pchw->phw", (vectors - mean_vector) @ project, pixels)
+    scale = spread / logits.std()
+    last.weight.copy_(scale * project @ last.weight)
+    last.bias.copy_(scale * project @ (last.bias - mean_vector) - offset * spread * unit / mean_pixel.norm())
+
+
+def spread_scores(last: nn.Linear, scores: torch.Tensor, mean: float, spread: float) -> None:
+    """Change the last layer of a score head so that the scores (P, M) have this mean and standard deviation."""
+    scale = spread / scores.std(dim=0)
+    last.bias.copy_(scale * (last.bias - scores.mean(dim=0)) + mean)
+    last.weight.mul_(scale[:, None])
 
 
 @functools.cache

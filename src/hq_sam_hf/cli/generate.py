@@ -26,7 +26,7 @@ A stopped run continues when the same command is run again. docs/automatic_masks
 NUMBERS = (
     ("points-per-side", int, "points along each side of the grid (default: 32)"),
     ("points-per-batch", int, "points decoded together (default: 64)"),
-    ("pred-iou-thresh", float, "drop masks with a predicted IoU of at most this (default: 0.88)"),
+    ("pred-iou-thresh", float, "drop masks with a predicted IoU of at most this (default: 0.88, HQ-SAM 2 0.8)"),
     ("stability-score-thresh", float, "drop masks with a stability score below this (default: 0.95)"),
     ("stability-score-offset", float, "shift of the logit threshold that measures stability (default: 1.0)"),
     ("box-nms-thresh", float, "box IoU above which two masks are duplicates (default: 0.7)"),
@@ -35,7 +35,7 @@ NUMBERS = (
     ("crop-overlap-ratio", float, "overlap of crops as a share of the short side (default: 0.341)"),
     ("crop-n-points-downscale-factor", int, "divides points per side in each layer of crops (default: 1)"),
     ("min-mask-region-area", int, "fill holes and remove parts of fewer pixels (default: 0)"),
-    ("candidates", int, "masks per point: 1, or 3 as SAM (default: 1)"),
+    ("candidates", int, "masks per point: 1, or 3 as SAM (default: 1, HQ-SAM 2 3)"),
 )
 FLAGS = ("hq_token_only", "multimask_output")
 

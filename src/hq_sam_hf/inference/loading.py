@@ -48,7 +48,7 @@ class ModelSpec:
     dtype: str = "float32"
     image_size: int | None = None
 
-    def load(self, device: str | None = None) -> tuple[AnyModel, HQSamProcessor]:
+    def load(self, device: str | None = None) -> tuple[Any, HQSamProcessor]:
         """Load model and processor. device: used where the specification names none."""
         return load_model(self.name, self.device or device, self.dtype, self.image_size)
 
@@ -66,8 +66,8 @@ def load_model(
     dtype: str | torch.dtype | None = None,
     image_size: int | None = None,
     **options: Any,
-) -> tuple[AnyModel, HQSamProcessor]:
-    """Load an HQ-SAM or HQ-SAM 2 and its processor.
+) -> tuple[Any, HQSamProcessor]:
+    """Load an HQ-SAM or HQ-SAM 2, which is recognised, and its processor.
 
     name: folder, Hub repository or checkpoint file; None for the checkpoint inside the package.
     device: None for a GPU where there is one, else the CPU.

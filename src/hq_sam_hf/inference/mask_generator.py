@@ -2,60 +2,38 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..masks.cropped_mask import CroppedMask
 from ..masks.nms import box_nms
-from ..masks.polygons import mask_to_polygons
-from ..masks.rle import compress_counts
+from ..model.checkpoint_format import family_of
 from ..model.image_reading import ImageLike, read_image
-from ..model.modeling_hq_sam import HQSamImageFeatures, HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
 from ..model.prompt_preparation import prepare_prompts
 from .crops import Box, checked_grids, crop_boxes, layer_grids, near_crop_edge
-from .loading import load_model, split_options
+from .embeddings import AnyFeatures
+from .found_masks import OUTPUT_MODES, FoundMasks
+from .loading import AnyModel, load_model, split_options
 from .option_checks import check_at_least, check_number
 from .stability import stable_masks
 
-OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle", "polygons")
-
-
-@dataclass
-class _FoundMasks:
-    """N masks with the columns of their records. Boxes are (x1, y1, x2, y2): first and last column and row."""
-
-    masks: list[CroppedMask]
-    predicted_ious: np.ndarray  # (N,)
-    stability_scores: np.ndarray  # (N,)
-    points: np.ndarray  # (N, 2)
-    boxes: np.ndarray  # (N, 4)
-    crops: np.ndarray  # (N, 4)
-
-    def select(self, indices: Sequence[int] | np.ndarray) -> "_FoundMasks":
-        arrays = {field.name: getattr(self, field.name)[indices] for field in fields(self) if field.name != "masks"}
-        return _FoundMasks(masks=[self.masks[i] for i in indices], **arrays)
-
-    @classmethod
-    def concatenate(cls, parts: Sequence["_FoundMasks"]) -> "_FoundMasks":
-        arrays = {
-            field.name: np.concatenate([getattr(part, field.name) for part in parts])
-            for field in fields(cls)
-            if field.name != "masks"
-        }
-        return cls(masks=[mask for part in parts for mask in part.masks], **arrays)
+# Defaults of the original's generators that differ, by family: `pred_iou_thresh` and `candidates`.
+DEFAULTS: dict[str, tuple[float, int]] = {"sam": (0.88, 1), "sam2": (0.8, 3)}
 
 
 class HQSamMaskGenerator:
     """Automatic masks with the options, defaults and records of the original's `SamAutomaticMaskGenerator`.
 
-    model, processor: as loaded by their `from_pretrained`. The model is put into evaluation mode.
+    With an HQ-SAM 2, the defaults are those of `SAM2AutomaticMaskGenerator`. The three masks of a point are near
+    copies then, because the same HQ mask is added to each of SAM's. The IoU of boxes removes most copies.
+
+    model, processor: an HQ-SAM or HQ-SAM 2, as loaded by their `from_pretrained`. The model is put into evaluation
+        mode.
     points_per_side: the grid has points_per_side ** 2 points. None if `point_grids` is given.
     points_per_batch: points per call of the model.
-    pred_iou_thresh: drop masks whose predicted IoU is not above this. 0 keeps all.
+    pred_iou_thresh: drop masks whose predicted IoU is not above this. 0 keeps all. By default 0.88, with HQ-SAM 2 0.8.
     stability_score_thresh: drop masks whose stability score is below this. The score is the IoU of the masks at the
         thresholds stability_score_offset and -stability_score_offset.
     box_nms_thresh: within a crop, drop masks whose box has a larger IoU with that of a mask with a better score.
@@ -71,17 +49,18 @@ class HQSamMaskGenerator:
     Options that the original does not have:
 
     hq_token_only: the HQ mask alone, instead of the sum of the HQ mask and SAM's mask.
-    candidates: masks per point: 1 (the one with the best score, as the original) or 3 (as SAM).
+    candidates: masks per point: 1 (the one with the best score, the default with HQ-SAM, as the original) or 3 (the
+        default with HQ-SAM 2, as SAM).
     progress: show a progress bar.
     """
 
     def __init__(
         self,
-        model: HQSamModel,
+        model: AnyModel,
         processor: HQSamProcessor,
         points_per_side: int | None = 32,
         points_per_batch: int = 64,
-        pred_iou_thresh: float = 0.88,
+        pred_iou_thresh: float | None = None,
         stability_score_thresh: float = 0.95,
         stability_score_offset: float = 1.0,
         box_nms_thresh: float = 0.7,
@@ -94,9 +73,12 @@ class HQSamMaskGenerator:
         output_mode: str = "binary_mask",
         *,
         hq_token_only: bool = False,
-        candidates: int = 1,
+        candidates: int | None = None,
         progress: bool = False,
     ) -> None:
+        default_thresh, default_candidates = DEFAULTS[family_of(processor)]
+        pred_iou_thresh = default_thresh if pred_iou_thresh is None else pred_iou_thresh
+        candidates = default_candidates if candidates is None else candidates
         check_at_least("points_per_batch", points_per_batch, 1)
         check_at_least("crop_n_layers", crop_n_layers, 0)
         check_at_least("crop_n_points_downscale_factor", crop_n_points_downscale_factor, 1)
@@ -111,7 +93,7 @@ class HQSamMaskGenerator:
         if output_mode not in OUTPUT_MODES:
             raise ValueError(f"`output_mode` must be one of {', '.join(OUTPUT_MODES)}, got {output_mode!r}.")
         if candidates not in (1, 3):
-            raise ValueError(f"`candidates` must be 1 (the best, as the original) or 3 (as SAM), got {candidates!r}.")
+            raise ValueError(f"`candidates` must be 1 (the best) or 3 (as SAM), got {candidates!r}.")
         self.point_grids = _grids_of_layers(
             points_per_side, point_grids, crop_n_layers, crop_n_points_downscale_factor
         )
@@ -171,7 +153,7 @@ class HQSamMaskGenerator:
         pixels = read_image(image)
         size = (pixels.shape[0], pixels.shape[1])
         crops = crop_boxes(size, self.crop_n_layers, self.crop_overlap_ratio)
-        found = _FoundMasks.concatenate(list(self._masks_of_crops(pixels, crops, multimask_output)))
+        found = FoundMasks.concatenate(list(self._masks_of_crops(pixels, crops, multimask_output)))
         if len(crops) > 1:
             x1, y1, x2, y2 = found.crops.T
             keep = box_nms(
@@ -182,7 +164,7 @@ class HQSamMaskGenerator:
 
     @torch.no_grad()
     def generate_from_features(
-        self, features: HQSamImageFeatures, size: tuple[int, int], multimask_output: bool = True
+        self, features: AnyFeatures, size: tuple[int, int], multimask_output: bool = True
     ) -> list[dict[str, Any]]:
         """Like `generate`, for an image of (height, width) size that `HQSamModel.get_image_features` has encoded.
 
@@ -193,14 +175,14 @@ class HQSamMaskGenerator:
         box = (0, 0, size[1], size[0])
         return self._records(self._masks_of_features(features, size, box, self.point_grids[0], multimask_output), size)
 
-    def _records(self, found: _FoundMasks, size: tuple[int, int]) -> list[dict[str, Any]]:
+    def _records(self, found: FoundMasks, size: tuple[int, int]) -> list[dict[str, Any]]:
         if self.min_mask_region_area > 0:
             found = self._without_small_parts(found, size)
-        return [self._record(found, i, size) for i in range(len(found.masks))]
+        return [found.record(i, size, self.output_mode) for i in range(len(found.masks))]
 
     def _masks_of_crops(
         self, pixels: np.ndarray, crops: list[tuple[Box, int]], multimask_output: bool
-    ) -> Iterator[_FoundMasks]:
+    ) -> Iterator[FoundMasks]:
         from tqdm.auto import tqdm
 
         batches = [-(-len(self.point_grids[layer]) // self.points_per_batch) for _, layer in crops]
@@ -210,7 +192,7 @@ class HQSamMaskGenerator:
 
     def _masks_of_crop(
         self, pixels: np.ndarray, box: Box, grid: np.ndarray, multimask_output: bool, bar: Any
-    ) -> _FoundMasks:
+    ) -> FoundMasks:
         x1, y1, x2, y2 = box
         pixel_values = self.processor(pixels[y1:y2, x1:x2])["pixel_values"]
         features = self.model.get_image_features(pixel_values.to(self.model.device))
@@ -218,13 +200,13 @@ class HQSamMaskGenerator:
 
     def _masks_of_features(
         self,
-        features: HQSamImageFeatures,
+        features: AnyFeatures,
         image_size: tuple[int, ...],
         box: Box,
         grid: np.ndarray,
         multimask_output: bool,
         bar: Any = None,
-    ) -> _FoundMasks:
+    ) -> FoundMasks:
         """The masks of an encoded crop, without duplicates, in coordinates of the whole image."""
         x1, y1, x2, y2 = box
         size = (y2 - y1, x2 - x1)
@@ -246,17 +228,17 @@ class HQSamMaskGenerator:
             scores = outputs.iou_scores[0, :, : self.candidates].float()
             batch = batch.repeat(scores.shape[1], axis=0)
             found = self._good_masks(logits.flatten(0, 1), scores.flatten(), batch, size)
-            found = _moved(found, box)
+            found = found.moved(box)
             keep = np.flatnonzero(~near_crop_edge(found.boxes, box, (image_size[0], image_size[1])))
             parts.append(found.select(keep))
             if bar is not None:
                 bar.update()
-        found = _FoundMasks.concatenate(parts)
+        found = FoundMasks.concatenate(parts)
         return found.select(box_nms(found.boxes, found.predicted_ious, self.box_nms_thresh))
 
     def _good_masks(
         self, logits: torch.Tensor, scores: torch.Tensor, points: np.ndarray, size: tuple[int, int]
-    ) -> _FoundMasks:
+    ) -> FoundMasks:
         """The full-size masks of a batch of points that pass the thresholds of both scores."""
         passes = torch.ones_like(scores, dtype=torch.bool)
         if self.pred_iou_thresh > 0:
@@ -269,7 +251,7 @@ class HQSamMaskGenerator:
             self.stability_score_thresh,
         )
         good = passes.cpu().numpy()
-        return _FoundMasks(
+        return FoundMasks(
             masks=masks,
             predicted_ious=scores.cpu().numpy()[good][kept],
             stability_scores=stability,
@@ -278,52 +260,13 @@ class HQSamMaskGenerator:
             crops=np.zeros((len(masks), 4), dtype=np.int64),
         )
 
-    def _without_small_parts(self, found: _FoundMasks, size: tuple[int, int]) -> _FoundMasks:
+    def _without_small_parts(self, found: FoundMasks, size: tuple[int, int]) -> FoundMasks:
         """Fill small holes, drop small parts, then drop duplicates, preferring masks that did not change."""
         cleaned = [mask.without_small_regions(size, self.min_mask_region_area) for mask in found.masks]
         found.masks = [mask for mask, _ in cleaned]
         found.boxes = np.array([mask.box for mask in found.masks], dtype=np.int64).reshape(-1, 4)
         unchanged = np.array([not changed for _, changed in cleaned], dtype=np.float64)
         return found.select(box_nms(found.boxes, unchanged, max(self.box_nms_thresh, self.crop_nms_thresh)))
-
-    def _record(self, found: _FoundMasks, i: int, size: tuple[int, int]) -> dict[str, Any]:
-        mask = found.masks[i]
-        return {
-            "segmentation": _segmentation(mask, size, self.output_mode),
-            "area": mask.area,
-            "bbox": _xywh(found.boxes[i]),
-            "predicted_iou": float(found.predicted_ious[i]),
-            "point_coords": [found.points[i].tolist()],
-            "stability_score": float(found.stability_scores[i]),
-            "crop_box": _xywh(found.crops[i]),
-        }
-
-
-def _moved(found: _FoundMasks, crop: Box) -> _FoundMasks:
-    """Masks of a crop in coordinates of the whole image."""
-    x, y = crop[:2]
-    return _FoundMasks(
-        masks=[mask.moved(x, y) for mask in found.masks],
-        predicted_ious=found.predicted_ious,
-        stability_scores=found.stability_scores,
-        points=found.points + np.array([x, y]),
-        boxes=found.boxes + np.array([x, y, x, y]),
-        crops=np.tile(np.array(crop), (len(found.masks), 1)),
-    )
-
-
-def _segmentation(mask: CroppedMask, size: tuple[int, int], output_mode: str) -> Any:
-    if output_mode == "binary_mask":
-        return mask.full(size)
-    if output_mode == "polygons":
-        return mask_to_polygons(mask.pixels, mask.x, mask.y)
-    counts = mask.run_lengths(size)
-    return {"size": list(size), "counts": compress_counts(counts) if output_mode == "coco_rle" else counts}
-
-
-def _xywh(box: np.ndarray) -> list[int]:
-    x1, y1, x2, y2 = box.tolist()
-    return [x1, y1, x2 - x1, y2 - y1]
 
 
 def _grids_of_layers(

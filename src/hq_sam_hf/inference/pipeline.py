@@ -34,12 +34,13 @@ class HQSamMaskGenerationPipeline(MaskGenerationPipeline):
         rle_mask         with output_rle_mask=True: list of N uncompressed COCO run-length encodings
         bounding_boxes   with output_bboxes_mask=True: tensor (N, 4), x1, y1, x2, y2 in pixels
 
-    Created for a model other than HQ-SAM, it is transformers' stock pipeline.
+    Created for a model other than HQ-SAM and HQ-SAM 2, it is transformers' stock pipeline.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         is_unpickled = not args and not kwargs  # pickle and copy make the object first and fill it afterwards
-        if is_unpickled or getattr(getattr(kwargs.get("model"), "config", None), "model_type", None) == "hq_sam":
+        model_type = getattr(getattr(kwargs.get("model"), "config", None), "model_type", None)
+        if is_unpickled or model_type in ("hq_sam", "hq_sam2"):
             return super().__new__(cls)
         return MaskGenerationPipeline(*args, **kwargs)
 
@@ -81,10 +82,11 @@ class HQSamMaskGenerationPipeline(MaskGenerationPipeline):
         yield {"image": os.fspath(image) if isinstance(image, os.PathLike) else image, "is_last": True}
 
     def _forward(self, model_inputs: dict[str, Any], multimask_output: bool = True, **options: Any) -> dict[str, Any]:
-        from ..model.processing_hq_sam import HQSamProcessor
+        from ..model.checkpoint_format import family_of
+        from ..model.families import processor_class_of
         from .mask_generator import HQSamMaskGenerator
 
-        processor = HQSamProcessor(self.image_processor)
+        processor = processor_class_of(family_of(self.model.config))(self.image_processor)
         generator = HQSamMaskGenerator(self.model, processor, output_mode="uncompressed_rle", **options)
         records = generator.generate(model_inputs["image"], multimask_output=multimask_output)
         return {"records": records, "is_last": model_inputs["is_last"]}
