@@ -11,8 +11,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from hq_sam_hf.benchmarking import counting
-from hq_sam_hf.benchmarking.counting import boundary_rle
 from hq_sam_hf.benchmarking.average_precision import image_ap
+from hq_sam_hf.benchmarking.counting import boundary_rle
 from hq_sam_hf.masks import mask_to_rle, rle_to_mask
 from hq_sam_hf.masks.rle import counts_to_list
 from support.coco_objects import coco_objects, original_boundary, random_mask, row

@@ -159,8 +159,8 @@ def test_cases_are_the_objects_that_changed_most_and_the_worst():
 
 def test_the_mean_of_several_data_sets_is_the_plain_mean():
     parts = [
-        PartResult("a", 10, 1, {"hq": {"AP": 20.0, "AP_B": None}}),
-        PartResult("b", 1, 1, {"hq": {"AP": 50.0, "AP_B": 7.0}}),
+        PartResult("a", 10, 1, metrics={"hq": {"AP": 20.0, "AP_B": None}}),
+        PartResult("b", 1, 1, metrics={"hq": {"AP": 50.0, "AP_B": 7.0}}),
     ]
     result = BenchmarkResult("sginw", "", {"outputs": ["hq"]}, parts)
     assert result.metrics == {"hq": {"AP": 35.0, "AP_B": 7.0}}
@@ -207,7 +207,7 @@ def test_of_many_categories_the_largest_gains_and_losses_are_listed():
         output: [{"name": f"c{i}", "annotations": i, "AP": 1.0, "AP_B": value(i)} for i in range(121)]
         for output, value in (("sam", lambda i: 50.0), ("hq", lambda i: float(i)))
     }
-    part = PartResult("x", 1, 1, {"hq": {}}, rows)
+    part = PartResult("x", 1, 1, metrics={"hq": {}}, by_category=rows)
     result = BenchmarkResult("custom", "", {"outputs": ["sam", "hq"]}, [part])
     assert len(category_changes(result, part)) == 120  # c0 has no object
     (table,) = category_tables(result, part)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from ..utils.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from .average_precision import AveragePrecision, image_ap
     from .benchmarks import BENCHMARKS, Benchmark
     from .command import BenchmarkData, run_benchmark
-    from .average_precision import AveragePrecision, image_ap
     from .predictions import read_predictions
     from .prompt_choice import PromptChoice
     from .region_contour import JAndF, j_and_f

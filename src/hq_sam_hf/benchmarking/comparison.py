@@ -11,7 +11,7 @@ from .tables import Table, difference, number
 MOST_CATEGORIES = 100  # that a table lists; of more, those with the largest gains and losses
 LISTED_CHANGES = 20
 PUBLISHED_SIZE = 1024  # model input size of the published results
-NOT_AP = ("mIoU", "mBIoU")
+HEADLINES = (("AP", "AP_B"), ("J", "F"), ("mIoU", "mBIoU"))  # the first pair that a benchmark has
 
 
 def result_tables(result: BenchmarkResult) -> list[Table]:
@@ -28,8 +28,7 @@ def result_tables(result: BenchmarkResult) -> list[Table]:
 def headline_metrics(result: BenchmarkResult) -> list[str]:
     """The two metrics that say most."""
     names = next(iter(result.metrics.values()))
-    choices = (("AP", "AP_B"), ("J", "F"), NOT_AP)
-    return list(next((choice for choice in choices if choice[0] in names), ()))
+    return list(next((pair for pair in HEADLINES if set(pair) <= names.keys()), ()))
 
 
 def metric_title(name: str) -> str:
@@ -64,7 +63,7 @@ def main_table(result: BenchmarkResult) -> Table:
 
 def _about(result: BenchmarkResult) -> str:
     images, objects = (sum(getattr(part, name) for part in result.parts) for name in ("images", "objects"))
-    text = f"{images} images with {objects} objects"
+    text = f"{images} frames with {objects} tracks" if result.is_video else f"{images} images with {objects} objects"
     parts = f" in {len(result.parts)} data sets, whose plain means these are" if len(result.parts) > 1 else ""
     compared = sum(len(part.records) for part in result.parts)
     return f"{text}{parts}. mIoU and mBIoU are those of the {compared} objects that a prompt was for."

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .benchmarks import Benchmark
 from .average_precision import AveragePrecision, image_ap
+from .benchmarks import Benchmark
 from .object_iou import ObjectRecord, mean_iou, object_records, recall_of_objects
 from .parts import BenchmarkPart
 from .region_contour import j_and_f
@@ -30,6 +30,7 @@ class PartResult:
     name: str
     images: int
     objects: int
+    is_video: bool = False
     metrics: dict[str, dict[str, float | None]] = field(default_factory=dict)
     by_category: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     recall: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)
@@ -51,6 +52,10 @@ class BenchmarkResult:
     @property
     def outputs(self) -> list[str]:
         return list(self.settings["outputs"])
+
+    @property
+    def is_video(self) -> bool:
+        return any(part.is_video for part in self.parts)
 
     @property
     def metrics(self) -> dict[str, dict[str, float | None]]:
@@ -78,7 +83,7 @@ def measure_benchmark(
     results = []
     for part in parts:
         objects = sum(not one.get("iscrowd") for one in part.ground_truth["annotations"])
-        result = PartResult(part.name, len(part.images), objects)
+        result = PartResult(part.name, len(part.images), objects, part.is_video)
         if part.has_annotations:
             _measure_part(benchmark, part, read_rows, settings, result)
         results.append(result)

@@ -11,8 +11,8 @@ from typing import Any
 
 from ..masks.metrics import DILATION_RATIO
 from ..masks.rle import compress_counts, counts_to_list, mask_to_rle
-from .counting import EdgeOf, boundary_rle, coco_masks, count, region
 from .average_precision import AveragePrecision, summarise
+from .counting import EdgeOf, boundary_rle, coco_masks, count, region
 from .parts import annotation_mask
 
 TUBE_KINDS: dict[str, float | None] = {"": None, "_B": DILATION_RATIO}
