@@ -1,7 +1,7 @@
 """COCO JSON as a source: its images, and the boxes of its annotations as columns."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,12 @@ class CocoSource(Source):
     """The images of a COCO file, by their `file_name`, which is the key.
 
     rows: of each image. Columns: boxes [[x1, y1, x2, y2], ...] and labels of its annotations, and image_id.
-    file: the COCO file.
+    file: the COCO file. categories: its names of categories by id.
     """
 
     rows: Sequence[SourceRow]
     file: Path
+    categories: Mapping[int | str, str]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -82,7 +83,7 @@ def open_coco(file: str | os.PathLike, images: str | os.PathLike | None = None) 
         name = image.get("file_name") or Path(os.path.relpath(found, os.path.abspath(folder))).as_posix()
         columns = {"boxes": boxes[key], "labels": labels[key], "image_id": key}
         rows.append(SourceRow(name, ImagePlace(str(found)), columns))
-    return CocoSource(rows, Path(path))
+    return CocoSource(rows, Path(path), categories)
 
 
 __all__ = ["CocoSource", "open_coco"]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.coco_files import id_key, listed_names
+from .coco_source import CocoSource
 from .prompt_files import ObjectPrompt, finite_numbers, read_prompts
 from .prompt_sources import FilePrompts
 from .sources import Source
@@ -38,7 +39,7 @@ def read_prompt_file(
     """Read the prompts for the images of a source.
 
     min_score: leave out detections with a lower score. image_folder: as in `read_prompts`.
-    categories: the names of categories by id.
+    categories: the names of categories by id; by default those of the source, if it is a COCO file.
 
     A warning names images of the file that the source does not have. Raises ValueError for a file that cannot be read
     or holds a wrong prompt, and if it names no image of the source.
@@ -46,6 +47,8 @@ def read_prompt_file(
     file = Path(path)
     if not file.is_file():
         raise ValueError(f"{os.fspath(path)!r} is not a file. Correct the path.")
+    if categories is None:
+        categories = source.categories if isinstance(source, CocoSource) else {}
     content = file.read_bytes()
     detections = _detections(file, content)
     by_name: dict[str | int, list[ObjectPrompt]] = {}
@@ -54,7 +57,7 @@ def read_prompt_file(
     else:
         for number, row in enumerate(detections, start=1):
             try:
-                name, prompt = _parse(row, categories or {})
+                name, prompt = _parse(row, categories)
             except (ValueError, TypeError) as error:
                 raise ValueError(f"{os.fspath(path)!r}, detection {number}: {error}") from error
             if prompt.score is None or prompt.score >= min_score:

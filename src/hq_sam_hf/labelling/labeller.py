@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -149,14 +150,14 @@ class Labeller:
         """Encode images together, then decode the prompts of all of them together."""
         with self._timed("encoder"):
             pixels = [one.image.pixels for one in work if one.image.pixels is not None]
-            pixel_values = self.image_processor.preprocess(pixels)["pixel_values"]
+            pixel_values = torch.from_numpy(np.stack(pixels))
             features = self.model.get_image_features(pixel_values.to(self.model.device))
             self._wait()
         with self._timed("decoder"):
             self._decode_prompts(work, features)
             for i, one in enumerate(work):
                 if one.is_automatic:
-                    own = HQSamImageFeatures(**{name: value[i : i + 1] for name, value in features.items()})
+                    own = type(features)(**{name: value[i : i + 1] for name, value in features.items()})
                     with one.noted():
                         found = self.generator.generate_from_features(
                             own, one.image.size or (0, 0), self.spec.multimask_output

@@ -24,8 +24,8 @@ class PreparedImage:
     """An example that is ready for the model.
 
     size: (height, width) of the upright image.
-    pixels: the image at the model input size without padding, uint8 (h, w, 3). Size and pixels are None for an image
-        that is decoded later, because a detector or crops need it at its full size.
+    pixels: the model input, float32 (3, S, S). Size and pixels are None for an image that is decoded later, because a
+        detector or crops need it at its full size.
     place: where the image is, with its bytes if anything needs them.
     seconds: how long reading, decoding and resizing took.
     """
@@ -91,10 +91,9 @@ class Preparation:
         return rgb if isinstance(rgb, Image.Image) else Image.fromarray(rgb)
 
     def resize(self, image: PreparedImage, decoded: Image.Image) -> None:
-        """Set the size and the pixels. The processor later normalises and pads them, and does not resize again."""
+        """Set the size and the pixels."""
         image.size = (decoded.height, decoded.width)
-        height, width = self.image_processor.reshaped_size(image.size)
-        image.pixels = np.asarray(decoded.resize((width, height), Image.Resampling.BILINEAR))
+        image.pixels = self.image_processor.preprocess(decoded)["pixel_values"][0].numpy()
 
 
 def prepare_batch(examples: Sequence[Example], preparation: Preparation) -> list[PreparedImage]:

@@ -183,12 +183,23 @@ def _object(given: Mapping[str, Any], box_format: str) -> ObjectPrompt:
         points = [finite_numbers("points", point, 2, "x, y") for point in points]
         if labels is not None and len(labels) != len(points):
             raise ValueError(f"an object has {len(points)} points and {len(labels)} labels of points. Give one each.")
-    if isinstance(mask, Mapping):  # an image
-        mask = mask.get("bytes") or mask.get("path")
+    mask = None if mask is None else _row_mask(mask)
     if box is None and not points and mask is None:
         raise ValueError("an object has no prompt. Give it a box, points or a mask, or leave it out.")
     label = given.get("label")
     return ObjectPrompt(box, points or None, labels or None, mask, None if label is None else str(label))
+
+
+def _row_mask(mask: Any) -> str | bytes:
+    """A mask in a row: bytes of an image, or text. A table from somebody else must not have a file read."""
+    content = mask.get("bytes") if isinstance(mask, Mapping) else mask
+    is_text = isinstance(content, str) and content.lstrip().startswith("{")
+    if not is_text and not isinstance(content, bytes):
+        raise ValueError(
+            f"a mask of a row must hold its bytes or be a COCO segmentation as text, got {mask!r:.60}. Store the "
+            "masks in the table."
+        )
+    return content
 
 
 __all__ = ["BOX_FORMATS", "AutomaticPrompts", "ColumnPrompts", "FilePrompts", "PromptSource", "TextPrompts"]

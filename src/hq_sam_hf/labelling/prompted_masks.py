@@ -120,7 +120,7 @@ def decode_groups(
     stability_score, which is None for an empty mask. Of several candidates, the one with the best score is taken.
     """
     chosen = torch.tensor([group.image for group in groups], device=features.image_embeddings.device)
-    own = HQSamImageFeatures(
+    own = type(features)(
         **{name: tensor.index_select(0, chosen) for name, tensor in features.items() if tensor is not None}
     )
     prompts = {name: tensor.to(model.device) for name, tensor in _joined([group.prompts for group in groups]).items()}

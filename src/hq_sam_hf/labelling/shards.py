@@ -21,7 +21,7 @@ of what it lacks are written in one step.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..data.image_bytes import list_of
 from ..data.reading_options import READING_COLUMN, ReadingOptions
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 DATA = "data"
 SET_NAME = "labels"
 SKIPPED = b"hq_sam_skipped"  # a key of the metadata
+# Readers hold a group in memory, whose images may be large.
+ROWS_PER_GROUP = 100
 
 
 def shard_path(folder: Path, shard: Shard) -> Path:
@@ -68,7 +70,13 @@ def write_shard(folder: Path, shard: Shard, records: Sequence[ImageRecord], imag
     table = pyarrow.Table.from_pylist(rows, schema=schema)
     path = shard_path(folder, shard)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: pyarrow.parquet.write_table(table, file, compression="zstd"))
+
+    def write(file: BinaryIO) -> None:
+        with pyarrow.parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+            if len(table):  # `datasets` cannot read a row group without rows
+                writer.write_table(table, row_group_size=ROWS_PER_GROUP)
+
+    write_atomically(path, write)
 
 
 def shard_features(has_reading_options: bool) -> "datasets.Features":
