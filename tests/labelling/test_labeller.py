@@ -12,8 +12,11 @@ from hq_sam_hf.inference.text import DetectorSpec, HQSamTextPredictor
 from hq_sam_hf.labelling import Example, ImagePlace, ObjectPrompt, label_batch
 from hq_sam_hf.labelling.labeller import Labeller
 from hq_sam_hf.masks.rle import mask_to_bbox, mask_to_rle, rle_to_mask
+from hq_sam_hf.model.modeling_hq_sam2 import HQSam2Model
+from hq_sam_hf.model.processing_hq_sam2 import HQSam2Processor
 from support.images import random_image
 from support.labelling import GRID, small_spec, write_images
+from support.oracle_sam2 import CONFIGS
 from support.small_detectors import save_grounding_dino
 
 BOX, OTHER = [5.0, 5.0, 40.0, 30.0], [1.0, 2.0, 20.0, 39.0]
@@ -226,3 +229,22 @@ def test_the_bytes_of_images_travel_only_if_they_are_wanted(images, model_folder
 def test_text_without_a_detector_is_a_problem_of_the_image(images, labeller):
     (record,) = label_batch([example(images, 0, text=["cup"])], labeller)
     assert "Text needs a detector" in record.problem
+
+
+def test_hq_sam_2_labels_as_its_predictor_and_generator(images, tmp_path):
+    model = HQSam2Model(CONFIGS["small"]).eval()
+    model.save_pretrained(tmp_path / "sam2")
+    HQSam2Processor.from_config(model.config).save_pretrained(tmp_path / "sam2")
+    options = {"points_per_side": 2, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
+    labeller = small_spec(tmp_path / "sam2", generator_options=options).load()
+    prompts = [ObjectPrompt(box=BOX), ObjectPrompt(points=[[20.0, 10.0]])]
+    batch = [example(images, 0, prompts), example(images, 1), example(images, 2, prompts[:1])]
+    records = label_batch(batch, labeller)
+    assert [record.problem for record in records] == [None] * 3
+    predictor = HQSamPredictor(labeller.model, HQSam2Processor.from_config(model.config))
+    predictor.set_image(images / "2.png")
+    masks, scores, _ = predictor.predict(boxes=BOX, multimask_output=True)
+    assert (rle_to_mask(records[2].masks[0]["segmentation"]) != masks[0]).sum() <= 1
+    assert records[2].masks[0]["predicted_iou"] == pytest.approx(scores[0], abs=1e-5)
+    generator = HQSamMaskGenerator(labeller.model, HQSam2Processor.from_config(model.config), **options)
+    assert len(records[1].masks) == len(generator.generate(images / "1.png"))

@@ -82,10 +82,21 @@ def load_model(
     device = usable_device(device)
     logger.info("loading the model %s ...", name)
     hub_options = {key: value for key, value in options.items() if key in HUB_OPTIONS}
-    family = _family(name, hub_options)
-    model = model_class_of(family).from_pretrained(name, dtype=_checked_dtype(dtype), image_size=image_size, **options)
-    processor_class = processor_class_of(family)
-    return model.to(device), processor_class.from_pretrained(name, image_size=image_size, **hub_options)
+    model_class = model_class_of(_family(name, hub_options))
+    model = model_class.from_pretrained(name, dtype=_checked_dtype(dtype), image_size=image_size, **options)
+    return model.to(device), load_processor(name, image_size, **hub_options)
+
+
+def load_processor(
+    name: str | os.PathLike | None = None, image_size: int | None = None, **options: Any
+) -> HQSamProcessor:
+    """Load the processor of an HQ-SAM or HQ-SAM 2 without the model. The arguments are those of `load_model`.
+
+    options: those named in HUB_OPTIONS. Raises ValueError for a name that cannot be used.
+    """
+    name = EMBEDDED if name is None else name
+    check_source("model", name)
+    return processor_class_of(_family(name, options)).from_pretrained(name, image_size=image_size, **options)
 
 
 def _family(name: str | os.PathLike, options: dict[str, Any]) -> str:
@@ -161,6 +172,7 @@ __all__ = [
     "ModelSpec",
     "check_source",
     "load_model",
+    "load_processor",
     "split_options",
     "usable_device",
 ]

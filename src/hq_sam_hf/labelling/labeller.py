@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..inference.loading import EMBEDDED_MODEL, ModelSpec
+from ..inference.embeddings import AnyFeatures
+from ..inference.loading import EMBEDDED_MODEL, AnyModel, ModelSpec, load_processor
 from ..inference.mask_generator import HQSamMaskGenerator
 from ..inference.text import DetectorSpec, ZeroShotDetector
 from ..model.image_reading import DEFAULT_OPTIONS, ImageOptions
-from ..model.modeling_hq_sam import HQSamImageFeatures, HQSamModel
 from ..model.processing_hq_sam import HQSamProcessor
 from .examples import Example, ImageRecord
 from .preparation import IMAGE_ERRORS, Preparation, PreparedImage, prepare_batch, reason
@@ -58,8 +58,7 @@ class LabellerSpec:
 
     def load_preparation(self) -> Preparation:
         """What prepares the images. It loads the processor alone, and no model."""
-        processor = HQSamProcessor.from_pretrained(self.model.name, image_size=self.model.image_size)
-        return self._preparation(processor)
+        return self._preparation(load_processor(self.model.name, self.model.image_size))
 
     def load(self, device: str | None = None) -> "Labeller":
         """Load the models. device: used where the specification of the model names none."""
@@ -81,7 +80,7 @@ class Labeller:
     def __init__(
         self,
         spec: LabellerSpec,
-        model: HQSamModel,
+        model: AnyModel,
         processor: HQSamProcessor,
         preparation: Preparation,
         detector: ZeroShotDetector | None = None,
@@ -164,7 +163,7 @@ class Labeller:
                         )
                         one.record.masks = [_with_coco_box(record) for record in found]
 
-    def _decode_prompts(self, work: Sequence["_Work"], features: HQSamImageFeatures) -> None:
+    def _decode_prompts(self, work: Sequence["_Work"], features: AnyFeatures) -> None:
         groups = [replace(group, image=i) for i, one in enumerate(work) for group in one.groups]
         found: list[dict[int, dict[str, Any]]] = [{} for _ in work]
 

@@ -193,13 +193,12 @@ def _object(given: Mapping[str, Any], box_format: str) -> ObjectPrompt:
 def _row_mask(mask: Any) -> str | bytes:
     """A mask in a row: bytes of an image, or text. A table from somebody else must not have a file read."""
     content = mask.get("bytes") if isinstance(mask, Mapping) else mask
-    is_text = isinstance(content, str) and content.lstrip().startswith("{")
-    if not is_text and not isinstance(content, bytes):
-        raise ValueError(
-            f"a mask of a row must hold its bytes or be a COCO segmentation as text, got {mask!r:.60}. Store the "
-            "masks in the table."
-        )
-    return content
+    if isinstance(content, bytes) or (isinstance(content, str) and content.lstrip().startswith("{")):
+        return content
+    raise ValueError(
+        f"a mask of a row must hold its bytes or be a COCO segmentation as text, got {mask!r:.60}. Store the masks in "
+        "the table."
+    )
 
 
 __all__ = ["BOX_FORMATS", "AutomaticPrompts", "ColumnPrompts", "FilePrompts", "PromptSource", "TextPrompts"]

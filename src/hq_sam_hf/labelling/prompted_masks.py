@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from transformers.feature_extraction_utils import BatchFeature
 
+from ..inference.embeddings import AnyFeatures
+from ..inference.loading import AnyModel
 from ..inference.object_prompts import prepare_object_prompts
 from ..inference.predictor import OBJECTS_PER_CALL
 from ..inference.stability import stable_masks
@@ -17,7 +19,6 @@ from ..masks.cropped_mask import CroppedMask
 from ..masks.rle import compress_counts
 from ..model.configuration_hq_sam import PADDING
 from ..model.image_processing_hq_sam import HQSamImageProcessor
-from ..model.modeling_hq_sam import HQSamImageFeatures, HQSamModel
 from ..model.normalised_coordinates import describe_normalised
 from .prompt_files import ObjectPrompt
 from .prompt_masks import read_prompt_mask
@@ -105,9 +106,9 @@ def calls(groups: Sequence[ObjectGroup]) -> Iterator[list[ObjectGroup]]:
 
 
 def decode_groups(
-    model: HQSamModel,
+    model: AnyModel,
     image_processor: HQSamImageProcessor,
-    features: HQSamImageFeatures,
+    features: AnyFeatures,
     groups: Sequence[ObjectGroup],
     multimask_output: bool,
     hq_token_only: bool,
