@@ -16,7 +16,7 @@ from ..masks.metrics import boundary, boundary_width
 from ..masks.rle import mask_to_rle, rle_to_mask
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of the IoU, as COCO defines AP
-MOST_PAIRS = 2_000_000  # of images and categories that are counted at once, which take about 200 bytes each
+MOST_PAIRS = 500_000  # of images and categories that are counted at once, which take about a kilobyte each
 EdgeOf = Callable[[Mapping[str, Any]], Mapping[str, Any]]  # the boundary of a region
 FREQUENCIES = ("r", "c", "f")  # LVIS: rare, common and frequent categories
 
