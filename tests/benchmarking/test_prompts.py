@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hq_sam_hf.benchmarking.benchmarks import BENCHMARKS, load_benchmark
+from hq_sam_hf.benchmarking.benchmarks import BENCHMARKS, SGINW_FILE, SGINW_SETS, load_benchmark
 from hq_sam_hf.benchmarking.class_detector import ClassDetectorPrompts, best_pairs
 from hq_sam_hf.benchmarking.prompt_choice import PromptChoice
 from hq_sam_hf.inference.text import DetectorSpec, ZeroShotDetector
@@ -45,6 +45,18 @@ def test_detections_keep_their_scores_and_categories(tmp_path):
     assert [one.score for one in found] == sorted((one["score"] for one in entries), reverse=True)
     assert {one.annotation_id for one in found} == {-1}
     assert len(prompts_of("coco", root, PromptChoice(detections=detections), max_dets=1)) == 1
+
+
+def test_sginw_takes_a_file_of_detections_for_each_data_set(tmp_path):
+    root, folder = small.write_sginw(tmp_path / "seginw"), tmp_path / "boxes"
+    for name in SGINW_SETS:
+        small.write_detections(folder / f"{name}.json", root / name / "valid" / SGINW_FILE)
+    parts = load_benchmark(BENCHMARKS["sginw"], root)
+    sources = PromptChoice(detections=folder).sources(BENCHMARKS["sginw"], parts, 100)
+    assert {len(sources[part.name].prompts(part.images[0], PIXELS)) > 1 for part in parts} == {True}
+    (folder / "Poles.json").unlink()
+    with pytest.raises(ValueError, match="Poles.json' is missing. The folder needs a NAME.json for each data set"):
+        PromptChoice(detections=folder).sources(BENCHMARKS["sginw"], parts, 100)
 
 
 def test_uvo_takes_detections_of_any_category(tmp_path):
@@ -140,7 +152,7 @@ def test_what_is_given_decides_the_kind_of_prompts(name, choice, kind):
 @pytest.mark.parametrize(
     ("name", "choice", "message"),
     [
-        ("coco", PromptChoice(), "takes one kind of prompts: --detections FILE, .*; or --prompts box"),
+        ("coco", PromptChoice(), "takes one kind of prompts: --detections PATH, .*; or --prompts box"),
         ("coco", PromptChoice("box", detections="x"), "takes one kind of prompts"),
         ("coco", PromptChoice("mask"), "takes one kind of prompts"),
         ("hqseg", PromptChoice(detections="x"), "takes one kind of prompts: --prompts box"),
@@ -151,6 +163,20 @@ def test_what_is_given_decides_the_kind_of_prompts(name, choice, kind):
 def test_prompts_that_do_not_fit_the_benchmark_are_refused(name, choice, message):
     with pytest.raises(ValueError, match=message):
         choice.kind(BENCHMARKS[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "message"),
+    [
+        ("coco", small.write_coco, "is a folder. Name a file with detections as COCO results"),
+        ("ytvis", small.write_ytvis, "is a folder. Name a file with tracks as results of YouTube-VIS"),
+        ("davis", small.write_davis, r"none' must be a folder with VIDEO/NNNNN.png, a tracker's label maps"),
+    ],
+)
+def test_a_folder_in_place_of_a_file_is_named(tmp_path, name, write, message):
+    path = tmp_path / "none" if name == "davis" else tmp_path
+    with pytest.raises(ValueError, match=message):
+        prompts_of(name, write(tmp_path / "data"), PromptChoice(detections=path))
 
 
 def test_boxes_of_a_file_without_annotations_are_refused(tmp_path):

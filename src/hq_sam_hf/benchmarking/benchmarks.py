@@ -149,7 +149,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             "SGinW, 25 data sets",
             {},  # a folder per data set
             _sginw,
-            ("detector", "box"),
+            ("detector", "detections", "box"),
             "image-ap",
         ),
         Benchmark("big", "BIG test", {}, _big, ("box", "mask"), "iou"),

@@ -10,6 +10,7 @@ from ..evaluation.prompts import parse_prompt
 from ..inference.text import DetectorSpec
 from .benchmarks import Benchmark
 from .class_detector import ClassDetectorPrompts
+from .detections import WHAT as BOXES
 from .detections import read_detections
 from .parts import BenchmarkPart
 from .prompt_sources import (
@@ -19,11 +20,12 @@ from .prompt_sources import (
     PromptSource,
     TrackFolderPrompts,
 )
+from .tracks import WHAT as TRACKS
 from .tracks import TrackFilePrompts
 
 # The option that each kind of prompts needs.
 NEEDS = {
-    "detections": "--detections FILE, a detector's boxes as COCO results",
+    "detections": "--detections PATH, a detector's boxes as COCO results",
     "tracks": "--detections, a tracker's results",
     "detector": "--detector NAME, a zero-shot detector",
     "box": "--prompts box, the boxes of the ground truth",
@@ -106,7 +108,9 @@ class PromptChoice:
                 raise ValueError(f"{os.fspath(path)!r} must be a folder with VIDEO/NNNNN.png, a tracker's label maps.")
             return TrackFolderPrompts(part, path)
         if path.is_dir():
-            raise ValueError(f"{os.fspath(path)!r} is a folder. Name a JSON file with {NEEDS['detections'][19:]}.")
+            raise ValueError(
+                f"{os.fspath(path)!r} is a folder. Name a file with {TRACKS if part.is_video else BOXES}."
+            )
         if part.is_video:
             return TrackFilePrompts(part, path, max_dets)
         categories = set(part.category_names) if benchmark.use_categories else None
