@@ -17,6 +17,7 @@ from hq_sam_hf.benchmarking.measurement import BenchmarkResult, PartResult, meas
 from hq_sam_hf.benchmarking.object_iou import ObjectRecord
 from hq_sam_hf.benchmarking.parts import BenchmarkPart
 from hq_sam_hf.benchmarking.predictions import read_predictions, write_shard
+from hq_sam_hf.benchmarking.prompt_choice import PromptChoice
 from hq_sam_hf.benchmarking.region_contour import j_and_f
 from hq_sam_hf.benchmarking.report import REPORT_FILES, write_report
 from hq_sam_hf.benchmarking.tube_ap import video_ap
@@ -219,9 +220,12 @@ def test_of_many_categories_the_largest_gains_and_losses_are_listed():
 @pytest.mark.parametrize("missing", ["faster_coco_eval.core", "matplotlib.figure"])
 def test_missing_packages_are_named_before_the_work(missing, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, missing, None)
+    part, _ = coco_run(tmp_path, 1)
+    (tmp_path / "instances.json").write_text(json.dumps(part.ground_truth))
+    data = BenchmarkData(annotations=tmp_path / "instances.json", images=tmp_path / "images" / "coco")
     with pytest.raises(ValueError, match=r'pip install "hq-sam-hf\[benchmarks\]"'):
-        run_benchmark(BenchmarkData("davis", tmp_path), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+        run_benchmark(data, tmp_path / "new", prompts=PromptChoice("box"))
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.slow

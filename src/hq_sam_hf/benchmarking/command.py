@@ -21,7 +21,6 @@ from ..model.tensor_types import ordinary_values
 from ..utils.distributed import connect
 from ..utils.output_lock import output_lock
 from .benchmarks import BENCHMARKS, Benchmark, custom_benchmark, load_benchmark
-from .counting import coco_masks
 from .parts import BenchmarkPart
 from .prompt_choice import PromptChoice
 from .report import REPORT_FILES, check_packages, write_report
@@ -116,13 +115,12 @@ def run_benchmark(
     """
     from accelerate import PartialState
 
-    check_packages()
     benchmark, parts = data.load()
     most = benchmark.max_dets if max_dets is None else max_dets
     _check(settings.outputs, most, protocol)
     prompts.kind(benchmark)
     if any(part.has_annotations for part in parts):
-        coco_masks()  # says what to install, before hours of work
+        check_packages()
     settings = replace(
         settings,
         protocol=protocol or benchmark.protocol,
