@@ -66,7 +66,8 @@ def _about(result: BenchmarkResult) -> str:
     text = f"{images} frames with {objects} tracks" if result.is_video else f"{images} images with {objects} objects"
     parts = f" in {len(result.parts)} data sets, whose plain means these are" if len(result.parts) > 1 else ""
     compared = sum(len(part.records) for part in result.parts)
-    return f"{text}{parts}. mIoU and mBIoU are those of the {compared} objects that a prompt was for."
+    every = ", counted in every frame" if result.is_video else ""
+    return f"{text}{parts}. mIoU and mBIoU are those of the {compared} objects that a prompt was for{every}."
 
 
 def _beside(one: Published, name: str, values: Mapping[str, float | None], compared: str) -> str:
@@ -161,7 +162,7 @@ def published_table(result: BenchmarkResult) -> Table | None:
     cells = [
         [one.method, *(number(one.values.get(name)) for name in names), _prompts(one), one.source] for one in rows
     ]
-    header = ["method", *map(metric_title, names), "boxes", "source"]
+    header = ["method", *map(metric_title, names), "prompts", "source"]
     return Table("Published results", header, cells, is_text=True)
 
 
