@@ -177,6 +177,7 @@ def test_several_data_sets_have_a_table_and_a_plot_of_their_own(tmp_path):
     assert re.search(r"\| Poles \| 3 \|", text)
     assert "### Categories of Cows" in text
     assert "48.7 (" in text
+    assert re.search(r"\[(Cows|Poles), \d\.jpg: c\d\]", text)
     assert 'alt="AP boundary by data set"' in (tmp_path / "run" / "benchmark.html").read_text()
 
 

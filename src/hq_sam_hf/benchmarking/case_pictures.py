@@ -81,7 +81,8 @@ def draw_cases(
             image = names[case.record.image_id]
             pixels = read_sample({"image": {"bytes": None, "path": image.file}, "masks": [], "name": image.name}).image
             picture = _draw(case.record, part, pixels, rows[case.record.image_id], outputs)
-            title = f"{image.name}: {part.category_names[case.record.category_id]}"
+            of_part = f"{part.name}, " if len(parts) > 1 else ""
+            title = f"{of_part}{image.name}: {part.category_names[case.record.category_id]}"
             name = shortened_name(re.sub(r"[^\w.-]+", "_", image.name), LONGEST_NAME)
             file_name = f"{case.kind}_{case.rank:02d}_{name}_{case.record.annotation_id}.png"
             drawn[case.kind, case.rank] = DrawnCase(case, title, file_name, picture)
