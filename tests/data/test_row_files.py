@@ -54,6 +54,18 @@ def test_files_inside_the_folder_are_read(tmp_path, streaming):
     assert row["mask"]["path"] == str(tmp_path / "table/masks/a.png")
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_files_in_the_folder_that_the_caller_names_are_read(tmp_path, streaming):
+    write_folders(tmp_path, {"masks/a.png": png(), "secret.png": png()})
+    write_table(tmp_path / "table/train-00000-of-00001.parquet", tmp_path / "masks/a.png")
+    named = load_named_columns(tmp_path / "table", streaming=streaming, image_folder=tmp_path / "masks")
+    [row] = undecoded(named)
+    assert row["mask"]["path"] == str(tmp_path / "masks/a.png")
+    write_table(tmp_path / "other/train-00000-of-00001.parquet", tmp_path / "secret.png")
+    with pytest.raises(ValueError, match="leads out of the folder.* as `image_folder`"):
+        list(load_named_columns(tmp_path / "other", streaming=streaming, image_folder=tmp_path / "masks"))
+
+
 def test_the_shards_of_an_export_are_checked_too(tmp_path):
     write_table(tmp_path / "root/validation/dis-00000-of-00001.parquet", "/etc/passwd")
     with pytest.raises(ValueError, match="'/etc/passwd', leads out of the folder"):

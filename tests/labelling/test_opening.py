@@ -1,6 +1,5 @@
 """Every kind of source gives its images under their keys, with the columns that may hold prompts."""
 
-import csv
 import io
 import json
 import shutil
@@ -233,8 +232,8 @@ def test_a_folder_of_save_to_disk(folder, tmp_path):
 
 def test_a_folder_of_images_with_metadata(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    with (folder / "metadata.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["file_name", "caption"], *[[name, f"cup {i}"] for i, name in enumerate(KEYS)]])
+    lines = [json.dumps({"file_name": name, "caption": f"cup {i}"}) for i, name in enumerate(KEYS)]
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
     source = open_source([folder])
     rows = source.read(range(3))
     assert sorted(row.columns["caption"] for row in rows) == ["cup 0", "cup 1", "cup 2"]

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from hq_sam_hf.data.coco import load_coco
+from hq_sam_hf.data.factory import load_rows as load_rows_of_description
 from hq_sam_hf.data.reading import read_sample
 from hq_sam_hf.labelling import (
     ColumnPrompts,
@@ -79,11 +80,23 @@ def test_the_output_is_a_data_set_with_a_row_per_image(images, spec, tmp_path):
     assert stored[0]["image"] == {"bytes": (images / "0.png").read_bytes(), "path": str(images / "0.png")}
 
 
+def test_two_folders_of_one_name_are_two_data_sets(images, spec, tmp_path):
+    """`datasets` must not take its cache of one for the other."""
+    for place, name in (("a", "0.png"), ("b", "3.png")):
+        label(open_source([images / name]), tmp_path / place / "labels", spec)
+        assert load_rows(tmp_path / place / "labels", tmp_path / "cache")["name"] == [name]
+
+
 def test_images_by_reference(images, spec, model_folder, tmp_path):
     label(open_source([images]), tmp_path / "out", small_spec(model_folder, embeds=False))
     rows = load_rows(tmp_path / "out", tmp_path / "cache")
     assert rows.cast_column("image", datasets.Image(decode=False))[3]["image"]["bytes"] is None
     assert rows[3]["image"].size == (60, 43)
+    described = {"kind": "columns", "source": str(tmp_path / "out"), "mask_column": "masks"}
+    with pytest.raises(ValueError, match="name the folder of its images as `image_folder`"):
+        load_rows_of_description(described, "train")
+    sample = read_sample(load_rows_of_description({**described, "image_folder": str(images)}, "train")[3])
+    assert sample.masks.shape == (len(rows[3]["masks"]), 43, 60)
 
 
 def test_prompts_from_columns_give_labels_and_scores(images, spec, tmp_path):

@@ -120,6 +120,7 @@ def load_named_columns(
     split: str = "train",
     set_name: str | None = None,
     streaming: bool = False,
+    image_folder: str | os.PathLike | None = None,
     **options: Any,
 ) -> "AnyDataset":
     """Load a data set of the library `datasets` whose columns have other names.
@@ -130,6 +131,7 @@ def load_named_columns(
     mask_column: holds images, lists of images, or lists of COCO segmentations as text. A list becomes `masks`.
         `options` may also hold `ReadingOptions`, such as mask_type="instances".
     set_name: the value of the column `set`; by default the name of the source.
+    image_folder: a folder that images may lie in whose bytes are not in their rows, besides the source.
 
     The columns `set` and `name` of the source are kept, all others are dropped. Rows without `name` are numbered.
     The images of a stream stay undecoded, {"bytes", "path"}, which `read_sample` reads. Raises ValueError if a row
@@ -140,6 +142,7 @@ def load_named_columns(
     reading, folders = take_reading(options), None
     if isinstance(source, str | os.PathLike):
         folders = source_folders(os.fspath(source), options)
+        folders += [] if image_folder is None else [Path(os.path.abspath(image_folder))]
         set_name = set_name or Path(source).name
         dataset = load_stored(os.fspath(source), split, streaming, options)
     else:

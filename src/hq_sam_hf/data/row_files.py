@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from .image_bytes import AnyDataset
 
 _ADVICE = (
-    "If you trust it, load the data set in Python and pass it as `source`, or write it with `save_to_disk`, which "
-    "stores the images themselves."
+    "If you trust it, name the folder of its images as `image_folder`, load the data set in Python and pass it as "
+    "`source`, or write it with `save_to_disk`, which stores the images themselves."
 )
 
 

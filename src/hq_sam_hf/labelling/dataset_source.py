@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ class DatasetSource(Source):
     """A split of a data set. Other processes load it again, by its name.
 
     name: a Hub repository, or a folder that `datasets.load_dataset` or `load_from_disk` reads.
-    options: JSON text with arguments of `load_dataset`.
+    options: JSON text with arguments of `load_dataset`. image_folder: where images may be, besides the data set.
     """
 
     name: str
@@ -27,14 +28,18 @@ class DatasetSource(Source):
     image_column: str
     key_column: str | None
     options: str = "{}"
+    image_folder: str | None = None
+
+    @property
+    def dataset(self) -> Any:
+        return _load(self.name, self.split, self.options, self.image_folder)
 
     def __len__(self) -> int:
-        return len(_load(self.name, self.split, self.options))
+        return len(self.dataset)
 
     def keys(self) -> Iterable[str]:
-        dataset = _load(self.name, self.split, self.options)
         wanted = self.key_column or self.image_column
-        for index, row in enumerate(dataset.select_columns([wanted])):
+        for index, row in enumerate(self.dataset.select_columns([wanted])):
             image = row.get(self.image_column)
             yield row_key(
                 row.get(self.key_column or ""), image.get("path") if isinstance(image, dict) else None, index
@@ -43,7 +48,7 @@ class DatasetSource(Source):
     def read(self, rows: range) -> list[SourceRow]:
         import datasets
 
-        dataset = _load(self.name, self.split, self.options)
+        dataset = self.dataset
         # The paths in columns of images have been checked when the data set was loaded.
         is_checked = isinstance(dataset.features[self.image_column], datasets.Image)
         folders = None if is_checked else ()
@@ -51,8 +56,7 @@ class DatasetSource(Source):
 
     @property
     def columns(self) -> Sequence[str]:
-        names = _load(self.name, self.split, self.options).column_names
-        return [name for name in names if name != self.image_column]
+        return [name for name in self.dataset.column_names if name != self.image_column]
 
     @property
     def has_addresses(self) -> bool:
@@ -64,20 +68,27 @@ class DatasetSource(Source):
 
 
 def open_dataset(
-    name: str, split: str, image_column: str | None, key_column: str | None, **options: Any
+    name: str,
+    split: str,
+    image_column: str | None = None,
+    key_column: str | None = None,
+    image_folder: str | os.PathLike | None = None,
+    **options: Any,
 ) -> DatasetSource:
     """Open a data set. options: JSON values, for `datasets.load_dataset`.
 
-    Raises ValueError if it cannot be loaded or has no images, and if a row names a file outside of it.
+    Raises ValueError if it cannot be loaded or has no images, and if a row names a file outside of it and of the
+    `image_folder`.
     """
     text = json.dumps(options, sort_keys=True)
-    names = _load(name, split, text).column_names
+    folder = None if image_folder is None else os.path.abspath(image_folder)
+    names = _load(name, split, text, folder).column_names
     image = choose_image_column(names, image_column, repr(name))
-    return DatasetSource(name, split, image, choose_key_column(names, key_column, repr(name)), text)
+    return DatasetSource(name, split, image, choose_key_column(names, key_column, repr(name)), text, folder)
 
 
 @functools.lru_cache(maxsize=4)
-def _load(name: str, split: str, options: str) -> Any:
+def _load(name: str, split: str, options: str, image_folder: str | None) -> Any:
     import datasets
 
     arguments = json.loads(options)
@@ -87,7 +98,8 @@ def _load(name: str, split: str, options: str) -> Any:
         raise ValueError(
             f"The data set {name!r} cannot be loaded ({error}). Correct the name or the split."
         ) from error
-    return refuse_files_outside(undecoded(dataset), source_folders(name, arguments))
+    folders = source_folders(name, arguments) + ([] if image_folder is None else [Path(image_folder)])
+    return refuse_files_outside(undecoded(dataset), folders)
 
 
 __all__ = ["DatasetSource", "open_dataset"]

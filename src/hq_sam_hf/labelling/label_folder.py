@@ -22,13 +22,10 @@ from .plan import Shard
 from .shards import DATA, is_written, read_skipped, shard_path
 
 OPTIONS, SKIPPED, CARD, COCO = "options.json", "skipped.json", "README.md", "coco.json"
+# Without `configs`, because `datasets` would then take its cache of another folder with the same name. It finds the
+# shards by their names.
 _CARD = """\
 ---
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: data/train-*.parquet
 task_categories:
 - image-segmentation
 - mask-generation

@@ -74,17 +74,21 @@ def _open_one(name: str, options: SourceOptions, output: str | os.PathLike | Non
     if path.is_dir():
         return _open_folder(path, options, output)
     if not path.exists() and not glob.has_magic(name) and _HUB_NAME.fullmatch(name) and not path.suffix:
-        return open_dataset(name, options.split, options.image_column, options.key_column)
+        return _open_dataset(name, options)
     return _open_several([name], options, output)
 
 
 def _open_folder(folder: Path, options: SourceOptions, output: str | os.PathLike | None) -> Source:
     names = {file.name for file in folder.iterdir()}
     if names & {*_SAVED, *_METADATA}:
-        return open_dataset(str(folder), options.split, options.image_column, options.key_column)
+        return _open_dataset(str(folder), options)
     files = sorted(str(file) for file in folder.rglob("*") if not _is_hidden(file, folder))
     opened = _open_by_suffix(files, options)
     return _open_images([str(folder)], output) if opened is None else opened
+
+
+def _open_dataset(name: str, options: SourceOptions) -> Source:
+    return open_dataset(name, options.split, options.image_column, options.key_column, options.image_folder)
 
 
 def _is_hidden(file: Path, folder: Path) -> bool:

@@ -16,7 +16,17 @@ from ..data.several import SeveralDataSets
 SAMPLED_ROWS, SAMPLED_VALUES = 16, 256
 
 # The arguments of data sets that say where they are; all others say what they are.
-PATH_ARGUMENTS = ("root", "images", "masks", "annotations", "source", "data_dir", "data_files", "cache_dir")
+PATH_ARGUMENTS = (
+    "root",
+    "images",
+    "masks",
+    "annotations",
+    "source",
+    "data_dir",
+    "data_files",
+    "cache_dir",
+    "image_folder",
+)
 
 
 def without_paths(field: str, value: Any) -> Any:
