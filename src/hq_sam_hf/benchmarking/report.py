@@ -50,7 +50,8 @@ def write_report(
 
     result = measure_benchmark(benchmark, parts, read_rows, settings)
     drawn = draw_cases(choose_cases(result, cases), parts, read_rows, result.outputs)
-    title = readable_name(f"{benchmark.title[:1].upper()}{benchmark.title[1:]}: {settings.get('model', 'results')}")
+    heading = f"T{benchmark.title[1:]}" if benchmark.title.startswith("the ") else benchmark.title
+    title = readable_name(f"{heading}: {settings.get('model', 'results')}")
     tables = result_tables(result)
     text = readable_name(_markdown(result, title, tables, drawn))
     content = json.dumps(json_value(_content(result, drawn), "report"), indent=1)
