@@ -56,7 +56,7 @@ def parameters(pages):
 
 @pytest.mark.parametrize("page", parameters(page for page in PAGES if blocks(page, "python")))
 def test_python_blocks_run_in_order(page, workplace):
-    if page.stem in ("automatic_masks", "onnx"):  # their last blocks read what their commands write
+    if page.stem in ("automatic_masks", "labelling", "onnx"):  # their last blocks read what their commands write
         run_commands(page)
     namespace: dict = {}
     for block in blocks(page, "python"):
@@ -131,6 +131,7 @@ WRITTEN = {
     "checkpoints": {"sam_hq_vit_b.pth", "my-model", "my-samhq-model", "half-model", "plain-sam"},
     "predictor": {"masks/overlays/photo.jpg.jpg", "masks/coco.json"},
     "automatic_masks": {"masks/coco.json", "masks/overlays/photo.jpg.jpg", "masks/label_maps/photo.jpg.png"},
+    "labelling": {"labels/data/train-00000-of-00001.parquet", "labels/coco.json", "labels/skipped.json"},
     "text_prompts": {"found.json", "found.jpg", "found/coco.json", "found/overlays/photo.jpg.jpg"},
 }
 
