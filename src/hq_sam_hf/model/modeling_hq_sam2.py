@@ -127,11 +127,11 @@ class HQSam2Model(HQSamPromptedModel):
     def get_image_features(self, pixel_values: Tensor) -> HQSam2ImageFeatures:
         """Encode pixel_values (B, 3, S, S) to the compact cache that `forward` takes as `image_features`."""
         fine, middle, embeddings = self.get_image_embeddings(pixel_values)
-        # Contiguous, as safetensors requires of tensors to save.
+        # The decoder reads them position by position, so the channels come last in memory.
         features = HQSam2ImageFeatures(
-            image_embeddings=embeddings.contiguous(),
-            high_res_features_0=fine.contiguous(),
-            high_res_features_1=middle.contiguous(),
+            image_embeddings=embeddings.contiguous(memory_format=torch.channels_last),
+            high_res_features_0=fine.contiguous(memory_format=torch.channels_last),
+            high_res_features_1=middle.contiguous(memory_format=torch.channels_last),
         )
         features.image_projections = self.project_images(features)
         return features
