@@ -120,9 +120,9 @@ def part_table(result: BenchmarkResult, name: str) -> Table:
 
 
 def category_tables(result: BenchmarkResult, part: PartResult) -> list[Table]:
-    """AP and boundary AP of the categories. Empty for a single category."""
+    """AP and boundary AP of the categories that have objects. Empty for data of a single category."""
     rows = category_changes(result, part)
-    if len(rows) < 2:
+    if not rows or max(map(len, part.by_category.values())) < 2:
         return []
     title = "Categories" if len(result.parts) == 1 else f"Categories of {part.name}"
     note = ""
