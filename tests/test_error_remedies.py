@@ -535,8 +535,16 @@ GENERATE: dict[str, Case] = {
     ),
     "two candidates": (
         lambda w: w.generator(candidates=2),
-        r"`candidates` must be (1) \(the best, as the original\) or (3) \(as SAM\)",
+        r"`candidates` must be (1) \(the best\) or (3) \(as SAM\)",
         lambda w, *numbers: [w.generator(candidates=number) for number in numbers],
+    ),
+    "crops of an encoded image": (
+        lambda w: w.generator(crop_n_layers=1).generate_from_features(w.features(), SIZE),
+        "`crop_n_layers` must be (0) for an encoded image. Call `generate` with the image instead",
+        lambda w, number: [
+            w.generator(crop_n_layers=number).generate_from_features(w.features(), SIZE),
+            w.generator(crop_n_layers=1).generate(IMAGE),
+        ],
     ),
     "half a point": (
         lambda w: w.generator(points_per_batch=0.5),
@@ -909,7 +917,7 @@ def literal(text: str) -> Any:
 
 CHECKED = [
     *(PACKAGE / "inference").glob("*.py"),
-    PACKAGE / "batch" / "prompt_files.py",
+    PACKAGE / "labelling" / "prompt_files.py",
     *(PACKAGE / "model").glob("prompt_*.py"),
     *(PACKAGE / "model" / name for name in ("modeling_input_checks.py", "processing_hq_sam.py", "folder_checks.py")),
 ]

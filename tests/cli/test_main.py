@@ -39,9 +39,9 @@ def test_without_a_command_the_help_is_printed_and_the_exit_code_is_2(capsys):
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("usage: hq-sam")
-    for command in ("segment", "generate", "demo", "data", "train", "evaluate", "convert", "export", "env"):
+    for command in ("segment", "generate", "label", "demo", "data", "train", "evaluate", "convert", "export", "env"):
         assert re.search(rf"^    {command} ", printed.err, re.MULTILINE), command
-    assert len(COMMANDS) == 9
+    assert len(COMMANDS) == 10
 
 
 def test_the_version_is_printed(capsys):
@@ -67,6 +67,7 @@ def test_commands_that_write_name_their_output_by_the_same_option():
     assert writing == {
         "segment",
         "generate",
+        "label",
         "evaluate",
         "train",
         "convert",
