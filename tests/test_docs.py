@@ -14,6 +14,7 @@ from hq_sam_hf.cli import main
 from support.oracle import SMALL, pair, save_folder
 from support.small_detectors import save_grounding_dino
 from support.small_hqseg44k import small_files, write_folders
+from support.small_sam2 import save_base
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
@@ -38,6 +39,8 @@ def workplace(tmp_path, monkeypatch, photo, page):
         mask.paste(255, (165, 15, 415, 310))
         mask.save("masks/photo.png")
     save_folder(pair(SMALL)[1], PUBLISHED)
+    if page.stem == "hq_sam2":
+        save_base("hq_sam2_large")
     if page.stem == "text_prompts":
         save_grounding_dino(DETECTOR)
     for table in blocks(page, "csv"):
