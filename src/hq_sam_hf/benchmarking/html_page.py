@@ -10,7 +10,7 @@ from ..evaluation.results import OUTPUT_TITLES
 from .case_pictures import CASES, DrawnCase
 from .comparison import category_changes, metric_title
 from .counting import THRESHOLDS
-from .measurement import BenchmarkResult
+from .measurement import BenchmarkResult, PartResult
 from .plots import MOST_BARS, bar_plot, line_plot
 from .tables import Table
 
@@ -23,6 +23,7 @@ td { white-space: nowrap; } table.text td { white-space: normal; }
 .gain { color: #00714f; } .loss { color: #b00020; }
 img { max-width: 100%; } figure { margin: 1rem 0; } figcaption { color: #555; font-size: 0.85rem; }
 """
+MOST_CURVES = 6  # parts that have a plot of recall of their own
 SIZES = ("APs", "APm", "APl", "APs_B", "APm_B", "APl_B")
 
 
@@ -62,18 +63,24 @@ def _title(output: str) -> str:
 
 
 def _recall(result: BenchmarkResult) -> list[tuple[str, str]]:
+    """Of all parts, and by boundary IoU of each of a few parts, as the paper plots them."""
+    parts = result.parts
+    wanted = [("Recall by boundary IoU", "_B", parts), ("Recall by IoU", "", parts)]
+    if 1 < len(parts) <= MOST_CURVES:
+        wanted += [(f"Recall by boundary IoU, {part.name}", "_B", [part]) for part in parts]
     found = []
-    for suffix, name in (("_B", "boundary IoU"), ("", "IoU")):
-        series = {}
-        for output in result.outputs:
-            curves = [part.recall[output][suffix] for part in result.parts if output in part.recall]
-            columns = [[value for value in values if value is not None] for values in zip(*curves)]
-            series[_title(output)] = [sum(column) / len(column) if column else None for column in columns]
+    for title, suffix, chosen in wanted:
+        series = {_title(output): _mean_recall(chosen, output, suffix) for output in result.outputs}
         if any(value is not None for values in series.values() for value in values):
-            title = f"Recall by {name}"
-            labels = (f"least {name}", "recall in per cent")
+            labels = ("least boundary IoU" if suffix else "least IoU", "recall in per cent")
             found.append((title, line_plot(title, THRESHOLDS.round(2).tolist(), series, *labels)))
     return found
+
+
+def _mean_recall(parts: Sequence[PartResult], output: str, suffix: str) -> list[float | None]:
+    curves = [part.recall[output][suffix] for part in parts if output in part.recall]
+    columns = [[value for value in values if value is not None] for values in zip(*curves)]
+    return [sum(column) / len(column) if column else None for column in columns]
 
 
 def _sizes(result: BenchmarkResult) -> list[tuple[str, str]]:
