@@ -69,19 +69,19 @@ class HQSam2BackboneConfig(PreTrainedConfig):
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
-        for name, value in list(vars(self).items()):  # lists, as in config.json
-            setattr(self, name, list(value) if isinstance(value, tuple) else value)
+        for name, field in list(vars(self).items()):  # lists, as in config.json
+            setattr(self, name, list(field) if isinstance(field, tuple) else field)
         super().__post_init__(**kwargs)
         check = FieldChecks(self, "vision_config.backbone_config")
         check.positive_integers("hidden_size", "num_channels")
         sides = [self.image_size] if isinstance(self.image_size, int) else list(self.image_size or [])
         check.require(len(set(sides)) == 1 and len(sides) <= 2, "image_size", "one number or two equal ones")
         self.image_size = [sides[0], sides[0]]
-        for field, expected in (("patch_stride", 4), ("query_stride", 2)):
-            value: Any = getattr(self, field)
+        for name, expected in (("patch_stride", 4), ("query_stride", 2)):
+            value: Any = getattr(self, name)
             values = [value] if isinstance(value, int) else list(value)
-            check.require(set(values) == {expected}, field, f"{expected} in both directions")
-            setattr(self, field, [expected, expected])
+            check.require(set(values) == {expected}, name, f"{expected} in both directions")
+            setattr(self, name, [expected, expected])
         check.require(self.num_query_pool_stages == STAGES - 1, "num_query_pool_stages", f"{STAGES - 1}")
         for field in (
             "blocks_per_stage",

@@ -109,15 +109,13 @@ class HQSam2FeaturePyramid(nn.Module):
 
     def forward(self, stages: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Features (B, C, h, w) of the first three stages (B, h, w, D). Those of the fourth enter the third."""
-        features = torch.empty(0)
-        maps = []
+        maps: list[Tensor] = []
         for level in range(len(stages) - 1, -1, -1):
             lateral = self.convs[len(stages) - 1 - level](stages[level].permute(0, 3, 1, 2))
             if maps and level in self.top_down_levels:
-                above = F.interpolate(features.float(), scale_factor=2.0, mode="nearest")
+                above = F.interpolate(maps[-1].float(), scale_factor=2.0, mode="nearest")
                 lateral = lateral + above.to(lateral.dtype)
-            features = lateral
-            maps.append(features)
+            maps.append(lateral)
         return maps[3], maps[2], maps[1]
 
 
