@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -150,18 +151,36 @@ def kill_each_worker_once(monkeypatch):
     monkeypatch.setattr(ProcessPoolExecutor, "submit", submit)
 
 
+def children_of(pid):
+    """The processes that a process has started, where the system lists them."""
+    listing = Path(f"/proc/{pid}/task/{pid}/children")
+    return listing.read_text().split() if listing.is_file() else []
+
+
+def is_running(pid):
+    status = Path(f"/proc/{pid}/stat")
+    try:
+        return status.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 @pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_with_the_same_bits(images, model_folder, tmp_path):
     list(label_locally(make(images, model_folder, tmp_path / "whole"), 1))
     flags = [part for name, value in GRID.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     command = [sys.executable, "-m", "hq_sam_hf.cli", "label", str(images), "-o", str(tmp_path / "out"), *flags]
     command += ["--model", str(model_folder), "--device", "cpu", "--shard-size", "4", "--batch-size", "2"]
+    command += ["--workers", "2"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (tmp_path / "out" / "data").is_dir() or not shards_of(tmp_path / "out"):
         assert process.poll() is None
         time.sleep(0.01)
+    workers = children_of(process.pid)
     process.kill()
     process.wait()
+    while any(map(is_running, workers)):  # they end by themselves
+        time.sleep(0.05)
     before = len(shards_of(tmp_path / "out"))
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert before < 3

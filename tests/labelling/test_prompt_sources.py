@@ -2,6 +2,7 @@
 
 import json
 
+import pyarrow.parquet
 import pytest
 
 from hq_sam_hf.labelling import ColumnPrompts, FilePrompts, ImagePlace, ObjectPrompt, SourceRow, open_source
@@ -140,6 +141,15 @@ def test_results_of_a_coco_file_name_images_by_id(source, tmp_path):
     found = [prompts.example(one).prompts for one in coco_source.read(range(3))]
     assert [len(one) for one in found] == [0, 1, 0]
     assert found[1][0].label == "cup"
+
+
+def test_results_name_the_rows_of_a_table_by_their_ids(tmp_path):
+    rows = [{"image": b"x", "image_id": 7 + i} for i in range(2)]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
+    table = open_source([tmp_path / "a.parquet"])
+    results = write(tmp_path, [{"image_id": 8, "bbox": [1, 2, 3, 4], "score": 0.5}])
+    prompts = read_prompt_file(results, table)
+    assert [len(prompts.example(one).prompts) for one in table.read(range(2))] == [0, 1]
 
 
 def test_a_prompt_file_of_the_package(source, tmp_path):

@@ -334,7 +334,9 @@ def test_a_dry_run_counts_measures_and_writes_nothing(images, spec, tmp_path):
     assert lines[0] == "images: 5, of which 0 are done and 0 have the key of another"
     assert lines[2].startswith("skipped 3.png: ")
     label(open_source([images]), tmp_path / "out", spec)
-    assert dry_run(open_source([images]), tmp_path / "out", *arguments).missing == 0
+    finished = dry_run(open_source([images]), tmp_path / "out", *arguments)
+    assert finished.missing == 0
+    assert list(finished.lines())[1:] == ["estimate: nothing is left to do"]
 
 
 def test_the_output_can_be_uploaded(images, spec, tmp_path, monkeypatch):

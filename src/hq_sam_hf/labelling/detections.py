@@ -20,9 +20,10 @@ from typing import Any
 
 from ..data.coco_files import id_key, listed_names
 from .coco_source import CocoSource
+from .examples import ImagePlace
 from .prompt_files import ObjectPrompt, finite_numbers, read_prompts
 from .prompt_sources import FilePrompts
-from .sources import Source
+from .sources import Source, SourceRow
 
 logger = logging.getLogger(__name__)
 
@@ -102,12 +103,11 @@ def _parse(row: dict[str, Any], categories: Mapping[int | str, str]) -> tuple[st
 
 def _check_names(prompts: FilePrompts, source: Source, path: str) -> None:
     """Warn of images in the file that the source does not have. Raises ValueError if it has none of them."""
-    known: set[str | int | None] = set()
-    for start in range(0, len(source), 1000):
-        rows = source.read(range(start, min(start + 1000, len(source)))) if source.has_addresses else []
-        known.update(prompts.name_of(row) for row in rows)
-    if not source.has_addresses:
-        known.update(name for key in source.keys() for name in (key, key.rpartition("/")[2]))
+    if source.has_addresses:  # reading a row reads no image
+        rows = (row for i in range(len(source)) for row in source.read(range(i, i + 1)))
+    else:
+        rows = (SourceRow(key, ImagePlace()) for key in source.keys())
+    known = {prompts.name_of(row) for row in rows}
     unknown = [name for name in prompts.by_name if name not in known]
     if prompts.by_name and len(unknown) == len(prompts.by_name):
         first = next(iter(source.keys()))

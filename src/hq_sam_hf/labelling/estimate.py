@@ -47,6 +47,9 @@ class Estimate:
         """The estimate for people."""
         before = self.images - self.missing
         yield f"images: {self.images:,}, of which {before:,} are done and {self.duplicates:,} have the key of another"
+        if not self.missing:
+            yield "estimate: nothing is left to do"
+            return
         found = self.sampled - len(self.skipped)
         yield (
             f"sample: {self.sampled:,} images, {self.objects / max(found, 1):.1f} masks per image, "

@@ -6,6 +6,8 @@ number of processes is.
 
 import multiprocessing
 import os
+import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -156,6 +158,8 @@ _own: dict[str, Any] = {}
 
 
 def _start(job: LabellingJob, numbers: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the first one ends the others
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     gpus = torch.cuda.device_count()
     device = f"cuda:{numbers.get() % gpus}" if gpus and job.labeller.model.device is None else None
@@ -163,6 +167,14 @@ def _start(job: LabellingJob, numbers: Any) -> None:
         _own.update(job=job, labeller=job.labeller.load(device))
     except Exception as error:  # the pool would only say that a process has ended
         _own["error"] = error
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it has been killed, for which the pool would wait forever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _label_rows(rows: range) -> LabelledBatch:

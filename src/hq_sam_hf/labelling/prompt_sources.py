@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..data.coco_files import id_key
 from ..inference.text import split_labels
 from .examples import Example
 from .prompt_files import ObjectPrompt, finite_numbers
@@ -141,7 +142,7 @@ class FilePrompts(PromptSource):
 
     def name_of(self, row: SourceRow) -> str | int | None:
         """The name by which the file knows an image; None if it has no objects there."""
-        names = (row.key, row.place.address, row.columns.get("image_id"), row.key.rpartition("/")[2])
+        names = (row.key, row.place.address, row.columns.get("image_id"), id_key(row.key), row.key.rpartition("/")[2])
         return next((name for name in names if name is not None and name in self.by_name), None)
 
     def as_options(self) -> dict[str, Any]:
