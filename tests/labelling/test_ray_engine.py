@@ -91,6 +91,15 @@ def shared(monkeypatch, tmp_path):
     return ray_engine._Shared(make_job(tmp_path), None)
 
 
+def test_tasks_read_a_few_batches_of_one_shard(tmp_path):
+    """35 images in shards of 20 and batches of 6: of 4 and 3 batches, of which a task reads 2."""
+    names = [f"{i}.png" for i in range(35)]
+    plan = ShardPlan(35, shard_size=20, batch_size=6)
+    job = LabellingJob(FileSource("images", names), AutomaticPrompts(), LabellerSpec(), plan, tmp_path)
+    tasks = [tuple(task.values()) for task in ray_engine._reading_tasks(job, list(plan))]
+    assert tasks == [(0, 0, 2), (0, 2, 4), (1, 0, 2), (1, 2, 3)]
+
+
 def batches(job: LabellingJob, numbers: list[tuple[int, int]]) -> dict[str, np.ndarray]:
     """The columns of some labelled batches, given as (shard, batch)."""
     rows = [job.plan.batches(job.plan[shard])[batch] for shard, batch in numbers]

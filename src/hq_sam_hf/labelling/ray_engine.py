@@ -12,7 +12,7 @@ are done follows from the files alone: docs/architecture.md says why this does n
 import pickle
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,6 +29,12 @@ from .ray_tries import start_counter, tried
 if TYPE_CHECKING:
     import ray
     import ray.data
+
+# Images that a task reads. Batches leave in order, and a task whose turn has not come may hold two blocks. A task with
+# more blocks would stop in the middle, and so the tasks would wait for each other.
+IMAGES_PER_TASK = 16
+# Ray Data takes a millisecond to set up a task, all of them before it starts.
+TASKS_AT_ONCE = 100_000
 
 Columns = dict[str, Any]  # of some rows, as Ray Data passes them
 
@@ -57,12 +63,25 @@ def label_on_ray(job: LabellingJob, cluster: RayCluster) -> Iterator[tuple[Shard
         import ray
 
         shared = _Shared(ray.put(job), start_counter())
+        at_once = max(1, TASKS_AT_ONCE // len(_reading_tasks(job, shards[:1])))
         with plain_errors():
-            for row in _pipeline(shared, job, shards, cluster).iter_rows():
-                yield job.plan[int(row["shard"])], pickle.loads(row["seconds"])
+            for start in range(0, len(shards), at_once):
+                for row in _pipeline(shared, job, shards[start : start + at_once], cluster).iter_rows():
+                    yield job.plan[int(row["shard"])], pickle.loads(row["seconds"])
 
 
-def _pipeline(shared: _Shared, job: LabellingJob, shards: list[Shard], cluster: RayCluster) -> "ray.data.Dataset":
+def _reading_tasks(job: LabellingJob, shards: Sequence[Shard]) -> list[dict[str, int]]:
+    """The tasks that read some shards: the numbers of a shard, of a batch, and of the one after the last batch."""
+    step = max(1, IMAGES_PER_TASK // job.plan.batch_size)
+    counts = [(shard.index, len(job.plan.batches(shard))) for shard in shards]
+    return [
+        {"shard": index, "start": start, "stop": min(start + step, count)}
+        for index, count in counts
+        for start in range(0, count, step)
+    ]
+
+
+def _pipeline(shared: _Shared, job: LabellingJob, shards: Sequence[Shard], cluster: RayCluster) -> "ray.data.Dataset":
     """A row per written shard. Iterating over the rows computes them."""
     import ray.data
 
@@ -74,10 +93,10 @@ def _pipeline(shared: _Shared, job: LabellingJob, shards: list[Shard], cluster: 
     else:
         tasks, actors = {"num_cpus": 0, "compute": ray.data.TaskPoolStrategy(size=workers)}, {"num_cpus": 1.0}
     device = "cuda" if cluster.gpus_per_worker else "cpu"
-    numbers = [shard.index for shard in shards]
+    rows = _reading_tasks(job, shards)
     return (
-        ray.data.from_items(numbers, override_num_blocks=len(numbers))
-        .map_batches(_read_shards, batch_size=1, fn_kwargs={"shared": shared}, **tasks)
+        ray.data.from_items(rows, override_num_blocks=len(rows))
+        .map_batches(_read_batches, batch_size=1, fn_kwargs={"shared": shared}, **tasks)
         .map_batches(
             _Worker,
             batch_size=1,
@@ -89,11 +108,12 @@ def _pipeline(shared: _Shared, job: LabellingJob, shards: list[Shard], cluster: 
     )
 
 
-def _read_shards(columns: Columns, shared: _Shared) -> Iterator[Columns]:
-    """The images of each batch of some shards, ready for the model."""
+def _read_batches(columns: Columns, shared: _Shared) -> Iterator[Columns]:
+    """The images of some batches of a shard, ready for the model: a row per batch."""
     job, preparation = _fetch(shared.job), _preparation(shared.job)
-    for number in columns["item"].tolist():
-        for batch, rows in enumerate(job.plan.batches(job.plan[number])):
+    for number, start, stop in zip(*(columns[name].tolist() for name in ("shard", "start", "stop"))):
+        for batch in range(start, stop):
+            rows = job.plan.batches(job.plan[number])[batch]
             images = tried(shared.tries, rows, lambda: prepare_batch(job.examples(rows), preparation))  # noqa: B023
             yield _row(number, batch, images=images)
 
