@@ -110,9 +110,8 @@ def test_image_features_equal_the_original(name, attention, atol):
         torch.testing.assert_close(feature, expected, atol=atol, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["small", "uneven"])
+@pytest.mark.parametrize(("name", "batch"), [("small", 1), ("uneven", 2)])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("batch", [1, 2])
 def test_masks_and_scores_equal_the_original(name, kind, batch):
     sam, model = sam2_pair(name)
     images = random_images(model.config.vision_config.image_size, batch)
