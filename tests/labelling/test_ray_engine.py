@@ -1,6 +1,7 @@
 """The engine `ray` without a cluster: its options, its errors, and what its functions check."""
 
 import pickle
+import socket
 import sys
 from collections import Counter
 from pathlib import Path
@@ -42,6 +43,15 @@ def test_without_ray_the_error_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ValueError, match=r"pip install 'hq-sam-hf\[scale\]'"):
         next(label_on_ray(make_job(tmp_path), RayCluster()))
+
+
+def test_a_cluster_that_is_not_there_is_named(tmp_path):
+    pytest.importorskip("ray.data")
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{place.getsockname()[1]}"  # nothing listens there
+    with pytest.raises(ValueError, match=f"'{address}' cannot be reached .* `ray start --head` and name its address"):
+        next(label_on_ray(make_job(tmp_path), RayCluster(address)))
 
 
 def test_a_job_that_is_done_starts_nothing(monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 # Batches travel in blocks of about this size. Smaller blocks cost more messages, larger ones more memory.
 BLOCK_BYTES = 8 << 20
+CONNECT_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,9 @@ class RayCluster:
         if own:
             logging.getLogger("ray").setLevel(logging.ERROR)  # else it warns before `init` sets this level
             try:
+                self._check_address()
                 ray.init(self.address or "local", logging_level=logging.ERROR, log_to_driver=False)
-            except (ConnectionError, ValueError, RuntimeError) as error:
+            except (OSError, ValueError, RuntimeError) as error:
                 raise ValueError(
                     f"The Ray cluster {self.address!r} cannot be reached ({error}). Start it with `ray start --head` "
                     "and name its address, or omit the address to use this machine alone."
@@ -63,6 +66,12 @@ class RayCluster:
         finally:
             if own:
                 ray.shutdown()
+
+    def _check_address(self) -> None:
+        """Raise OSError if nothing listens at the address. Ray itself would try it for minutes."""
+        host, _, port = (self.address or "").removeprefix("ray://").rpartition(":")
+        if port.isdigit():
+            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
 
     def number_of_workers(self) -> int:
         """The number of workers on the cluster that is connected.
