@@ -283,6 +283,11 @@ def test_a_source_that_is_not_there_is_named(name, message):
         open_source([name])
 
 
+def test_a_data_set_that_cannot_be_loaded_is_named():
+    with pytest.raises(ValueError, match="'nosuch/data-set' cannot be loaded .* Correct the name or the split"):
+        open_source(["nosuch/data-set"])  # no test may use the network
+
+
 def test_a_folder_without_images_is_named(tmp_path):
     with pytest.raises(ValueError, match="names no image"):
         open_source([tmp_path])

@@ -94,9 +94,10 @@ def _load(name: str, split: str, options: str, image_folder: str | None) -> Any:
     arguments = json.loads(options)
     try:
         dataset = load_stored(name, split, streaming=False, options=arguments)
-    except (datasets.exceptions.DatasetsError, FileNotFoundError) as error:
+    except (datasets.exceptions.DatasetsError, FileNotFoundError, ConnectionError) as error:
         raise ValueError(
-            f"The data set {name!r} cannot be loaded ({error}). Correct the name or the split."
+            f"The data set {name!r} cannot be loaded ({error}). Correct the name or the split, or check the "
+            "connection to the Hub."
         ) from error
     folders = source_folders(name, arguments) + ([] if image_folder is None else [Path(image_folder)])
     return refuse_files_outside(undecoded(dataset), folders)

@@ -93,8 +93,8 @@ class ColumnPrompts(PromptSource):
         """Raise ValueError if the source has no such column."""
         missing = [name for name in self.names() if name not in columns]
         if missing:
-            own = ", ".join(columns) or "none"
-            raise ValueError(f"The source has no column {missing[0]!r}. Its columns are {own}. Correct the name.")
+            own = f"Its columns are {', '.join(columns)}" if columns else "It has no columns with prompts"
+            raise ValueError(f"The source has no column {missing[0]!r}. {own}. Correct the name.")
 
     def example(self, row: SourceRow) -> Example:
         if self.text is not None:
