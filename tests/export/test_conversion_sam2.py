@@ -167,6 +167,17 @@ def test_a_fresh_head_starts_at_random_or_as_sams_mask():
     assert torch.equal(as_sam.mask_decoder.hq_token.weight, as_sam.mask_decoder.mask_tokens.weight[:1])
 
 
+def test_an_encoder_that_is_not_published_loads_with_its_configuration(tmp_path, monkeypatch):
+    folder, path = tmp_path, save_original()
+    convert(path, "ours")
+    monkeypatch.undo()  # PRESET is published no more
+    with pytest.raises(ValueError, match="Pass the `config` of this model to HQSam2Model.from_pretrained"):
+        HQSam2Model.from_pretrained(folder / path)
+    config = HQSam2Config.from_pretrained(folder / "ours")
+    model = HQSam2Model.from_pretrained(folder / path, config=config)
+    assert_equal(model.state_dict(), HQSam2Model.from_pretrained(folder / "ours").state_dict())
+
+
 def test_dtype_and_shards():
     convert(save_original(), "half", dtype="bfloat16", max_shard_size="500KB")
     assert len(list(Path("half").glob("*.safetensors"))) > 1

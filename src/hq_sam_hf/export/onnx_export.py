@@ -14,8 +14,13 @@ The decoder has the inputs and outputs of the original's `SamOnnxModel`. The ori
                     -> iou_predictions (1, 1)           the IoU that SAM predicts for its own mask
                     -> low_res_masks (1, 1, m, m)       logits to feed back
 
+Of an HQ-SAM 2 the features are image_embed (1, C, h, w), high_res_feats_0 (1, C / 8, 4h, 4w) and high_res_feats_1
+(1, C / 4, 2h, 2w), the names that exporters of SAM 2 use. M masks and scores are predicted: three with
+`multimask_output`, the best first, else one.
+
 All tensors are float32. H, W and N may have any value; the other sizes are fixed by the model. Points without a box
-end with a padding point. The metadata of both files hold the model input size as `image_size`.
+end with a padding point; the graph of HQ-SAM 2 adds one itself. The metadata of both files hold the model input size
+as `image_size`.
 """
 
 import logging
@@ -32,20 +37,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..model.configuration_hq_sam import PADDING
 from ..model.destinations import check_output_folder, first_foreign
 from ..model.files import check_parent, check_place, remove_leftovers, whole_folder
 from ..model.modeling_hq_sam import HQSamModel
-from ..model.modeling_mask_decoder import MaskSource
+from ..model.modeling_hq_sam2 import HQSam2Model
 from ..model.processing_hq_sam import HQSamProcessor
 from ..utils.output_lock import output_lock
+from .onnx_graphs import INTERMEDIATE, Graphs, make_graphs
 from .onnx_processing import OPSET, append, postprocessing_graph, prepend, preprocessing_graph
 from .onnx_verification import verify_graphs
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-INTERMEDIATE = ("stacked", "separate", "first")
 ENCODER, DECODER, WEIGHTS = "encoder.onnx", "decoder.onnx", ".data"
 EXPORT_FILES = re.compile(r"(encoder|decoder)\.onnx(\.data)?")
 IMAGE_SIZE = re.compile(rb"\nimage_size\x12.\d")  # as protobuf stores this entry of the metadata
@@ -54,61 +58,8 @@ IMAGE_SIZE = re.compile(rb"\nimage_size\x12.\d")  # as protobuf stores this entr
 LARGEST_FILE = 2**31 - 2**24
 
 
-class EncoderGraph(nn.Module):
-    """The image encoder with its intermediate embeddings in the form that `intermediate` names."""
-
-    def __init__(self, model: HQSamModel, intermediate: str) -> None:
-        super().__init__()
-        self.encoder, self.intermediate = model.vision_encoder, intermediate
-
-    def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
-        encoded = self.encoder(pixel_values)
-        levels = encoded.intermediate_embeddings
-        if self.intermediate == "stacked":
-            levels = (torch.stack(levels),)
-        return encoded.last_hidden_state, *(levels[:1] if self.intermediate == "first" else levels)
-
-
-class DecoderGraph(nn.Module):
-    """The prompt encoder and mask decoder for one prompt, with labelled points in place of boxes."""
-
-    def __init__(self, model: HQSamModel, intermediate: str, multimask_output: bool, hq_token_only: bool) -> None:
-        super().__init__()
-        self.model, self.intermediate = model, intermediate
-        self.options = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
-
-    def forward(
-        self,
-        image_embeddings: Tensor,
-        interm_embeddings: Tensor,
-        point_coords: Tensor,
-        point_labels: Tensor,
-        mask_input: Tensor,
-        has_mask_input: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        encoder, decoder = self.model.prompt_encoder, self.model.mask_decoder
-        early = interm_embeddings if self.intermediate == "first" else interm_embeddings[0]
-        tokens = encoder.embed_labelled(
-            self.model.shared_image_embedding, point_coords, point_labels, with_corners=True
-        )
-        no_mask = encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
-        dense = torch.where(has_mask_input[:, None, None, None] > 0, encoder.mask_embed(mask_input), no_mask)
-        masks, scores = decoder(
-            image_embeddings=image_embeddings,
-            image_positions=self.model.image_positions(),
-            hq_features=decoder.fuse_hq_features(image_embeddings, early),
-            prompt_tokens=tokens[:, None],
-            prompt_padding_mask=(point_labels == PADDING)[:, None],
-            dense_prompt_embeddings=dense[:, None],
-            num_prompts=1,
-            multimask_output=self.options["multimask_output"],
-            mask_source=MaskSource.from_flags(self.options["hq_token_only"]),
-        )
-        return scores[:, 0, :1], masks[:, 0, :1]
-
-
 def export_onnx(
-    model: HQSamModel,
+    model: HQSamModel | HQSam2Model,
     processor: HQSamProcessor,
     destination: str | os.PathLike,
     intermediate: str = "stacked",
@@ -119,11 +70,12 @@ def export_onnx(
     """Write encoder.onnx and decoder.onnx to a folder and verify them with ONNX Runtime. Returns their paths.
 
     model, processor: as loaded by `from_pretrained`, in float32 on a CPU.
-    intermediate: form of the embeddings of the global-attention blocks, of which the decoder uses only the first.
+    intermediate: form of the embeddings of the global-attention blocks, of which HQ-SAM's decoder uses only the first.
         "stacked": one tensor (L, 1, h, w, D), as the original's decoder takes it. "separate": L tensors (1, h, w, D)
         from the encoder, which the program stacks for the decoder. "first": only the first, (1, h, w, D), for both.
         With the first two forms the decoder takes any L.
-    multimask_output: predict the best scored of SAM's three candidates instead of its single mask.
+    multimask_output: predict the best scored of SAM's three candidates instead of its single mask; of HQ-SAM 2 all
+        three, the best first.
     hq_token_only: predict the HQ mask alone instead of its sum with SAM's mask.
     overwrite: replace an earlier export. A folder with other files is never replaced.
 
@@ -154,7 +106,7 @@ def lock_export(destination: Path, overwrite: bool, inputs: Sequence[str | os.Pa
 
 
 def _export(
-    model: HQSamModel,
+    model: HQSamModel | HQSam2Model,
     processor: HQSamProcessor,
     destination: Path,
     intermediate: str,
@@ -162,53 +114,45 @@ def _export(
     hq_token_only: bool,
 ) -> list[Path]:
     image_processor = processor.image_processor
-    side, mask_side = image_processor.image_size, image_processor.mask_size["longest_edge"]
-
-    encoder = EncoderGraph(model, intermediate)
-    decoder = DecoderGraph(model, intermediate, multimask_output, hq_token_only)
+    side, mask_side = image_processor.image_size, image_processor.mask_side
+    stretched = isinstance(model, HQSam2Model)
     with torch.no_grad():
-        image_embeddings, *levels = encoder(torch.zeros(1, 3, side, side))
-        encoder_model = _export_encoder(encoder, side, len(levels))
-        decoder_model = _export_decoder(decoder, image_embeddings, levels, mask_side)
-    prepend(preprocessing_graph(side, image_processor.image_mean, image_processor.image_std), encoder_model)
-    append(postprocessing_graph(side, mask_side), decoder_model)
+        graphs = make_graphs(model, intermediate, multimask_output, hq_token_only)
+        pixels = {"pixel_values": torch.zeros(1, 3, side, side)}
+        encoder_model = _to_onnx(graphs.encoder, pixels, graphs.encoder_outputs)
+        decoder_model = _export_decoder(graphs, mask_side)
+    mean, std = image_processor.image_mean, image_processor.image_std
+    prepend(preprocessing_graph(side, mean, std, stretched), encoder_model)
+    append(postprocessing_graph(side, mask_side, stretched, graphs.num_masks), decoder_model)
 
+    options = {"multimask_output": multimask_output, "hq_token_only": hq_token_only}
     with whole_folder(destination, _check_unchanged) as folder:
         for name, onnx_model in ((ENCODER, encoder_model), (DECODER, decoder_model)):
             onnx_model.metadata_props.add(key="image_size", value=str(side))
             _save(onnx_model, folder / name)
-        verify_graphs(folder / ENCODER, folder / DECODER, model, processor, decoder.options)
+        verify_graphs(folder / ENCODER, folder / DECODER, model, processor, options)
         written = sorted(path.name for path in folder.iterdir())
     return [destination / name for name in written]
 
 
-def _export_encoder(encoder: EncoderGraph, side: int, num_levels: int) -> "ModelProto":
-    names = ["interm_embeddings"]
-    if encoder.intermediate == "separate":
-        names = [f"interm_embeddings_{i}" for i in range(num_levels)]
-    return _to_onnx(encoder, {"pixel_values": torch.zeros(1, 3, side, side)}, ["image_embeddings", *names])
-
-
-def _export_decoder(
-    decoder: DecoderGraph, image_embeddings: Tensor, levels: list[Tensor], mask_side: int
-) -> "ModelProto":
-    """image_embeddings, levels: example outputs of the encoder graph."""
+def _export_decoder(graphs: Graphs, mask_side: int) -> "ModelProto":
     inputs = {
-        "image_embeddings": image_embeddings,
-        "interm_embeddings": torch.stack(levels) if decoder.intermediate == "separate" else levels[0],
+        **graphs.decoder_features,
         "point_coords": torch.zeros(1, 3, 2),
         "point_labels": torch.zeros(1, 3),
         "mask_input": torch.zeros(1, 1, mask_side, mask_side),
         "has_mask_input": torch.zeros(1),
     }
     num_points: Any = torch.export.Dim("num_points", min=1)
-    dynamic_sizes = {"point_coords": {1: num_points}, "point_labels": {1: num_points}}
-    if decoder.intermediate != "first" and len(inputs["interm_embeddings"]) > 1:
-        dynamic_sizes["interm_embeddings"] = {0: torch.export.Dim("num_levels", min=1)}
-    return _to_onnx(decoder, inputs, ["iou_predictions", "low_res_masks"], dynamic_sizes)
+    dynamic_sizes = {
+        "point_coords": {1: num_points},
+        "point_labels": {1: num_points},
+        **graphs.dynamic_features,
+    }
+    return _to_onnx(graphs.decoder, inputs, ["iou_predictions", "low_res_masks"], dynamic_sizes)
 
 
-def _check_arguments(model: HQSamModel, intermediate: str) -> None:
+def _check_arguments(model: HQSamModel | HQSam2Model, intermediate: str) -> None:
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -219,6 +163,11 @@ def _check_arguments(model: HQSamModel, intermediate: str) -> None:
         ) from error
     if intermediate not in INTERMEDIATE:
         raise ValueError(f"`intermediate` must be one of {', '.join(INTERMEDIATE)}, got {intermediate!r}.")
+    if isinstance(model, HQSam2Model) and intermediate != INTERMEDIATE[0]:
+        raise ValueError(
+            f"`intermediate` is for HQ-SAM, got {intermediate!r} for an HQ-SAM 2, whose decoder uses no intermediate "
+            "embeddings. Leave it out."
+        )
     if model.dtype != torch.float32 or model.device.type != "cpu":
         raise ValueError(
             f"The model must be in float32 on a CPU to be exported, got {model.dtype} on {model.device}. "

@@ -59,6 +59,38 @@ preprocess (float[height, width, 3] image) => (float[1, 3, {side}, {side}] pixel
 }}
 """
 
+# As above, for a model whose input is stretched to a square. Values are interpolated without rounding.
+PREPROCESSING_STRETCHED = """
+<ir_version: 8, opset_import: ["": {opset}]>
+preprocess (float[height, width, 3] image) => (float[1, 3, {side}, {side}] pixel_values) {{
+  in_low = Constant <value = float {{0.0}}> ()
+  in_high = Constant <value = float {{255.0}}> ()
+  in_bounded = Clip (image, in_low, in_high)
+  in_whole = Round (in_bounded)
+  in_planes = Transpose <perm = [2, 0, 1]> (in_whole)
+  in_first = Constant <value = int64[1] {{0}}> ()
+  in_batch = Unsqueeze (in_planes, in_first)
+  in_shape = Constant <value = int64[4] {{1, 3, {side}, {side}}}> ()
+  in_resized = Resize <mode = "linear", antialias = 1, exclude_outside = 1,
+      coordinate_transformation_mode = "half_pixel"> (in_batch, , , in_shape)
+  in_mean = Constant <value = float[3, 1, 1] {{{mean}}}> ()
+  in_std = Constant <value = float[3, 1, 1] {{{std}}}> ()
+  in_centred = Sub (in_resized, in_mean)
+  pixel_values = Div (in_centred, in_std)
+}}
+"""
+
+POSTPROCESSING_STRETCHED = """
+<ir_version: 8, opset_import: ["": {opset}]>
+postprocess (float[1, {masks}, {mask_side}, {mask_side}] low_res_masks, float[2] orig_im_size)
+    => (float[1, {masks}, height, width] masks) {{
+  out_size = Cast <to = 7> (orig_im_size)
+  out_channels = Constant <value = int64[2] {{1, {masks}}}> ()
+  out_shape = Concat <axis = 0> (out_channels, out_size)
+  masks = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (low_res_masks, , , out_shape)
+}}
+"""
+
 POSTPROCESSING = """
 <ir_version: 8, opset_import: ["": {opset}]>
 postprocess (float[1, 1, {mask_side}, {mask_side}] low_res_masks, float[2] orig_im_size)
@@ -77,22 +109,29 @@ postprocess (float[1, 1, {mask_side}, {mask_side}] low_res_masks, float[2] orig_
 """
 
 
-def preprocessing_graph(side: int, mean: Sequence[float], std: Sequence[float]) -> "GraphProto":
+def preprocessing_graph(
+    side: int, mean: Sequence[float], std: Sequence[float], stretched: bool = False
+) -> "GraphProto":
     """The graph from image (H, W, 3), RGB from 0 to 255, to pixel_values (1, 3, side, side), as `HQSamImageProcessor`.
 
-    mean, std: per channel, for values in [0, 1].
+    mean, std: per channel, for values in [0, 1]. stretched: as `HQSam2ImageProcessor`.
     """
     numbers = {
         name: ", ".join(str(255 * value) for value in values) for name, values in (("mean", mean), ("std", std))
     }
+    if stretched:
+        return _parse(PREPROCESSING_STRETCHED.format(opset=OPSET, side=side, **numbers))
     return _parse(PREPROCESSING.format(opset=OPSET, side=side, reshaped=RESHAPED.format("in", side), **numbers))
 
 
-def postprocessing_graph(side: int, mask_side: int) -> "GraphProto":
+def postprocessing_graph(side: int, mask_side: int, stretched: bool = False, masks: int = 1) -> "GraphProto":
     """The graph from low_res_masks (1, 1, m, m) and orig_im_size (H, W) to masks (1, 1, H, W).
 
-    It does the same as `HQSamImageProcessor.post_process_masks` without thresholding.
+    It does the same as `HQSamImageProcessor.post_process_masks` without thresholding. stretched: the same as
+    `HQSam2ImageProcessor`, for `masks` masks.
     """
+    if stretched:
+        return _parse(POSTPROCESSING_STRETCHED.format(opset=OPSET, mask_side=mask_side, masks=masks))
     reshaped = RESHAPED.format("out", side)
     return _parse(POSTPROCESSING.format(opset=OPSET, side=side, mask_side=mask_side, reshaped=reshaped))
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ..model.modeling_hq_sam import HQSamModel
+from ..model.modeling_hq_sam2 import HQSam2Model
 from ..model.processing_hq_sam import HQSamProcessor
 
 # Largest difference to PyTorch that rounding explains, relative to the largest value.
@@ -14,7 +15,11 @@ TOLERANCE = 1e-3
 
 @torch.no_grad()
 def verify_graphs(
-    encoder: Path, decoder: Path, model: HQSamModel, processor: HQSamProcessor, options: dict[str, bool]
+    encoder: Path,
+    decoder: Path,
+    model: HQSamModel | HQSam2Model,
+    processor: HQSamProcessor,
+    options: dict[str, bool],
 ) -> None:
     """Predict the mask of a box and a point on a random image with both. Raises ValueError if the results differ.
 
@@ -26,14 +31,17 @@ def verify_graphs(
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     corners, point = [[0.2 * side, 0.1 * side], [0.7 * side, 0.6 * side]], [0.4 * side, 0.3 * side]
 
-    inputs = processor(image, input_boxes=[[sum(corners, [])]], input_points=[[point]])
+    # To pixels of the image: HQ-SAM's model input has the same scale, that of HQ-SAM 2 is stretched.
+    scale = [size[1] / side, size[0] / side if isinstance(model, HQSam2Model) else 1.0]
+    (x1, y1), (x2, y2), (x, y) = ([x * scale[0], y * scale[1]] for x, y in (*corners, point))
+    inputs = processor(image, input_boxes=[[[x1, y1, x2, y2]]], input_points=[[[x, y]]])
     outputs = model(**inputs, **options)
-    masks = processor.image_processor.post_process_masks(
-        outputs.pred_masks[0, :, :1], inputs["original_sizes"], inputs["reshaped_input_sizes"], binarize=False
-    )
-    expected = {"masks": masks[0][None], "scores": outputs.iou_scores[0, :, :1]}
-
     results = _run_graphs(encoder, decoder, image, points=[point, *corners], labels=[1, 2, 3])
+    count = results[1].shape[1]
+    masks = processor.image_processor.post_process_masks(
+        outputs.pred_masks[0, :, :count], inputs["original_sizes"], inputs["reshaped_input_sizes"], binarize=False
+    )
+    expected = {"masks": masks[0][None], "scores": outputs.iou_scores[0, :, :count]}
     for (name, values), exported in zip(expected.items(), results):
         difference, largest = np.abs(values.numpy() - exported).max(), np.abs(values.numpy()).max()
         if not difference <= TOLERANCE * largest:
@@ -53,14 +61,16 @@ def _run_graphs(
     encoder_session, decoder_session = (
         onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]) for path in (encoder, decoder)
     )
-    image_embeddings, *levels = encoder_session.run(None, {"image": image.astype(np.float32)})
-    stacked = encoder_session.get_outputs()[1].name == "interm_embeddings"
+    names = [one.name for one in encoder_session.get_outputs()]
+    features = dict(zip(names, encoder_session.run(None, {"image": image.astype(np.float32)})))
+    if "interm_embeddings_0" in features:
+        levels = [features.pop(name) for name in names[1:]]
+        features["interm_embeddings"] = np.stack(levels)
     mask_input = next(one for one in decoder_session.get_inputs() if one.name == "mask_input")
     return decoder_session.run(
         None,
         {
-            "image_embeddings": image_embeddings,
-            "interm_embeddings": levels[0] if stacked else np.stack(levels),
+            **features,
             "point_coords": np.array([points], dtype=np.float32),
             "point_labels": np.array([labels], dtype=np.float32),
             "mask_input": np.zeros(mask_input.shape, dtype=np.float32),

@@ -85,7 +85,7 @@ def derive_sam2_config(source: str, weights: Mapping[str, Tensor]) -> HQSam2Conf
                 raise ValueError(f"The weights of {source!r} do not fit together: {error}") from error
     raise ValueError(
         f"{source!r}: no published SAM 2 has an encoder of width {width} with {stages} blocks in its stages. Its "
-        "heads and windows do not show in the weights. Pass the `config` of this model."
+        "heads and windows do not show in the weights. Pass the `config` of this model to HQSam2Model.from_pretrained."
     )
 
 
