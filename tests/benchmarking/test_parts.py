@@ -1,6 +1,7 @@
 """Annotation files of the benchmarks: their published layouts are read, and what is wrong is named."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -11,6 +12,7 @@ from hq_sam_hf.benchmarking.checking import check_benchmark
 from hq_sam_hf.benchmarking.command import BenchmarkData
 from hq_sam_hf.benchmarking.parts import annotation_mask
 from support import small_benchmarks as small
+from support.paths import ROOT
 from support.small_benchmarks import FRAMES, SIZE, small_image, video_frames
 
 WRITERS = {
@@ -44,6 +46,14 @@ def copy(roots, tmp_path):
 
 def test_every_benchmark_has_a_generated_data_set_in_its_layout():
     assert set(WRITERS) == set(BENCHMARKS)
+
+
+def test_the_page_on_data_lists_every_file_of_every_benchmark():
+    page = (ROOT / "docs" / "data.md").read_text()
+    rows = dict(re.findall(r"^\| ([a-z-]+) \| (.*) \|$", page[page.index("## Benchmarks") :], re.MULTILINE))
+    for name, benchmark in BENCHMARKS.items():
+        for place in benchmark.layout.values():
+            assert [one for one in place.names if one not in rows[name]] == [], name
 
 
 @pytest.mark.parametrize("name", ["coco", "lvis", "uvo"])

@@ -117,12 +117,13 @@ def run_benchmark(
 
     benchmark, parts = data.load()
     most = benchmark.max_dets if max_dets is None else max_dets
-    _check(settings.outputs, most, protocol)
+    _check(settings, most, protocol)
     prompts.kind(benchmark)
     if any(part.has_annotations for part in parts):
         check_packages()
     settings = replace(
         settings,
+        outputs=list(dict.fromkeys(settings.outputs)),
         protocol=protocol or benchmark.protocol,
         noise=prompts.noise,
         is_exclusive=benchmark.measure == "j-and-f",
@@ -151,9 +152,11 @@ def run_benchmark(
         return write_report(folder, benchmark, parts, about)
 
 
-def _check(outputs: Sequence[str], max_dets: int, protocol: str | None) -> None:
-    if not outputs or set(outputs) - set(OUTPUTS):
-        raise ValueError(f"`outputs` must be among {', '.join(OUTPUTS)}, got {list(outputs)}.")
+def _check(settings: RunSettings, max_dets: int, protocol: str | None) -> None:
+    if not settings.outputs or set(settings.outputs) - set(OUTPUTS):
+        raise ValueError(f"`outputs` must be among {', '.join(OUTPUTS)}, got {list(settings.outputs)}.")
+    if settings.batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1, got {settings.batch_size}.")
     if max_dets < 1:
         raise ValueError(f"`max_dets` must be at least 1, got {max_dets}. COCO uses 100, LVIS 300.")
     if protocol is not None and protocol not in PROTOCOLS:
@@ -179,7 +182,7 @@ def _options(
         "prompts": (prompts.prompts or kind) if kind == "box" else kind,
         **({} if prompts.detector is None else prompts.detector.as_options()),
         "max_dets": max_dets,
-        **{**asdict(settings), "outputs": list(settings.outputs)},
+        **asdict(settings),
         "limit": limit,
         "image_size": model.config.vision_config.image_size,
         "dtype": str(model.dtype).removeprefix("torch."),

@@ -16,6 +16,7 @@ benchmarks: hq-sam evaluate --model MODEL --benchmark coco --root coco --detecti
             hq-sam evaluate --model MODEL --benchmark davis --root DAVIS --detections tracker -o run
             hq-sam evaluate --model MODEL --annotations instances.json --images photos --prompts box -o run
 """
+# The keys of `benchmarking.BENCHMARKS`, whose import would load torch for every command.
 NAMES = ("hqseg", "coco", "lvis", "uvo", "sginw", "big", "hq-ytvis", "ytvis", "davis")
 
 # Options of one way to evaluate, which the other one does not have.
@@ -25,6 +26,8 @@ OTHERS_ONLY = (
     "masks",
     "scenes",
     "sets",
+    "split",
+    "trials",
     "max_pixels",
     "value_range",
     "mask_type",
@@ -38,7 +41,7 @@ def add_benchmark_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "benchmarks: give --benchmark and --root, or --annotations and --images for custom COCO data"
     )
-    group.add_argument("--benchmark", choices=NAMES, help="benchmark of the paper; hqseg is that of --data HQSeg-44K")
+    group.add_argument("--benchmark", choices=NAMES, help="a benchmark of the paper")
     group.add_argument("--root", type=Path, metavar="FOLDER", help="its data, which `hq-sam data check` checks")
     group.add_argument("--annotations", type=Path, metavar="JSON", help="COCO annotations of the images in --images")
     group.add_argument(

@@ -66,7 +66,7 @@ def add_evaluate_command(commands: argparse._SubParsersAction) -> None:
         "--multimask-output", action="store_true", help="the best of SAM's three candidates, not its single mask"
     )
     method.add_argument("--seed", type=int, default=0, metavar="N", help="seed of random prompts (default: 0)")
-    method.add_argument("--trials", type=int, default=1, metavar="N", help="draw random prompts N times (default: 1)")
+    method.add_argument("--trials", type=int, metavar="N", help="draw random prompts N times (default: 1)")
     method.add_argument("--batch-size", type=int, default=1, metavar="N", help="images encoded together (default: 1)")
     method.add_argument(
         "--workers", type=int, metavar="N", help="processes that read images (default: 0); of benchmarks threads (2)"
@@ -91,7 +91,6 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--split",
         choices=("validation", "train", "held_out"),
-        default="validation",
         help="split (default: validation); held_out is a split of --scenes",
     )
     add_image_arguments(data)
@@ -117,7 +116,7 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
 
     data = EvaluationData(
         arguments.data,
-        arguments.split,
+        arguments.split or "validation",
         arguments.sets,
         arguments.images,
         arguments.masks,
@@ -138,7 +137,7 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
         protocol=arguments.protocol or "stretch",
         multimask_output=arguments.multimask_output,
         seed=arguments.seed,
-        trials=arguments.trials,
+        trials=1 if arguments.trials is None else arguments.trials,
         batch_size=arguments.batch_size,
         num_workers=arguments.workers or 0,
         limit=arguments.limit,
