@@ -208,6 +208,24 @@ def test_the_images_and_boxes_of_a_coco_file(folder, tmp_path):
     assert list(open_source([coco_file(folder, folder / "a.json")]).keys()) == KEYS  # beside its images
 
 
+def test_a_coco_file_and_its_images_by_url(folder, tmp_path):
+    beside, elsewhere = coco_file(folder, folder / "a.json"), coco_file(folder, tmp_path / "a.json")
+    for place, images in (
+        (f"file://{beside}", None),
+        (f"file://{elsewhere}", f"file://{folder}"),
+        (elsewhere, folder),
+    ):
+        source = open_source([place], SourceOptions(image_folder=images))
+        rows = assert_images(source, folder)
+        assert [row.key for row in rows] == KEYS
+        assert rows[0].columns["labels"] == ["cup"]
+    for name in ("../secret.png", "/etc/passwd", "s3://other/secret.png"):
+        images = [{"id": 1, "file_name": name, "height": 4, "width": 4}]
+        wrong = coco_file(folder, folder / "b.json", images=images, annotations=[])
+        with pytest.raises(ValueError, match="leads out of .*Name the images relative to it"):
+            open_source([f"file://{wrong}"])
+
+
 def test_a_coco_file_may_not_lead_out_of_its_folder(folder, tmp_path):
     images = [{"id": 1, "file_name": "../secret.png", "height": 4, "width": 4}]
     with pytest.raises(ValueError, match="leads out of the folder"):

@@ -85,7 +85,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
         help="column that names the images (default: key, __key__, name, file_name, image_id, id, or the path)",
     )
     group.add_argument(
-        "--image-folder", type=Path, metavar="FOLDER", help="folder of the images of a COCO file or of --prompts"
+        "--image-folder", metavar="FOLDER", help="folder or URL of the images that a COCO file or table names"
     )
 
 

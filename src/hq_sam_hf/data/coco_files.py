@@ -32,10 +32,13 @@ class Findings:
                 logger.warning("%s (%d): %s.", sentence, len(names), listed_names(names), extra=extra)
 
 
-def read_annotations(path: str) -> dict[str, Any]:
-    """The content of a COCO file. Raises ValueError unless it has lists of `images` and `annotations`."""
+def read_annotations(path: str, encoded: bytes | None = None) -> dict[str, Any]:
+    """The content of a COCO file. Raises ValueError unless it has lists of `images` and `annotations`.
+
+    encoded: the bytes of the file, where the path is none of this machine.
+    """
     try:
-        content = json.loads(Path(path).read_bytes())
+        content = json.loads(Path(path).read_bytes() if encoded is None else encoded)
         if not all(isinstance(content[name], list) for name in ("images", "annotations")):
             raise TypeError("`images` and `annotations` must be lists")
         if not all(isinstance(one, dict) for one in (*content["images"], *content["annotations"])):

@@ -50,7 +50,7 @@ def open_source(
         an fsspec URL of a folder, or a pattern: s3://bucket/images, hf://datasets/ORGANISATION/NAME/*.parquet
         .parquet files, a folder of them or a pattern
         .tar files of WebDataset, a folder of them or a pattern
-        a .json file with COCO's `images` and `annotations`
+        a .json file with COCO's `images` and `annotations`, also by URL
         a folder of `save_to_disk`, or of images with metadata.csv or metadata.jsonl
         the name of a data set on the Hub
 
@@ -127,6 +127,8 @@ def _open_url(url: str, options: SourceOptions) -> Source:
     """The files that a URL names: a file, a folder with its subfolders, or a pattern."""
     import fsspec
 
+    if url.partition("::")[0].lower().endswith(".json"):
+        return open_coco(url, options.image_folder)
     try:
         system, path = fsspec.core.url_to_fs(url)
         if glob.has_magic(path):
