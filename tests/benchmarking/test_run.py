@@ -2,6 +2,7 @@
 "run."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from PIL import Image
 from hq_sam_hf import HQSamPredictor
 from hq_sam_hf.benchmarking import command, run
 from hq_sam_hf.benchmarking.command import BenchmarkData, run_benchmark
+from hq_sam_hf.benchmarking.parts import BenchmarkImage, BenchmarkPart
 from hq_sam_hf.benchmarking.predictions import find_shards, read_predictions
 from hq_sam_hf.benchmarking.preparation import without_overlap
 from hq_sam_hf.benchmarking.prompt_choice import PromptChoice
+from hq_sam_hf.benchmarking.prompt_sources import AnnotationPrompts
 from hq_sam_hf.benchmarking.run import BenchmarkRun, RunSettings
 from hq_sam_hf.benchmarking.run_folder import RunFolder
 from hq_sam_hf.evaluation.decoding import Prediction
@@ -143,6 +146,37 @@ def test_an_image_of_another_size_than_its_annotations_is_named(tmp_path, loaded
     small.save_image(root / "val2017" / "000000000001.jpg", np.zeros((30, 40, 3), np.uint8))
     with pytest.raises(ValueError, match=r"01.jpg: .* \(30, 40\), and the annotations were made for \(192, 192\)"):
         predictions(tmp_path / "run", loaded, root)
+
+
+@pytest.mark.slow  # reads 640 images
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path, loaded, monkeypatch):
+    """Peaks of Python's memory while the first and while the last quarter of the images is predicted."""
+    monkeypatch.setattr(run, "IMAGES_PER_SHARD", 16)
+    masks = torch.zeros(1, 64, 64, dtype=torch.bool)
+    masks[0, ::2] = True  # long run lengths
+    monkeypatch.setattr(run, "predict", lambda *_: [Prediction(0, 0, "given", 0, [], masks, [0.5])])
+    file = small.save_image(tmp_path / "image.png", np.zeros((64, 64, 3), np.uint8))
+    images = [BenchmarkImage(number, str(file), "image.png") for number in range(1, 641)]
+    truth = [{"id": one.id, "image_id": one.id, "category_id": 1, "bbox": [5, 5, 20, 20]} for one in images]
+    part = BenchmarkPart("many", images, {"images": [], "annotations": truth, "categories": []})
+    peaks, write = [], run.write_shard
+
+    def write_and_measure(folder, number, rows):
+        write(folder, number, rows)
+        if number % 10 == 9:
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.reset_peak()
+
+    monkeypatch.setattr(run, "write_shard", write_and_measure)
+    one_run = BenchmarkRun(*loaded, RunFolder(tmp_path / "run"), RunSettings(("hq",)), workers=1)
+    (tmp_path / "run").mkdir()
+    tracemalloc.start()
+    try:
+        one_run.run([part], {"many": AnnotationPrompts(part)}, PartialState(cpu=True))
+    finally:
+        tracemalloc.stop()
+    assert len(peaks) == 4
+    assert peaks[-1] < 1.05 * peaks[0]
 
 
 class TestFolder:
