@@ -26,15 +26,23 @@ from safetensors.torch import save_file
 from transformers import pipeline
 
 import hq_sam_hf
-from hq_sam_hf import HQSamMaskGenerator, HQSamModel, HQSamPredictor, HQSamProcessor, ZeroShotDetector
-from hq_sam_hf.labelling.prompt_files import read_prompts
+from hq_sam_hf import (
+    HQSam2Processor,
+    HQSamMaskGenerator,
+    HQSamModel,
+    HQSamPredictor,
+    HQSamProcessor,
+    ZeroShotDetector,
+)
 from hq_sam_hf.cli import main
 from hq_sam_hf.inference.loading import load_model
 from hq_sam_hf.inference.text import HQSamTextPredictor, split_labels
+from hq_sam_hf.labelling.prompt_files import read_prompts
 from hq_sam_hf.model.image_reading import load_image
 from hq_sam_hf.model.modeling_hq_sam import HQSamImageFeatures
 from support.images import random_image
 from support.oracle import NARROW, SMALL, lively_pair, pair, save_folder
+from support.oracle_sam2 import sam2_pair
 from support.small_detectors import save_grounding_dino, save_owlvit
 
 PACKAGE = Path(hq_sam_hf.__file__).parent
@@ -101,6 +109,7 @@ def make_world(folder: Path) -> SimpleNamespace:
         features=lambda: model.get_image_features(prompts["pixel_values"]),
         generator=lambda **options: HQSamMaskGenerator(model, processor, **{"points_per_side": 2, **options}),
         pipe=pipe,
+        sam2=sam2_pair("small")[1],
     )
 
 
@@ -307,6 +316,11 @@ PREDICT: dict[str, Case] = {
         "Load both from the same place, with the same `image_size`",
         lambda w: HQSamPredictor.from_pretrained(w.folder / "model", image_size=192, device="cpu"),
     ),
+    "a processor of HQ-SAM 2": (
+        lambda w: HQSamPredictor(w.model, HQSam2Processor.from_config(w.sam2.config)),
+        "for models of the type hq_sam2, but `model` is of the type hq_sam. Load both from the same place",
+        lambda w: HQSamPredictor.from_pretrained(w.folder / "model", device="cpu"),
+    ),
 }
 
 PROCESS: dict[str, Case] = {
@@ -421,6 +435,11 @@ FORWARD: dict[str, Case] = {
         lambda w: w.model(image_embeddings=w.embeddings()[0]),
         "Pass both results of `get_image_embeddings`, or use `get_image_features`",
         lambda w: [w.model(**w.embedded()), w.model(image_features=w.features())],
+    ),
+    "the embeddings of HQ-SAM 2 without its finer maps": (
+        lambda w: w.sam2(image_embeddings=w.sam2.get_image_embeddings(torch.zeros(1, 3, 128, 128))[2]),
+        r"the three tensors that `get_image_embeddings` returns, .* got \(1, 64, 8, 8\). Pass its whole result",
+        lambda w: w.sam2(image_embeddings=w.sam2.get_image_embeddings(torch.zeros(1, 3, 128, 128))),
     ),
     "early embeddings of another image": (
         lambda w: w.model(**w.embedded(intermediate_embeddings=[torch.zeros(2, 8, 8, 48)])),

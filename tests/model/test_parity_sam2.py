@@ -207,7 +207,7 @@ def test_sequences_of_clicks_with_refinement_equal_the_original_predictor(photo)
                 outputs = model(image_features=features, **prompts, multimask_output=step == 0)
             mask = processor.post_process_masks(outputs.pred_masks, [(100, 150)])[0][0, 0]
             differing = (mask.numpy() != masks[best].astype(bool)).mean()
-            assert differing <= 1e-3  # pixels whose logit is zero but for rounding
+            assert differing <= 1e-4  # one pixel, whose logit is zero but for rounding
             beyond += int(outputs.pred_masks.abs().max() > 32)
             theirs, ours = logits[best][None], [outputs.pred_masks[0, 0, :1]]
     assert beyond > 0
