@@ -71,7 +71,7 @@ SOURCES = {
     "folder or repository of this package": our_folder,
     "one `.safetensors` or `.bin` file of either": one_file,
     "HQ head alone, `hq_head.safetensors`": head,
-    "SAM 2 and HQ-SAM 2": lambda: save({"model": {"image_encoder.trunk.pos_embed": torch.zeros(2)}}, "a.pt"),
+    "SAM 2 `.pt` of the original": lambda: save({"model": {"image_encoder.trunk.pos_embed": torch.zeros(2)}}, "a.pt"),
     "LoRA adapter": lora,
 }
 

@@ -116,7 +116,7 @@ class DecoderGraphSam2(nn.Module):
         return scores[:, 0], masks[:, 0]
 
 
-def _embed_mask(encoder: nn.Module, mask_input: Tensor, has_mask_input: Tensor) -> Tensor:
+def _embed_mask(encoder: Any, mask_input: Tensor, has_mask_input: Tensor) -> Tensor:
     no_mask = encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
     return torch.where(has_mask_input[:, None, None, None] > 0, encoder.mask_embed(mask_input), no_mask)
 

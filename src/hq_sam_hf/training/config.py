@@ -49,9 +49,11 @@ class TrainingConfig:
     # Model and objective
 
     model: str | None = None
-    """Folder, Hub repository or file of a SAM, which gets a fresh HQ head, or of an HQ-SAM to train further."""
+    """Folder, Hub repository or file of a SAM or SAM 2, which gets a fresh HQ head, or of an HQ-SAM or HQ-SAM 2 to
+    train further."""
     architecture: dict[str, Any] | None = None
-    """Fields of `HQSamConfig`, to start from random weights instead of a `model`; for `train: sam`."""
+    """Fields of `HQSamConfig` or, with `model_type: hq_sam2`, of `HQSam2Config`, to start from random weights instead
+    of a `model`; for `train: sam`."""
     image_size: int | None = None
     """Model input size, the side in pixels; by default the model's own."""
     train: str = "hq_head"
