@@ -112,6 +112,16 @@ def test_the_decoder_is_in_training_mode_for_steps_and_not_for_validations(sam2_
     assert modes == [True, False, True, False]  # a step, one prompt of one object, and both again
 
 
+@pytest.mark.parametrize(("recompute", "calls"), [(False, 1), (True, 2)])
+def test_gradient_checkpointing_computes_the_blocks_again_in_the_backward_pass(sam2_base, tmp_path, recompute, calls):
+    fields = {"lora": {"rank": 2}, "gradient_checkpointing": recompute, "max_steps": 1, "prompts": ["box"]}
+    run = TrainingRun(small_run(sam2_base, tmp_path / "run", **fields))
+    counted = []
+    run.model.vision_encoder.backbone.blocks[3].attn.qkv.register_forward_hook(lambda *_: counted.append(1))
+    run.run()
+    assert len(counted) == calls
+
+
 def test_a_sam_2_from_random_weights_becomes_the_base_of_an_hq_sam_2(tmp_path):
     architecture = {"model_type": "hq_sam2", **ARCHITECTURE}
     config = small_run("", tmp_path / "run", model=None, architecture=architecture, train="sam", max_steps=1)

@@ -34,7 +34,9 @@ def load_base(config: TrainingConfig) -> tuple[Any, Any]:
             model = model_class_of(family).from_sam_pretrained(name, hq_init=config.hq_init, **options)
         config.objective_class.check_encoder(model.config.vision_config.model_type)
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # The method has another name since transformers 5.24; it does without re-entering autograd by default.
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable()
     return model, processor_class_of(family_of(model.config)).from_config(model.config)
 
 
