@@ -318,7 +318,7 @@ PREDICT: dict[str, Case] = {
     ),
     "a processor of HQ-SAM 2": (
         lambda w: HQSamPredictor(w.model, HQSam2Processor.from_config(w.sam2.config)),
-        "for models of the type hq_sam2, but `model` is of the type hq_sam. Load both from the same place",
+        "of the type hq_sam2, but the model is of the type hq_sam. Use HQSamProcessor, from the same place",
         lambda w: HQSamPredictor.from_pretrained(w.folder / "model", device="cpu"),
     ),
 }

@@ -4,7 +4,15 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForMaskGeneration, AutoProcessor, Sam2Config, Sam2Model
 
-from hq_sam_hf import HQSam2Config, HQSam2ImageFeatures, HQSam2ImageProcessor, HQSam2Model, HQSam2Processor
+from hq_sam_hf import (
+    HQSam2Config,
+    HQSam2ImageFeatures,
+    HQSam2ImageProcessor,
+    HQSam2Model,
+    HQSam2Processor,
+    HQSamImageProcessor,
+    HQSamProcessor,
+)
 from hq_sam_hf.model.key_mapping import POSITIONAL_MATRIX_COPY
 from hq_sam_hf.model.key_mapping_sam2 import HQ_HEAD_MODULES_SAM2
 from hq_sam_hf.model.modeling_hiera import HQSam2HieraAttention
@@ -402,8 +410,9 @@ def test_a_wrong_input_raises_an_error_with_its_name(model, pixels, case):
 
 
 def test_a_processor_of_the_other_family_does_not_fit(model):
-    from hq_sam_hf import HQSamProcessor
-
-    processor = HQSamProcessor.from_config(model.config)
-    with pytest.raises(ValueError, match="`processor` is a HQSamProcessor, .* hq_sam, but `model` is .* hq_sam2"):
+    processor = HQSamProcessor(HQSamImageProcessor.from_sizes(128, 32))
+    message = "HQSamProcessor prepares .* of the type hq_sam, but .* hq_sam2. Use HQSam2Processor"
+    with pytest.raises(ValueError, match=message):
         processor.check_fit(model.config)
+    with pytest.raises(ValueError, match=message):
+        HQSamProcessor.from_config(model.config)

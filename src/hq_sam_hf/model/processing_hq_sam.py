@@ -32,7 +32,17 @@ class HQSamProcessor(ProcessorMixin):
     @classmethod
     def from_config(cls, config: HQSamComposedConfig) -> Any:
         """Make the processor with the sizes of a model's configuration."""
+        cls._check_family(config)
         return cls(cls.image_processor_type.from_sizes(config.vision_config.image_size, config.mask_size))
+
+    @classmethod
+    def _check_family(cls, config: HQSamComposedConfig) -> None:
+        if config.model_type != cls.model_type:
+            fitting = "HQSamProcessor" if config.model_type == HQSamConfig.model_type else "HQSam2Processor"
+            raise ValueError(
+                f"{cls.__name__} prepares images for models of the type {cls.model_type}, but the model is of the "
+                f"type {config.model_type}. Use {fitting}, from the same place as the model."
+            )
 
     @classmethod
     def from_pretrained(
@@ -61,11 +71,7 @@ class HQSamProcessor(ProcessorMixin):
 
     def check_fit(self, config: HQSamComposedConfig) -> None:
         """Raise ValueError if the processor is for another kind of model or other sizes than a configuration's."""
-        if config.model_type != self.model_type:
-            raise ValueError(
-                f"`processor` is a {type(self).__name__}, which prepares images for models of the type "
-                f"{self.model_type}, but `model` is of the type {config.model_type}. Load both from the same place."
-            )
+        self._check_family(config)
         needed = config.vision_config.image_size, config.mask_size
         own = self.image_processor.image_size, self.image_processor.mask_side
         if needed != own:
