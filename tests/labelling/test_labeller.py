@@ -1,6 +1,7 @@
 """`label_batch`: many images at once give what each image gives alone, and a bad image stops no other one."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 
 from hq_sam_hf import HQSamMaskGenerator, HQSamPredictor, HQSamProcessor
-from hq_sam_hf.inference.text import DetectorSpec, HQSamTextPredictor
+from hq_sam_hf.inference.text import Detection, DetectorSpec, HQSamTextPredictor
 from hq_sam_hf.labelling import Example, ImagePlace, ObjectPrompt, label_batch
 from hq_sam_hf.labelling.labeller import Labeller
 from hq_sam_hf.masks.rle import mask_to_bbox, mask_to_rle, rle_to_mask
@@ -224,6 +225,15 @@ def test_the_bytes_of_images_travel_only_if_they_are_wanted(images, model_folder
     )
     records = label_batch(batch, by_reference)
     assert [(record.place.content, record.problem) for record in records] == [(None, None), (None, None)]
+
+
+def test_a_small_box_of_a_detector_is_in_pixels(images, model_folder, labeller):
+    found = [Detection("cup", 0.9, (0.0, 0.0, 0.9, 0.9))]
+    detector = SimpleNamespace(detect=lambda image, text: found)
+    processor = labeller.generator.processor
+    own = Labeller(small_spec(model_folder), labeller.model, processor, labeller.preparation, detector)
+    (record,) = label_batch([example(images, 0, text=["cup"])], own)
+    assert (record.problem, len(record.masks)) == (None, 1)
 
 
 def test_text_without_a_detector_is_a_problem_of_the_image(images, labeller):

@@ -192,3 +192,4 @@ def test_other_prompts_are_other_options():
     one, other = ColumnPrompts(boxes="a"), ColumnPrompts(boxes="b")
     assert one.as_options() != other.as_options()
     assert FilePrompts({}, "1").as_options() != FilePrompts({}, "2").as_options()
+    assert FilePrompts({}, "1", 0.5).as_options() != FilePrompts({}, "1", 0.3).as_options()

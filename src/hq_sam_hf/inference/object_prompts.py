@@ -15,9 +15,17 @@ Array = np.ndarray | Tensor
 
 
 def prepare_object_prompts(
-    image_processor: HQSamImageProcessor, size: tuple[int, int], points: Any, labels: Any, boxes: Any, mask: Any
+    image_processor: HQSamImageProcessor,
+    size: tuple[int, int],
+    points: Any,
+    labels: Any,
+    boxes: Any,
+    mask: Any,
+    are_computed: bool = False,
 ) -> BatchFeature:
     """Prepare the prompts for an image of (height, width) size for the model.
+
+    are_computed: as in `prepare_prompts`.
 
     Raises ValueError for prompts that are malformed or outside of the image.
     """
@@ -31,6 +39,7 @@ def prepare_object_prompts(
         boxes=None if boxes is None else [[boxes] if nesting_depth(boxes) == 1 else boxes],
         masks=None if mask is None else [_without_mask_axis(mask)],
         wording=PREDICTOR_WORDING,
+        are_computed=are_computed,
     )
 
 

@@ -63,7 +63,7 @@ def read_prompt_file(
                 raise ValueError(f"{os.fspath(path)!r}, detection {number}: {error}") from error
             if prompt.score is None or prompt.score >= min_score:
                 by_name.setdefault(name, []).append(prompt)
-    prompts = FilePrompts(by_name, hashlib.sha256(content).hexdigest())
+    prompts = FilePrompts(by_name, hashlib.sha256(content).hexdigest(), min_score)
     _check_names(prompts, source, os.fspath(path))
     return prompts
 

@@ -63,10 +63,11 @@ def prepare_folder(job: LabellingJob) -> None:
     folder, options = job.output, json_value(job.options(), "options")
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"The output must be a folder, but {str(folder)!r} is a file. Name a folder.")
-    refuse_inputs(folder, (file.parent for file in job.source.files()))
+    refuse_inputs(folder, {file.parent for file in job.source.files()})
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / OPTIONS
-    remove_leftovers(file)
+    for name in (OPTIONS, SKIPPED, CARD, COCO):
+        remove_leftovers(folder / name)
     if any(path.name != LOCK_FILE for path in folder.iterdir()):
         earlier = _read_options(file)
         if earlier is None:

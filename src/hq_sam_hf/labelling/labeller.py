@@ -131,10 +131,14 @@ class Labeller:
         if prompts is None:
             one.is_automatic = True
             return
-        size = image.size or (0, 0)
         with self._timed("decode"):
             one.groups = object_groups(
-                0, size, prompts, self.image_processor, self.preparation.image_options.max_pixels
+                0,
+                image.size or (0, 0),
+                prompts,
+                self.image_processor,
+                self.preparation.image_options.max_pixels,
+                are_computed=image.example.text is not None,
             )
         one.prompts = prompts
 

@@ -131,10 +131,12 @@ class FilePrompts(PromptSource):
     """Prompts from a file.
 
     by_name: the objects of each image, by its key, its path or its id in COCO. file_digest: of the file's content.
+    min_score: detections with a lower score are left out.
     """
 
     by_name: Mapping[str | int, Sequence[ObjectPrompt]]
     file_digest: str
+    min_score: float = 0.0
 
     def example(self, row: SourceRow) -> Example:
         name = self.name_of(row)
@@ -146,7 +148,7 @@ class FilePrompts(PromptSource):
         return next((name for name in names if name is not None and name in self.by_name), None)
 
     def as_options(self) -> dict[str, Any]:
-        return {"prompts": "file", "file_digest": self.file_digest}
+        return {"prompts": "file", "file_digest": self.file_digest, "min_score": self.min_score}
 
 
 def _value(row: SourceRow, column: str) -> Any:

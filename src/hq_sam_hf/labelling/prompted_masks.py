@@ -56,12 +56,16 @@ def object_groups(
     prompts: Sequence[ObjectPrompt],
     image_processor: HQSamImageProcessor,
     max_pixels: int | None = None,
+    are_computed: bool = False,
 ) -> list[ObjectGroup]:
     """Check the prompts of an image and divide them into groups.
 
+    max_pixels: of a mask prompt, as for `load_image`.
+    are_computed: the coordinates come from a detector, so they are pixels, however small they are.
+
     Raises ValueError for prompts that are malformed, outside of the image, or seem to be normalised.
     """
-    for prompt in prompts:
+    for prompt in [] if are_computed else prompts:
         _refuse_normalised(size, prompt)
     groups = []
     numbers = sorted(range(len(prompts)), key=lambda i: _kinds(prompts[i]))
@@ -80,6 +84,7 @@ def object_groups(
                 labels=labels if "points" in kinds else None,
                 boxes=boxes if "box" in kinds else None,
                 mask=[read_prompt_mask(prompt.mask, max_pixels) for prompt in part] if "mask" in kinds else None,
+                are_computed=True,  # what seems to be normalised has been refused
             )
             del prepared["prompt_counts"]
             groups.append(ObjectGroup(image, size, objects, prepared))
