@@ -60,6 +60,13 @@ def test_the_output_is_no_source(folder):
     assert list(open_source([folder], output=folder / "more").keys()) == KEYS[:2]
 
 
+def test_the_shards_of_an_output_are_no_source(tables, folder):
+    (tables / "out" / "data").mkdir(parents=True)
+    shutil.copy(tables / "a.parquet", tables / "out" / "data" / "train-00000-of-00001.parquet")
+    assert len(open_source([tables])) == 4
+    assert_images(open_source([tables], output=tables / "out"), folder)
+
+
 @pytest.mark.parametrize("suffix", ["", "/", "/*.png", "/**/*.png"])
 def test_a_folder_by_url(folder, suffix):
     source = open_source([f"file://{folder}{suffix}"])

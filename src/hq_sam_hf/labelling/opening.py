@@ -82,7 +82,9 @@ def _open_folder(folder: Path, options: SourceOptions, output: str | os.PathLike
     names = {file.name for file in folder.iterdir()}
     if names & {*_SAVED, *_METADATA}:
         return _open_dataset(str(folder), options)
-    files = sorted(str(file) for file in folder.rglob("*") if not _is_hidden(file, folder))
+    own = None if output is None else Path(os.path.abspath(output))
+    found = (file for file in folder.rglob("*") if not _is_hidden(file, folder))
+    files = sorted(str(file) for file in found if own is None or own not in file.absolute().parents)
     opened = _open_by_suffix(files, options)
     return _open_images([str(folder)], output) if opened is None else opened
 
