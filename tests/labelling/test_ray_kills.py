@@ -58,10 +58,10 @@ def shards(output: Path) -> dict[str, bytes]:
 class Run:
     """`hq-sam label` on the cluster, in a process of its own."""
 
-    def __init__(self, source: Path, output: Path, cluster: TwoNodes) -> None:
+    def __init__(self, source: Path, output: Path, cluster: TwoNodes, workers: int = 2) -> None:
         self.output = output
         command = [sys.executable, "-m", "hq_sam_hf.cli", "label", str(source), "-o", str(output), *OPTIONS]
-        command += ["--engine", "ray", "--address", cluster.address, "--workers", "2"]
+        command += ["--engine", "ray", "--address", cluster.address, "--workers", str(workers)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def wait_for_shards(self, count: int) -> None:
@@ -110,7 +110,7 @@ def test_a_killed_command_goes_on(cluster, source, expected, tmp_path):
     choice = random.Random(3)
     counts = sorted(choice.sample(range(len(expected)), KILLS))
     for count in counts:
-        run = Run(source, tmp_path / "labels", cluster)
+        run = Run(source, tmp_path / "labels", cluster, workers=1)
         run.wait_for_shards(count)
         time.sleep(choice.uniform(0, 1))
         os.kill(run.process.pid, signal.SIGKILL)
@@ -118,5 +118,5 @@ def test_a_killed_command_goes_on(cluster, source, expected, tmp_path):
         written = shards(tmp_path / "labels")
         assert written == {name: expected[name] for name in written}
     assert len(written) < len(expected)
-    Run(source, tmp_path / "labels", cluster).finish()
+    Run(source, tmp_path / "labels", cluster, workers=1).finish()
     assert shards(tmp_path / "labels") == expected
