@@ -12,7 +12,7 @@ from PIL import Image
 
 from hq_sam_hf import HQSamPredictor
 from hq_sam_hf.benchmarking import command, run
-from hq_sam_hf.benchmarking.command import BenchmarkData, run_benchmark
+from hq_sam_hf.benchmarking.command import BenchmarkData, content_digest, run_benchmark
 from hq_sam_hf.benchmarking.parts import BenchmarkImage, BenchmarkPart
 from hq_sam_hf.benchmarking.predictions import find_shards, read_predictions
 from hq_sam_hf.benchmarking.preparation import without_overlap
@@ -203,9 +203,32 @@ class TestFolder:
             self.run(tmp_path / "run", coco, PromptChoice("box-noise-0.2"))
         with pytest.raises(ValueError, match="max_dets was 100 and is 7. Use another folder"):
             self.run(tmp_path / "run", coco, max_dets=7)
+        content = json.loads((coco / "annotations" / "instances_val2017.json").read_text())
+        content["annotations"][0]["bbox"][2] -= 1
+        small.save_json(tmp_path / "changed.json", content)
+        changed = BenchmarkData(annotations=tmp_path / "changed.json", images=coco / "val2017")
+        with pytest.raises(ValueError, match="benchmark was 'coco' and is 'custom', files was"):
+            run_benchmark(changed, tmp_path / "run", SMALL, PromptChoice("box"))
         monkeypatch.setattr(command, "model_digest", lambda model: "other weights")
         with pytest.raises(ValueError, match="weights was '.*' and is 'other weights'"):
             self.run(tmp_path / "run", coco)
+
+    def test_files_count_by_their_content_and_folders_by_all_their_files(self, tmp_path):
+        for folder in ("a", "b"):
+            small.write_davis(tmp_path / folder, count=1)
+        assert content_digest(tmp_path / "a") == content_digest(tmp_path / "b")
+        (tmp_path / "b" / "Annotations" / "480p" / "scene-0" / "00001.png").write_bytes(b"another map")
+        assert content_digest(tmp_path / "a") != content_digest(tmp_path / "b")
+
+    def test_each_data_set_of_sginw_counts(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(command, "write_report", lambda *_: "tables")
+        monkeypatch.setattr(BenchmarkRun, "run", lambda *_, **__: 0)
+        monkeypatch.setattr(command, "write_result_files", lambda *_: [])
+        root = small.write_sginw(tmp_path / "seginw")
+        run_benchmark(BenchmarkData("sginw", root), tmp_path / "run", SMALL, PromptChoice("box"))
+        files = json.loads((tmp_path / "run" / "options.json").read_text())["files"]
+        assert len(files) == 25
+        assert "Poles: _annotations_min1cat.coco.json" in files
 
     def test_a_folder_with_other_files_is_left_alone(self, tmp_path, coco):
         (tmp_path / "run").mkdir()

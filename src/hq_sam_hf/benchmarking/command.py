@@ -132,7 +132,7 @@ def run_benchmark(
     run_folder = RunFolder(folder, REPORT_FILES)
     with output_lock(folder) if state.is_main_process else nullcontext():
         if state.is_main_process:
-            run_folder.check([*data.inputs(), *prompts.files(), model.name])
+            run_folder.check([*data.inputs(), *prompts.files().values(), model.name])
         device = str(state.device) if state.num_processes > 1 else model.device
         sources = prompts.sources(benchmark, parts, most, device)
         loaded, processor = model.load(device)
@@ -174,11 +174,11 @@ def _options(
 ) -> dict[str, Any]:
     """What the masks depend on. Files count by their content, so that they may be moved."""
     kind = prompts.kind(benchmark)
-    files = [*dict.fromkeys(path for part in parts for path in part.inputs), *prompts.files()]
+    files = {f"{part.name}: {path.name}": path for part in parts for path in part.inputs} | prompts.files()
     return {
         "benchmark": benchmark.name,
         "images": {part.name: len(part.images) for part in parts},
-        "files": {path.name: _file_digest(path) for path in files if path.is_file()},
+        "files": {what: content_digest(path) for what, path in files.items()},
         "prompts": (prompts.prompts or kind) if kind == "box" else kind,
         **({} if prompts.detector is None else prompts.detector.as_options()),
         "max_dets": max_dets,
@@ -190,9 +190,15 @@ def _options(
     }
 
 
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def content_digest(path: Path) -> str:
+    """A hash of a file, or of the names and the contents of all files in a folder."""
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for file in sorted(one for one in path.rglob("*") if one.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()} {content_digest(file)}\n".encode())
+    return digest.hexdigest()
 
 
 def model_digest(model: HQSamModel) -> str:
@@ -206,4 +212,4 @@ def model_digest(model: HQSamModel) -> str:
     return digest.hexdigest()
 
 
-__all__ = ["BenchmarkData", "first_images", "model_digest", "run_benchmark"]
+__all__ = ["BenchmarkData", "content_digest", "first_images", "model_digest", "run_benchmark"]

@@ -71,11 +71,11 @@ class PromptChoice:
         """The scale of the noise of boxes, 0 for none."""
         return parse_prompt(self.prompts).scale if self.prompts not in (None, "mask") else 0.0
 
-    def files(self) -> list[Path]:
-        """The files and folders that the prompts are read from."""
+    def files(self) -> dict[str, Path]:
+        """The files and folders that the prompts are read from, by what they hold."""
         detector = Path(self.detector.name) if self.detector is not None else None
-        given = (self.detections, self.coarse_masks, detector if detector is not None and detector.exists() else None)
-        return [one for one in given if one is not None]
+        given = {"detections": self.detections, "coarse masks": self.coarse_masks, "detector": detector}
+        return {what: path for what, path in given.items() if path is not None and path.exists()}
 
     def sources(
         self, benchmark: Benchmark, parts: Sequence[BenchmarkPart], max_dets: int, device: str | None = None
