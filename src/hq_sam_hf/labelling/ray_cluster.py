@@ -57,8 +57,8 @@ class RayCluster:
                 ray.init(self.address or "local", logging_level=logging.ERROR, log_to_driver=False)
             except (OSError, ValueError, RuntimeError) as error:
                 raise ValueError(
-                    f"The Ray cluster {self.address!r} cannot be reached ({str(error).rstrip('.')}). Start it with `ray start --head` "
-                    "and name its address, or omit the address to use this machine alone."
+                    f"The Ray cluster {self.address!r} cannot be reached ({str(error).rstrip('.')}). Start it with "
+                    "`ray start --head` and name its address, or omit the address to use this machine alone."
                 ) from error
         try:
             with _data_settings():
