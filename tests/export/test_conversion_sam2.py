@@ -195,6 +195,18 @@ REFUSED = {
         lambda: HQSamModel.from_sam_pretrained(save_original(keep=plain)),
         "Load it with HQSam2Model.from_sam_pretrained",
     ),
+    "a folder of HQ-SAM 2 as HQ-SAM": (
+        lambda: (convert(save_original(), "two"), HQSamModel.from_pretrained("two")),
+        "'two' is of the model_type 'hq_sam2', another model than HQSamModel. Load it with HQSam2Model",
+    ),
+    "a folder of SAM 2 as SAM": (
+        lambda: (convert(save_original(), "two", layout="sam"), HQSamModel.from_sam_pretrained("two")),
+        "'two' is of the model_type 'sam2_video', another model than HQSamModel. Load it with HQSam2Model",
+    ),
+    "a folder of HQ-SAM as HQ-SAM 2": (
+        lambda: (pair(SMALL)[1].save_pretrained("one"), HQSam2Model.from_pretrained("one")),
+        "'one' is of the model_type 'hq_sam', another model than HQSam2Model. Load it with HQSamModel",
+    ),
     "plain SAM 2 as HQ-SAM 2": (
         lambda: HQSam2Model.from_pretrained(save_original(keep=plain)),
         "without an HQ head. .* start a fresh head on it with HQSam2Model.from_sam_pretrained",

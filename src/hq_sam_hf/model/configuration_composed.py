@@ -7,6 +7,12 @@ from transformers.configuration_utils import PreTrainedConfig
 
 from .configuration_checks import check_stored, plain_errors, require
 
+# The class that loads a model, by the model_type in its config.json.
+LOADED_BY = {
+    **dict.fromkeys(("hq_sam", "sam_hq", "sam"), "HQSamModel"),
+    **dict.fromkeys(("hq_sam2", "sam2", "sam2_video"), "HQSam2Model"),
+}
+
 
 @strict
 class HQSamComposedConfig(PreTrainedConfig):
@@ -62,6 +68,12 @@ class HQSamComposedConfig(PreTrainedConfig):
                 f"The config.json of {str(args[0])!r} is not a JSON object ({error}). Download it again."
             ) from error
         check_stored(stored, cls.sub_configs)
+        loaded_by, own = LOADED_BY.get(str(stored.get("model_type"))), LOADED_BY[cls.model_type]
+        if loaded_by not in (None, own):
+            raise ValueError(
+                f"{str(args[0])!r} is of the model_type {stored['model_type']!r}, another model than {own}. Load it "
+                f"with {loaded_by}."
+            )
         return cls._from_transformers(stored), unused
 
     @classmethod
