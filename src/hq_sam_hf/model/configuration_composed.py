@@ -68,8 +68,8 @@ class HQSamComposedConfig(PreTrainedConfig):
                 f"The config.json of {str(args[0])!r} is not a JSON object ({error}). Download it again."
             ) from error
         check_stored(stored, cls.sub_configs)
-        loaded_by, own = LOADED_BY.get(str(stored.get("model_type"))), LOADED_BY[cls.model_type]
-        if loaded_by not in (None, own):
+        loaded_by, own = LOADED_BY.get(str(stored.get("model_type"))), LOADED_BY.get(cls.model_type)
+        if loaded_by and own and loaded_by != own:
             raise ValueError(
                 f"{str(args[0])!r} is of the model_type {stored['model_type']!r}, another model than {own}. Load it "
                 f"with {loaded_by}."
