@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from hq_sam_hf import HQSamMaskGenerator, HQSamPredictor, HQSamProcessor
-from hq_sam_hf.labelling.prompt_files import read_prompts
 from hq_sam_hf.cli import main
+from hq_sam_hf.labelling.prompt_files import read_prompts
 from support.images import random_image
 from support.oracle import SMALL, pair, save_folder
 
