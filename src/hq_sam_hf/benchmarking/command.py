@@ -196,8 +196,8 @@ def content_digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256()
-    for file in sorted(one for one in path.rglob("*") if one.is_file()):
-        digest.update(f"{file.relative_to(path).as_posix()} {content_digest(file)}\n".encode())
+    for one in sorted(inner for inner in path.rglob("*") if inner.is_file()):
+        digest.update(f"{one.relative_to(path).as_posix()} {content_digest(one)}\n".encode())
     return digest.hexdigest()
 
 
