@@ -182,7 +182,7 @@ def test_sam_training_repeats_masks_and_has_one_kind_of_prompt_per_step():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"kind": "films"}, "`kind` of data must be hqseg44k, folders, columns, coco or scenes, got 'films'"),
+        ({"kind": "films"}, "`kind` of data must be hqseg44k, folders, columns, coco, scenes or cutouts, got 'films'"),
         ({"count": 3}, "got None"),
         ({"kind": "scenes", "number": 3}, "do not fit their kind: .*number"),
         ({"kind": "folders", "images": "nowhere", "masks": "nowhere"}, "nowhere"),
