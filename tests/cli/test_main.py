@@ -3,6 +3,7 @@
 import argparse
 import io
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -175,6 +176,25 @@ def test_progress_is_one_line_on_standard_error_of_the_main_process_only(monkeyp
         assert capsys.readouterr() == ("", expected)
     assert logging.getLogger("hq_sam_hf").level == logging.NOTSET
     assert logging.getLogger("hq_sam_hf").handlers == []
+
+
+def test_a_command_ends_quietly_if_nothing_reads_its_output():
+    """As in `hq-sam env | head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = "import sys; from hq_sam_hf.cli import main; sys.exit(main(['env']))"
+    ended = subprocess.run([sys.executable, "-c", command], stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+def test_a_broken_pipe_elsewhere_is_an_error(monkeypatch, capsys):
+    def break_pipe(*arguments, **options):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(conversion, "convert", break_pipe)
+    assert main(["convert", "a", "-o", "b"]) == 1
+    assert "Broken pipe" in capsys.readouterr().err
 
 
 def test_an_interrupted_command_exits_with_130(monkeypatch, capsys):

@@ -172,7 +172,7 @@ class TestCustomData:
     @pytest.mark.parametrize(
         ("data", "message"),
         [
-            ("{kind: films}", "`kind` of data must be hqseg44k, folders, columns, coco, scenes or cutouts, got 'films'"),
+            ("{kind: films}", "must be hqseg44k, folders, columns, coco, scenes or cutouts, got 'films'"),
             ("{kind: folders, images: photos}", "do not fit their kind: .*masks"),
             ("{kind: columns, source: nothing}", "nothing"),
         ],

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -27,9 +27,6 @@ from .report import REPORT_FILES, check_packages, write_report
 from .result_files import write_result_files
 from .run import BenchmarkRun, RunSettings
 from .run_folder import RunFolder
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger(__name__)
 

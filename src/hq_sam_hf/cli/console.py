@@ -2,6 +2,7 @@
 
 import logging
 import os
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,23 @@ def progress(text: str) -> None:
     logger.info("%s", text)
 
 
+def output_has_no_reader() -> bool:
+    """Whether what reads standard output, such as `head`, has ended. If so, further output is thrown away."""
+    try:
+        output = sys.stdout.fileno()
+    except OSError:  # standard output is an object of Python, not a file
+        return False
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    pipe = select.poll()
+    pipe.register(output, 0)  # errors are reported without being asked for
+    if not pipe.poll(0):
+        return False
+    # Python flushes the output once more when it ends, which must not fail again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True
+
+
 def print_error(text: str) -> None:
     """Print one line, however many lines the message has."""
     prefix = "hq-sam:"
@@ -85,4 +103,12 @@ def hide_library_bars() -> None:
     logging.disable_progress_bar()
 
 
-__all__ = ["hide_library_bars", "log_to_stderr", "print_error", "print_summary", "progress", "uses_colour"]
+__all__ = [
+    "hide_library_bars",
+    "log_to_stderr",
+    "output_has_no_reader",
+    "print_error",
+    "print_summary",
+    "progress",
+    "uses_colour",
+]

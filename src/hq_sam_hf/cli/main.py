@@ -6,7 +6,7 @@ import sys
 
 import hq_sam_hf
 
-from .console import log_to_stderr, print_error
+from .console import log_to_stderr, output_has_no_reader, print_error
 from .convert import add_convert_command
 from .data import add_data_command
 from .demo import add_demo_command
@@ -41,7 +41,8 @@ examples: hq-sam segment photo.jpg --box 165,15,415,310 -o mask.png
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit code.
 
-    0: success. 1: failure, with one line on standard error. 2: wrong use. 130: interrupted.
+    0: success. 1: failure, with one line on standard error. 2: wrong use. 130: interrupted. 141: what reads the
+    output, such as `head`, ended first.
     """
     parser = build_parser()
     _complete(parser)
@@ -56,7 +57,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with log_to_stderr(getattr(arguments, "log_format", "%(message)s")):
             arguments.run(arguments)
+            sys.stdout.flush()  # here, and not while Python ends, so that a closed pipe is noticed
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
+        if isinstance(error, BrokenPipeError) and output_has_no_reader():
+            return 141
         print_error(str(error))
         return 1
     except KeyboardInterrupt:

@@ -53,9 +53,13 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Images per second so far, without the time until the first ones, in which models are loaded."""
+        """Images per second so far.
+
+        The time until the first report is left out, in which models are loaded, if ten times as many images are done
+        since. An engine that reports whole shards has no early report.
+        """
         count, since = self._first or (0, self.started)
-        if self.done == count:
+        if self.done < 11 * count:
             count, since = 0, self.started
         return (self.done - count) / max(time.perf_counter() - since, 1e-9)
 
