@@ -7,8 +7,8 @@ Needs `npm`, `apt-get` and `dpkg-deb`; on other systems, put the three package f
     objects/emoji.zip    rendered objects (npm: @lobehub/fluent-emoji-3d, MIT licence)
     objects/clipart.zip  clip art with many colours (Debian: openclipart-png, public domain dedication)
     objects/drawn.zip    objects of the generated scenes, of the families used in training
-    backgrounds/         photos (Debian: lomiri-wallpapers-16.04, CC BY, CC BY-SA or CC0, as its copyright file says for
-                         each), and generated backgrounds
+    backgrounds/         photos (Debian: lomiri-wallpapers-16.04; its copyright file says for each whether it is under
+                         CC BY, CC BY-SA or CC0), and generated backgrounds
 """
 
 import argparse
