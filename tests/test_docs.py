@@ -148,6 +148,7 @@ def run_commands(page: Path) -> int:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.stem in WRITTEN], ids=lambda page: page.stem)
+@pytest.mark.slow
 def test_commands_run_in_order(page, workplace):
     write_folders(workplace / "hqseg44k", small_files())
     assert run_commands(page) >= 1

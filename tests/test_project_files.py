@@ -106,3 +106,14 @@ def test_the_release_page_builds_checks_and_tags():
     page = (ROOT / "docs" / "release.md").read_text()
     for step in ("-m build", "twine check --strict", "hq-sam env", "pip install /tmp/release/dist/*.whl", "git tag"):
         assert step in page, step
+
+
+def test_a_failure_in_ci_ends_it_wherever_it_stands_in_a_line():
+    """`set -e` does not see a failure before `&&`, so a line of several commands has to end the script itself."""
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    commands = [
+        line.strip() for line in lines if " && " in line and not line.lstrip().startswith(("#", "if ", "has_"))
+    ]
+    assert len(commands) >= 5
+    for command in commands:
+        assert command.endswith(("|| exit 1", "|| true")), command

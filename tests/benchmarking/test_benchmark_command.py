@@ -41,6 +41,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.slow
 def test_coco_with_the_boxes_of_a_detector(tmp_path, capsys):
     assert evaluate(*coco_with_boxes(tmp_path, 3), "--image-size", 128, "-o", tmp_path / "run") == 0
     printed = capsys.readouterr().out
@@ -49,6 +50,7 @@ def test_coco_with_the_boxes_of_a_detector(tmp_path, capsys):
     assert {path.name for path in (tmp_path / "run").iterdir()} >= {"options.json", "predictions", "results"}
 
 
+@pytest.mark.slow
 def test_custom_coco_data(tmp_path, capsys):
     root = small.write_coco(tmp_path / "data", 1)
     data = ["--annotations", root / COCO, "--images", root / "val2017", "--prompts", "box", "--image-size", 128]

@@ -178,6 +178,7 @@ def test_progress_is_one_line_on_standard_error_of_the_main_process_only(monkeyp
     assert logging.getLogger("hq_sam_hf").handlers == []
 
 
+@pytest.mark.slow
 def test_a_command_ends_quietly_if_nothing_reads_its_output():
     """As in `hq-sam env | head -1`."""
     reader, writer = os.pipe()

@@ -80,6 +80,7 @@ def test_counts_equal_those_of_the_paper():
     assert sum(COUNTS["validation"].values()) == 1_537
 
 
+@pytest.mark.slow
 def test_a_set_with_too_few_or_too_many_pairs_is_logged(tmp_path, caplog):
     write_folders(tmp_path, {f"cascade_psp/ecssd/{i:04d}.{kind}": b"" for i in range(1000) for kind in ("jpg", "png")})
     with caplog.at_level(logging.WARNING, logger="hq_sam_hf"):

@@ -31,6 +31,7 @@ def test_a_member_that_unpacks_a_thousandfold_is_refused_before_it_is_unpacked(m
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="resource is missing")
+@pytest.mark.slow
 def test_a_refused_member_takes_no_memory(tmp_path):
     address = archive_of(tmp_path / "a.zip", [bytes(2**20)] * 300)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

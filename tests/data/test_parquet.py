@@ -136,6 +136,7 @@ parquet.export_parquet(dataset, sys.argv[2], shard_megabytes=1)
 """
 
 
+@pytest.mark.slow
 def test_the_shards_of_a_killed_export_are_not_loaded(tmp_path):
     files = {}
     for i in range(10):

@@ -174,6 +174,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.slow
 def test_a_change_during_a_search_is_newer_than_what_the_search_finds(session, monkeypatch, change):
     generate = HQSamMaskGenerator.generate
 

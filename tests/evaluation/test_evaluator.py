@@ -70,6 +70,7 @@ def test_the_stretch_protocol_gives_the_metrics_of_the_originals_evaluation(mode
 @pytest.mark.parametrize(
     ("output", "options"), [("sam", {"sam_only": True}), ("hq", {"hq_token_only": True}), ("sum", {})]
 )
+@pytest.mark.slow
 def test_the_aspect_protocol_gives_the_masks_of_processor_and_model(model, processor, output, options):
     result = evaluate(model, processor, ROWS, prompts=("box", "centre"), protocol="aspect", outputs=(output,))
     for prompt in ("box", "centre"):

@@ -59,6 +59,7 @@ def worst_cases(report) -> set[str]:
 FILES = {"evaluation.md", "evaluation.json", "records.parquet"}
 
 
+@pytest.mark.slow
 def test_a_report_replaces_an_earlier_one_with_its_worst_cases(run, tmp_path):
     assert run("-o", "report")[0] == 0
     assert worst_cases(tmp_path / "report") == {"a_0.png"}

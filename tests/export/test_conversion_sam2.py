@@ -89,6 +89,7 @@ def assert_completed_by(source):
     )
 
 
+@pytest.mark.slow
 def test_the_layout_sam_is_what_transformers_loads_and_saves():
     convert(save_original(keep=lambda key: not is_video_key(key)), "plain", layout="sam")
     loaded, info = Sam2Model.from_pretrained("plain", output_loading_info=True)
@@ -100,6 +101,7 @@ def test_the_layout_sam_is_what_transformers_loads_and_saves():
     assert_completed_by("saved")
 
 
+@pytest.mark.slow
 def test_the_layout_sam_keeps_the_weights_for_video():
     convert(save_original(), "plain", layout="sam")
     stored = load_file("plain/model.safetensors")

@@ -310,7 +310,7 @@ def test_an_export_that_fails_at_any_step_leaves_the_old_one(fine, tmp_path, mon
     """The graphs themselves are not made here: the steps from the finished graphs to the folder are interrupted."""
     folder = fake_export(tmp_path / "graphs")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    for name in ("_export_encoder", "_export_decoder"):
+    for name in ("_to_onnx", "_export_decoder"):
         monkeypatch.setattr(onnx_export, name, lambda *_: onnx_model())
     for name in ("prepend", "append", "verify_graphs"):
         monkeypatch.setattr(onnx_export, name, lambda *_: None)

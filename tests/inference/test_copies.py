@@ -55,6 +55,7 @@ def assert_same(masks, expected) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("duplicate", [lambda thing: pickle.loads(pickle.dumps(thing)), copy.deepcopy, copy.copy])
+@pytest.mark.slow
 def test_a_copy_predicts_the_same(things, name, duplicate):
     thing, expected = things[name]
     again = duplicate(thing)

@@ -74,6 +74,7 @@ def compare(original_module, arch, size: tuple[int, int], at_least: int, **optio
 
 @pytest.mark.parametrize("crop_n_layers", [0, 1])
 @pytest.mark.parametrize("min_mask_region_area", [0, 100])
+@pytest.mark.slow
 def test_records_equal_those_of_the_original(original_module, crop_n_layers, min_mask_region_area):
     compare(
         original_module,
@@ -204,10 +205,9 @@ PAINTED = {
 }
 
 
-@pytest.mark.parametrize(
-    "multimask_output", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["multi", "single"]
-)
+@pytest.mark.parametrize("multimask_output", [True, False], ids=["multi", "single"])
 @pytest.mark.parametrize("case", PAINTED)
+@pytest.mark.slow
 def test_equal_logits_give_equal_records_with_every_option(original_module, case, multimask_output):
     options = {"points_per_side": 9, "points_per_batch": 20, **PAINTED[case]}
     # The plain search for connected components is slow, so its image is small.

@@ -54,6 +54,7 @@ def metas_generator(monkeypatch, **options):
 
 @pytest.mark.parametrize("crop_n_layers", [0, 1])
 @pytest.mark.parametrize("multimask_output", [True, False])
+@pytest.mark.slow
 def test_records_equal_those_of_metas_generator(monkeypatch, crop_n_layers, multimask_output):
     options = {**LOOSE, "crop_n_layers": crop_n_layers}
     image = random_image((70, 52))

@@ -45,6 +45,7 @@ def random_rounds(rng):
 
 
 @pytest.mark.parametrize("source", OPTIONS)
+@pytest.mark.slow
 def test_sequences_with_refinement_give_the_masks_of_metas_predictor(predictor, source):
     rng, oracle = np.random.default_rng(3), metas_predictor(source)
     predictor.set_image(make_image())

@@ -71,13 +71,13 @@ def test_progress_tells_rate_shares_and_the_time_that_is_left(monkeypatch):
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     progress = Progress(total=100)
     now[0] = 130.0  # loading the model
-    progress.add(10)
-    now[0] = 135.0
-    progress.add(10)
+    progress.add(1)
+    now[0] = 140.0
+    progress.add(20)
     progress.spend({"decode": 1.0, "encoder": 6.0})
     progress.spend({"decoder": 2.0, "write": 1.0})
     assert progress.rate == pytest.approx(2.0)
-    expected = "20 of 100 images, 2 images/s, 40 s left; decode 10%, encoder 60%, decoder 20%, write 10%"
+    expected = "21 of 100 images, 2 images/s, 40 s left; decode 10%, encoder 60%, decoder 20%, write 10%"
     assert progress.describe() == expected
 
 

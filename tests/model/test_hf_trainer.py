@@ -33,6 +33,7 @@ def eval_losses(trainer) -> list[float]:
     return [line["eval_loss"] for line in trainer.state.log_history if "eval_loss" in line]
 
 
+@pytest.mark.slow
 def test_trainer_trains_the_hq_head_and_changes_no_other_weight(base, tmp_path):
     before = HQSamModel.from_pretrained(base).state_dict()
     trainer = make_trainer(base, tmp_path / "trainer", max_steps=30, logging_steps=10)
@@ -44,6 +45,7 @@ def test_trainer_trains_the_hq_head_and_changes_no_other_weight(base, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["box", "points"])
+@pytest.mark.slow
 def test_trainer_evaluates_predicts_and_keeps_the_best_model(base, tmp_path, kind):
     trainer = make_trainer(base, tmp_path, kind, **EVALUATED)
     assert trainer.label_names == ["labels"]

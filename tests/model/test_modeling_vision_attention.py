@@ -110,6 +110,7 @@ def test_gradients_under_bfloat16_are_those_of_float32_roughly(window):
 
 
 @pytest.mark.parametrize("with_gradients", [False, True])
+@pytest.mark.slow
 def test_memory_never_holds_all_scores(with_gradients):
     """At 64 x 64 positions and 4 heads the scores alone would be 268 MB."""
     inputs = [part.requires_grad_(with_gradients) for part in attention_inputs(4, 64, 64)]

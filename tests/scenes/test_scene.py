@@ -121,6 +121,7 @@ def test_every_object_contrasts_with_its_background_before_noise_and_jpeg(materi
         assert min(boundary_contrast(s.image, mask) for mask in s.masks) >= scene_module.MIN_CONTRAST
 
 
+@pytest.mark.slow
 def test_more_materials_give_more_colours_per_object_and_some_grey_images():
     spreads, grey = {}, {}
     for materials in ONE_BY_ONE:

@@ -17,6 +17,7 @@ def assert_same(first, second):
 
 
 @pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.slow
 def test_batches_do_not_depend_on_the_number_of_workers(workers):
     dataset, sampler = make_dataset(SceneGenerator(20, size=64)), StepSampler(20, 3, 4, 1, last=5)
     in_this_process = list(load_batches(dataset, sampler, num_workers=0))

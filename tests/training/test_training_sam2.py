@@ -57,6 +57,7 @@ def test_only_the_hq_head_is_trained(sam2_base, finished_sam2_run):
     assert "processor = HQSam2Processor.from_pretrained(" in card
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(sam2_base, finished_sam2_run, tmp_path):
     train(five_steps(sam2_base, tmp_path / "run", max_steps=2))
     train(five_steps(sam2_base, tmp_path / "run", resume=True))
@@ -93,6 +94,7 @@ def test_an_objective_changes_its_own_weights_only(sam2_base, tmp_path, target, 
     assert any(map(is_hq_key, moved)) == (target == "hq_head_and_decoder")
 
 
+@pytest.mark.slow
 def test_adapters_are_trained_and_merged(sam2_base, tmp_path):
     fields = {"lora": {"rank": 2, "decoder": True}, "max_steps": 2}
     moved = moved_weights(sam2_base, train(small_run(sam2_base, tmp_path / "run", **fields)))
@@ -102,6 +104,7 @@ def test_adapters_are_trained_and_merged(sam2_base, tmp_path):
     assert "mask_decoder.transformer.layers.0.self_attn.o_proj.weight" in adapted
 
 
+@pytest.mark.slow
 def test_the_decoder_is_in_training_mode_for_steps_and_not_for_validations(sam2_base, tmp_path):
     """In evaluation mode SAM 2's single mask may be one of the masks of its other tokens."""
     fields = {"train": "sam_mask_token", "validation": {"kind": "scenes", "count": 1, "size": 64}, "eval_steps": 1}
@@ -113,6 +116,7 @@ def test_the_decoder_is_in_training_mode_for_steps_and_not_for_validations(sam2_
 
 
 @pytest.mark.parametrize(("recompute", "calls"), [(False, 1), (True, 2)])
+@pytest.mark.slow
 def test_gradient_checkpointing_computes_the_blocks_again_in_the_backward_pass(sam2_base, tmp_path, recompute, calls):
     fields = {"lora": {"rank": 2}, "gradient_checkpointing": recompute, "max_steps": 1, "prompts": ["box"]}
     run = TrainingRun(small_run(sam2_base, tmp_path / "run", **fields))
@@ -122,6 +126,7 @@ def test_gradient_checkpointing_computes_the_blocks_again_in_the_backward_pass(s
     assert len(counted) == calls
 
 
+@pytest.mark.slow
 def test_a_sam_2_from_random_weights_becomes_the_base_of_an_hq_sam_2(tmp_path):
     architecture = {"model_type": "hq_sam2", **ARCHITECTURE}
     config = small_run("", tmp_path / "run", model=None, architecture=architecture, train="sam", max_steps=1)

@@ -59,6 +59,7 @@ def boundary_gain(metrics, group: str = "") -> float:
     return metrics[f"box/hq{group}"][1] - metrics[f"box/sam{group}"][1]
 
 
+@pytest.mark.slow
 def test_boxes_reach_the_gates_on_a_few_scenes(quick_metrics):
     assert failures(quick_metrics, QUICK_BOX) == []
 

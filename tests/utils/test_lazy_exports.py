@@ -12,7 +12,9 @@ import hq_sam_hf
 from hq_sam_hf.utils.lazy_exports import lazy_exports
 
 PACKAGE = Path(hq_sam_hf.__file__).parent
-EXPORTING = ["", "batch", "data", "demo", "evaluation", "export", "inference", "masks", "training"]
+EXPORTING = [
+    *("", "benchmarking", "data", "demo", "evaluation", "export", "inference", "labelling", "masks", "training"),
+]
 NEEDS_EXTRA = {"demo": "gradio"}
 
 

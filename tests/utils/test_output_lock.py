@@ -17,9 +17,13 @@ HOLD = """
 import os, sys, time
 from hq_sam_hf.utils.output_lock import output_lock
 with output_lock(sys.argv[1], beside=sys.argv[2] == "beside"):
-    if hasattr(os, "fork") and os.fork() == 0:  # as workers that read data, which may outlive a killed process
-        time.sleep(20)
-        os._exit(0)
+    if hasattr(os, "fork"):
+        started, tell = os.pipe()
+        if os.fork() == 0:  # as workers that read data, which may outlive a killed process
+            os.write(tell, b"1")
+            time.sleep(20)
+            os._exit(0)
+        os.read(started, 1)
     print("locked", flush=True)
     time.sleep(60)
 """
