@@ -239,7 +239,7 @@ def test_large_weights_are_written_beside_the_graph(fine, tmp_path, monkeypatch,
 @pytest.mark.slow
 def test_graphs_with_other_masks_than_the_model_are_not_written(fine, tmp_path, monkeypatch):
     correct = onnx_export.preprocessing_graph
-    monkeypatch.setattr(onnx_export, "preprocessing_graph", lambda side, mean, std: correct(side, mean[::-1], std))
+    monkeypatch.setattr(onnx_export, "preprocessing_graph", lambda side, mean, *rest: correct(side, mean[::-1], *rest))
     with pytest.raises(ValueError, match="must give the masks of the model"):
         export_onnx(*fine, tmp_path / "graphs")
     assert list(tmp_path.iterdir()) == []
