@@ -6,6 +6,8 @@ from contextlib import redirect_stderr, redirect_stdout
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import torch
+
 from hq_sam_hf.benchmarking import command, run
 from hq_sam_hf.cli import main
 
@@ -13,6 +15,7 @@ from hq_sam_hf.cli import main
 def run_command(arguments: list[str], printed: Path) -> None:
     """Run the command, write what it prints to a file, and exit with its code."""
     run.IMAGES_PER_SHARD = 2
+    torch.set_num_threads(1)  # as in the processes that torchrun starts, so that equal bits can be expected
     assert command.run_benchmark  # imported here, before processes are forked
     with printed.open("w") as file, redirect_stdout(file), redirect_stderr(file):
         code = main(arguments)
