@@ -18,6 +18,7 @@ from ..masks.json_values import json_value
 from ..model.destinations import refuse_inputs
 from ..model.files import remove_leftovers, write_atomically
 from ..utils.output_lock import LOCK_FILE
+from ..utils.run_options import describe_changes, read_options
 from .predictions import find_shards, shard_path
 
 OPTIONS, PREDICTIONS, RESULTS = "options.json", "predictions", "results"
@@ -57,11 +58,8 @@ class RunFolder:
         options = json_value(options, "options")
         earlier = self._earlier_options()
         if earlier is not None and any((self.path / PREDICTIONS).rglob("*.parquet")):
-            changed = sorted(key for key in {*earlier, *options} if earlier.get(key) != options.get(key))
-            if changed:
-                changes = ", ".join(
-                    f"{key} was {_short(earlier.get(key))} and is {_short(options.get(key))}" for key in changed
-                )
+            changes = describe_changes(earlier, options, most=100)
+            if changes:
                 raise ValueError(
                     f"{str(self.path)!r} holds predictions that were made with other options: {changes}. Use another "
                     "folder."
@@ -82,15 +80,7 @@ class RunFolder:
         return all(path.name == LOCK_FILE for path in self.path.iterdir())
 
     def _earlier_options(self) -> dict[str, Any] | None:
-        try:
-            options = json.loads((self.path / OPTIONS).read_bytes())
-        except (OSError, ValueError):
-            return None
-        return options if isinstance(options, dict) and "benchmark" in options else None
-
-
-def _short(value: Any) -> str:
-    return "not given" if value is None else f"{value!r:.100}"
+        return read_options(self.path / OPTIONS, ["benchmark"])
 
 
 __all__ = ["OPTIONS", "PREDICTIONS", "RESULTS", "RunFolder"]

@@ -17,6 +17,7 @@ from ..masks.json_values import json_value
 from ..model.destinations import refuse_inputs
 from ..model.files import remove_leftovers, write_atomically
 from ..utils.output_lock import LOCK_FILE
+from ..utils.run_options import changed_options, describe_changes, read_options
 from .job import LabellingJob
 from .plan import Shard
 from .shards import DATA, is_written, read_skipped, shard_path
@@ -69,7 +70,7 @@ def prepare_folder(job: LabellingJob) -> None:
     for name in (OPTIONS, SKIPPED, CARD, COCO):
         remove_leftovers(folder / name)
     if any(path.name != LOCK_FILE for path in folder.iterdir()):
-        earlier = _read_options(file)
+        earlier = read_options(file, ("keys", "shard_size"))
         if earlier is None:
             raise ValueError(f"The folder {str(folder)!r} is not empty and holds no earlier run. Use another folder.")
         if any((folder / DATA).glob("*.parquet")):
@@ -79,17 +80,8 @@ def prepare_folder(job: LabellingJob) -> None:
     write_atomically(file, lambda out: out.write(json.dumps(options, indent=1).encode()))
 
 
-def _read_options(file: Path) -> dict[str, Any] | None:
-    """The options of an earlier run; None if there is no such file, or one that a run has not written."""
-    try:
-        options = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return options if isinstance(options, dict) and {"keys", "shard_size"} <= options.keys() else None
-
-
 def _check_options(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    changed = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
+    changed = changed_options(old, new)
     if not changed:
         return
     if changed in (["keys"], ["images", "keys"]):
@@ -97,10 +89,7 @@ def _check_options(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any])
             f"The folder {str(folder)!r} holds masks of another source, or images have been added or removed since: "
             f"it had {old['images']:,} images and has {new['images']:,}. Use another folder."
         )
-    before, now = (
-        {key: repr(options[key]) if key in options else "not given" for key in changed} for options in (old, new)
-    )
-    changes = ", ".join(f"{key} was {before[key]} and is {now[key]}" for key in changed)
+    changes = describe_changes(old, new)
     raise ValueError(f"The folder {str(folder)!r} holds masks made with other options: {changes}. Use another folder.")
 
 

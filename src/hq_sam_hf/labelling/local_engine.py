@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..utils.threads import one_thread
 from .examples import ImageRecord
 from .job import LabellingJob
 from .labeller import Labeller, label_batch, label_prepared
@@ -85,7 +86,7 @@ def default_workers(job: LabellingJob, shards: Sequence[Shard]) -> int:
 
 def label_rows_once(job: LabellingJob, batches: Sequence[range]) -> Iterator[LabelledBatch]:
     """Label some batches in this process for a measurement, after a first one that is not counted."""
-    with _one_thread():
+    with one_thread():
         labeller = job.labeller.load()
         for rows in batches[:1]:
             label_batch(job.examples(rows), labeller)
@@ -95,7 +96,7 @@ def label_rows_once(job: LabellingJob, batches: Sequence[range]) -> Iterator[Lab
 
 def _in_this_process(job: LabellingJob, shards: Sequence[Shard]) -> Iterator[LabelledBatch]:
     """All batches in order. The next one is prepared in a thread while the model works on this one."""
-    with _one_thread():
+    with one_thread():
         labeller = job.labeller.load()
     all_rows = [rows for shard in shards for rows in job.plan.batches(shard)]
 
@@ -108,7 +109,7 @@ def _in_this_process(job: LabellingJob, shards: Sequence[Shard]) -> Iterator[Lab
             images = prepared.result()
             if following is not None:
                 prepared = ahead.submit(prepare, following)
-            with _one_thread():
+            with one_thread():
                 batch = _timed(labeller, lambda: label_prepared(images, labeller))  # noqa: B023
             yield batch
 
@@ -189,17 +190,6 @@ def _timed(labeller: Labeller, label: Callable[[], list[ImageRecord]]) -> Labell
     labeller.seconds.clear()
     records = label()
     return LabelledBatch(records, dict(labeller.seconds))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """PyTorch on one thread: other numbers change the last digits of the scores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 __all__ = ["LabelledBatch", "default_workers", "label_locally", "label_rows_once"]

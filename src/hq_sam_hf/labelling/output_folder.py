@@ -28,6 +28,7 @@ from ..model.destinations import refuse_inputs
 from ..model.files import readable_name, remove_leftovers, with_remedies, write_atomically
 from ..model.image_reading import DEFAULT_OPTIONS, ImageOptions
 from ..utils.output_lock import LOCK_FILE
+from ..utils.run_options import describe_changes, read_options
 
 ANNOTATIONS, OVERLAYS, LABEL_MAPS, PARQUET = "annotations", "overlays", "label_maps", "parquet"
 OPTIONS, COCO = "options.json", "coco.json"
@@ -69,7 +70,7 @@ class OutputFolder:
         file = self.path / OPTIONS
         remove_leftovers(file)
         if any(path.name != LOCK_FILE for path in self.path.iterdir()):
-            earlier = _read_options(file)
+            earlier = read_options(file, ["root"])
             if earlier is None:
                 raise ValueError(
                     f"The folder {str(self.path)!r} is not empty and holds no earlier run. Use another folder."
@@ -91,13 +92,8 @@ class OutputFolder:
             refuse_inputs(self.path / name, (file for file in files if file.suffix.lower() == ".json"))
 
     def _check_options(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-        changed = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
-        if changed:
-            before, now = (
-                {key: repr(options[key]) if key in options else "not given" for key in changed}
-                for options in (old, new)
-            )
-            changes = ", ".join(f"{key} was {before[key]} and is {now[key]}" for key in changed)
+        changes = describe_changes(old, new)
+        if changes:
             raise ValueError(
                 f"The folder {str(self.path)!r} holds masks made with other options: {changes}. Use another folder."
             )
@@ -188,15 +184,6 @@ def _with_folder(file: Path) -> Path:
     """The same path, after its folder has been made."""
     file.parent.mkdir(parents=True, exist_ok=True)
     return file
-
-
-def _read_options(file: Path) -> dict[str, Any] | None:
-    """The options of an earlier run; None if there is no such file, or one that a run has not written."""
-    try:
-        options = _read_json(file)
-    except (OSError, ValueError):
-        return None
-    return options if isinstance(options, dict) and "root" in options else None
 
 
 def _read_json(file: Path) -> dict[str, Any]:

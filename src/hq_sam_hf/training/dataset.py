@@ -4,7 +4,6 @@ A sample is deterministic by (seed, epoch, image), and for `train: sam` also by 
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from ..data.augmentation import augment
 from ..data.prompt_simulation import random_region
 from ..data.reading import Sample, read_sample
 from ..masks.rle import foreground
+from ..utils.threads import one_thread
 from .config import TrainingConfig
 from .random_streams import replacement_generator, replacement_order_generator, sample_generator
 
@@ -52,7 +52,7 @@ class TrainingDataset(torch.utils.data.Dataset):
     def __getitems__(self, keys: Sequence[SampleKey]) -> list[dict[str, Any]]:
         """The samples of a batch, all of the same step. PyTorch's loaders call this rather than `__getitem__`."""
         # PyTorch's interpolation rounds differently for each number of threads, and workers have one thread.
-        with _one_thread():
+        with one_thread():
             return self._samples(keys)
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
@@ -133,16 +133,6 @@ class TrainingDataset(torch.utils.data.Dataset):
                 f"{sample.set}/{sample.name}: no pixel of the object is left at {self.image_size} pixels."
             )
         return {"image": image, "masks": masks, "name": f"{sample.set}/{sample.name}"}
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 __all__ = ["SampleKey", "TrainingDataset"]

@@ -1,4 +1,4 @@
-"""Small helpers: distributed processes, the path of the embedded checkpoint, lazy exports of packages.
+"""Small helpers: processes, threads, locks, options of runs, the path of the embedded checkpoint, lazy exports.
 
 May import: no other package.
 """
