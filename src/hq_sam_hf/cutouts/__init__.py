@@ -3,9 +3,7 @@
 A few hundred images of objects with a transparent background become any number of images with masks. The objects are
 turned, scaled, recoloured, textured, lit, overlapped and cut off by the border, on photos or generated backgrounds.
 
-NumPy and Pillow are enough.
-
-May import: scenes.
+May import: model, scenes.
 """
 
 from .backgrounds import Backgrounds

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFilter
 
+from ..model.image_reading import load_image
 from ..scenes.background import random_background
 from .image_pyramid import ImagePyramid
 
@@ -78,8 +79,8 @@ def _list_photos(folder: Path) -> list[Path]:
 
 def _read_photo(file: Path) -> Image.Image:
     try:
-        photo = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        photo = load_image(file)
+    except ValueError as error:
         raise ValueError(f"{file} is not a readable photo: {error}") from error
     ratio = SHORTER_SIDE / min(photo.size)
     if ratio < 1:

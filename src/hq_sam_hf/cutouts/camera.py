@@ -1,10 +1,9 @@
 """What a camera adds to a composed image: light, colour cast, grey film, blur, grain, JPEG. Masks stay."""
 
-import io
-
 import numpy as np
 from PIL import Image, ImageFilter
 
+from ..scenes.camera import compress
 from .fields import noise, ramp
 
 
@@ -28,9 +27,7 @@ def photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
         image = image + np.float32(rng.uniform(1, 9)) * _grain(rng, height, width)
     pixels = image.clip(0, 255).astype(np.uint8)
     if rng.random() < 0.4:
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "JPEG", quality=int(rng.integers(40, 96)))
-        pixels = np.array(Image.open(file))
+        pixels = compress(rng, pixels)
     return pixels
 
 

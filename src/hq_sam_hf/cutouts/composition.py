@@ -133,9 +133,8 @@ def _add_part(
     placed = place(rng, objects[index], layers.size, length, centre=(float(column), float(row)))
     if placed is None:
         return
-    whole = np.zeros((layers.size, layers.size), dtype=np.float32)
-    whole[host.window] = host.alpha
-    placed = placed._replace(alpha=placed.alpha * whole[placed.window])  # a part does not reach beyond its host
+    # A part does not reach beyond its host, whose mask is the last one.
+    placed = placed._replace(alpha=placed.alpha * layers.masks[-1][placed.window])
     placed = _with_new_looks(rng, layers.image, placed, backgrounds, 0.2)
     layers.add(objects.name(index), placed, hidden=layers.masks[:-1])
 

@@ -2,22 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from PIL import Image
 
-from ..scenes import coarse_mask
+from ..scenes.labels import Labels, check_labels, label_images
 from .backgrounds import Backgrounds
 from .composition import compose
 from .objects import CutoutObjects, ObjectSplit
 
-Labels = Literal["exact", "coarse"]
-
 # The first part of every image's random key, so that no two splits share an image. Changing a number changes all
 # images of the split.
 SPLITS: dict[str, int] = {"train": 0, "validation": 1, "all": 2}
-COARSE_KEY = 3  # appended to an image's key for the random numbers of its coarse labels
 MIN_IMAGE_SIZE = 64
 
 
@@ -64,8 +61,7 @@ class CutoutGenerator:
         split: ObjectSplit = "train",
         labels: Labels = "exact",
     ) -> None:
-        if labels not in ("exact", "coarse"):
-            raise ValueError(f'`labels` must be "exact" or "coarse", got {labels!r}.')
+        check_labels(labels)
         if count < 0:
             raise ValueError(f"`count` must be a number of images, 0 or more, got {count}.")
         if size < MIN_IMAGE_SIZE:
@@ -87,21 +83,15 @@ class CutoutGenerator:
             raise IndexError(f"There is no image {index} of {self.count}.")
         index = int(index) % self.count
         key = (SPLITS[self.split], index)
-        composition = compose(self._generator(key), self.objects, self.backgrounds, self.size)
-        masks = composition.masks
-        if self.labels == "coarse":
-            rng = self._generator((*key, COARSE_KEY))
-            masks = np.stack([coarse_mask(mask, rng) for mask in masks])
+        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
+        composition = compose(rng, self.objects, self.backgrounds, self.size)
         return {
             "image": Image.fromarray(composition.image),
-            "masks": [Image.fromarray(mask) for mask in np.rint(masks * 255).astype(np.uint8)],
+            "masks": label_images(composition.masks, self.labels, self.seed, key),
             "set": "cutouts",
             "objects": list(composition.names),
             "name": f"{self.split}_{self.seed}_{index:06d}",
         }
-
-    def _generator(self, key: tuple[int, ...]) -> np.random.Generator:
-        return np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=key)))
 
     def __iter__(self) -> Iterator[CutoutRow]:
         return (self[index] for index in range(self.count))

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from ..model.image_files import open_upright
 from .image_pyramid import ImagePyramid
 
 SUFFIXES = (".png", ".webp", ".tif", ".tiff", ".gif", ".avif")
@@ -46,11 +47,10 @@ class CutoutObjects:
         found = [entry for source in listed for entry in _list_images(Path(source))]
         if not found:
             raise ValueError("`objects` must name at least one folder or zip file, got none.")
-        held_out = {number for number in range(len(found)) if number % HELD_OUT_EVERY == 0}
         if split == "validation":
-            found = [entry for number, entry in enumerate(found) if number in held_out]
+            found = found[::HELD_OUT_EVERY]
         elif split == "train" and len(found) > 1:
-            found = [entry for number, entry in enumerate(found) if number not in held_out]
+            found = [entry for number, entry in enumerate(found) if number % HELD_OUT_EVERY]
         self.entries = found
         self._pyramids: list[ImagePyramid] | None = None
 
@@ -114,8 +114,8 @@ def _read_images(entries: list[tuple[Path, str]]) -> Iterator[tuple[Path, str, b
 def _cut_out(data: bytes, name: str, side: int) -> Image.Image:
     """An object as RGBA, cropped to what is visible, with a longer side of at most `side` pixels."""
     try:
-        image = Image.open(io.BytesIO(data)).convert("RGBA")
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        image = open_upright(io.BytesIO(data)).convert("RGBA")
+    except ValueError as error:
         raise ValueError(f"{name} is not a readable image: {error}") from error
     alpha = np.asarray(image.getchannel("A"))
     if (alpha < 128).mean() < MIN_TRANSPARENT:

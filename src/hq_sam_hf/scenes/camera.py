@@ -42,10 +42,15 @@ def add_noise(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
         noisy = image + spread * rng.standard_normal(shape, dtype=np.float32)
         image = np.rint(noisy).clip(0, 255).astype(np.uint8)
     if rng.random() < 0.5:
-        file = io.BytesIO()
-        Image.fromarray(image).save(file, "JPEG", quality=int(rng.integers(40, 96)))
-        image = np.array(Image.open(file))
+        image = compress(rng, image)
     return image
 
 
-__all__ = ["add_lighting", "add_noise", "blur"]
+def compress(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """Add the artefacts of a JPEG file of random quality to a uint8 image (H, W, 3)."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=int(rng.integers(40, 96)))
+    return np.array(Image.open(file))
+
+
+__all__ = ["add_lighting", "add_noise", "blur", "compress"]

@@ -5,23 +5,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-import numpy as np
 from PIL import Image
 
-from .coarse import coarse_mask
 from .families import HELD_OUT, trained_families
+from .labels import Labels, check_labels, label_images
 from .scene import Materials, check_materials, generate_scene
 
 if TYPE_CHECKING:
     import datasets
 
 Split = Literal["train", "validation", "held_out"]
-Labels = Literal["exact", "coarse"]
 
 # The first part of every scene's random key, so that no two splits share a scene. Changing a number changes all scenes
 # of the split.
 SPLITS: dict[str, int] = {"train": 0, "validation": 1, "held_out": 2}
-COARSE_KEY = 3  # appended to a scene's key for the random numbers of its coarse labels
 
 
 class SceneRow(TypedDict):
@@ -70,8 +67,7 @@ class SceneGenerator:
         check_materials(materials)
         if split not in SPLITS:
             raise ValueError(f"`split` must be one of {', '.join(SPLITS)}; got {split!r}.")
-        if labels not in ("exact", "coarse"):
-            raise ValueError(f'`labels` must be "exact" or "coarse", got {labels!r}.')
+        check_labels(labels)
         if count < 0:
             raise ValueError(f"`count` must be a number of scenes, 0 or more, got {count}.")
         self.count, self.seed, self.size, self.split, self.labels = count, seed, size, split, labels
@@ -94,13 +90,9 @@ class SceneGenerator:
         index = int(index) % self.count
         key = (SPLITS[self.split], index)
         scene = generate_scene(self.seed, self.size, self.families, key, self.materials)
-        masks = scene.masks
-        if self.labels == "coarse":
-            rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(*key, COARSE_KEY)))
-            masks = np.stack([coarse_mask(mask, rng) for mask in masks])
         return {
             "image": Image.fromarray(scene.image),
-            "masks": [Image.fromarray(mask) for mask in np.rint(masks * 255).astype(np.uint8)],
+            "masks": label_images(scene.masks, self.labels, self.seed, key),
             "set": scene.groups[0],
             "families": list(scene.families),
             "name": f"{self.split}_{self.seed}_{index:06d}",
