@@ -89,6 +89,38 @@ def project_image(decoder: HQSamDecoderParts, image: Tensor, image_positions: Te
     return project_flat_image(first_block, image.flatten(2).mT, image_positions)
 
 
+def attend_fast(
+    decoder: HQSamDecoderParts,
+    image_projections: Tensor | None,
+    image_embeddings: Tensor,
+    image_positions: Tensor,
+    dense_prompt_embeddings: Tensor,
+    tokens: Tensor,
+    padding_mask: Tensor | None,
+    output_tokens: list[int],
+) -> tuple[Tensor, Tensor]:
+    """The two-way transformer: the attended output tokens (B, P, T', C) and the attended image (N, h, w, C).
+
+    The arguments are those of `decode_fast`; tokens (B, P, T, C) with padding_mask (B, P, T), or None; output_tokens:
+    the numbers of the T' tokens that masks and scores are computed from.
+    """
+    image = image_embeddings[:, None] + dense_prompt_embeddings  # (B, 1 or P, C, h, w)
+    if image.shape[1] > 1:
+        image_projections = None
+    elif image_projections is None:
+        image_projections = project_image(decoder, image[:, 0], image_positions)
+    tokens, attended = attend_two_ways(
+        decoder.transformer,
+        tokens,
+        image.flatten(3).mT,
+        image_positions,
+        padding_mask,
+        image_projections,
+        output_tokens,
+    )
+    return tokens, attended.flatten(0, 1).unflatten(1, image_embeddings.shape[2:])
+
+
 def decode_fast(
     decoder: HQSamMaskDecoder,
     image_projections: Tensor | None,
@@ -113,22 +145,17 @@ def decode_fast(
     tokens, padding_mask = decoder.concatenate_tokens(
         uses_hq, (batch, num_prompts), prompt_tokens, prompt_padding_mask
     )
-    image = image_embeddings[:, None] + dense_prompt_embeddings  # (B, 1 or P, C, h, w)
-    if image.shape[1] > 1:
-        image_projections = None
-    elif image_projections is None:
-        image_projections = project_image(decoder, image[:, 0], image_positions)
-
     candidates = list(range(1, decoder.num_mask_tokens)) if multimask_output else [0]
     sam_tokens = [1 + i for i in candidates] if uses_sam else []
     output_tokens = [0, *sam_tokens, *([1 + decoder.num_mask_tokens] if uses_hq else [])]
-    tokens, image = attend_two_ways(
-        decoder.transformer,
-        tokens,
-        image.flatten(3).mT,
-        image_positions,
-        padding_mask,
+    tokens, image = attend_fast(
+        decoder,
         image_projections,
+        image_embeddings,
+        image_positions,
+        dense_prompt_embeddings,
+        tokens,
+        padding_mask,
         output_tokens,
     )
 
@@ -145,7 +172,6 @@ def decode_fast(
         hq_vectors = decoder.hq_mask_mlp(tokens[:, :, -1])  # (B, P, c)
 
     flat_hq_vectors = None if hq_vectors is None else hq_vectors.flatten(0, 1)
-    image = image.flatten(0, 1).unflatten(1, (height, width))  # (N, h, w, C)
     masks = passing_masks(decoder, image, vectors, flat_hq_vectors, scores.flatten(0, 1), min_iou_score)
     masks = masks.unflatten(0, (batch, num_prompts))  # (B, P, M, 16 L)
     if hq_features is not None and hq_vectors is not None:

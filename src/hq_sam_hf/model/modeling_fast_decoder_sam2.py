@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from .modeling_decoder_parts import MaskSource
-from .modeling_fast_attention import attend_two_ways
-from .modeling_fast_decoder import FinerFeatures, passing_masks, project_image, upscale
+from .modeling_fast_decoder import FinerFeatures, attend_fast, passing_masks, upscale
 from .modeling_hq_sam2_mask_decoder import HQSam2MaskDecoder
 
 
@@ -40,21 +39,16 @@ def decode_fast_sam2(
     tokens, padding_mask = decoder.concatenate_tokens(
         uses_hq, (batch, num_prompts), prompt_tokens, prompt_padding_mask
     )
-    image = image_embeddings[:, None] + dense_prompt_embeddings  # (B, 1 or P, C, h, w)
-    if image.shape[1] > 1:
-        image_projections = None
-    elif image_projections is None:
-        image_projections = project_image(decoder, image[:, 0], image_positions)
-    tokens, image = attend_two_ways(
-        decoder.transformer,
-        tokens,
-        image.flatten(3).mT,
-        image_positions,
-        padding_mask,
+    tokens, image = attend_fast(
+        decoder,
         image_projections,
+        image_embeddings,
+        image_positions,
+        dense_prompt_embeddings,
+        tokens,
+        padding_mask,
         list(range(2 + decoder.num_mask_tokens + uses_hq)),
     )
-    image = image.flatten(0, 1).unflatten(1, (height, width))  # (N, h, w, C)
     finer = FinerFeatures(
         high_res_features_0.permute(0, 2, 3, 1),
         high_res_features_1.permute(0, 2, 3, 1),
