@@ -107,13 +107,13 @@ def _draw(
     """Ground truth and the outputs' masks, cropped to the object."""
     (annotation,) = [one for one in part.ground_truth["annotations"] if one["id"] == record.annotation_id]
     size = (pixels.shape[0], pixels.shape[1])
-    true = annotation_mask(annotation, size, record.frame if part.is_video else None)
-    assert true is not None, "a record is of an object that is visible"
-    masks = [true]
+    ground_truth = annotation_mask(annotation, size, record.frame if part.is_video else None)
+    assert ground_truth is not None, "a record is of an object that is visible"
+    masks = [ground_truth]
     for output in outputs:
         row = [one for one in rows if one["output"] == output][record.place]
         masks.append(rle_to_mask({"size": row["size"], "counts": row["counts"]}, max_pixels=None))
-    top, left, bottom, right = object_window(true)
+    top, left, bottom, right = object_window(ground_truth)
     zoom = max(1, round(HEIGHT / (bottom - top)))  # first, or outlines would cover a small object
     crop = pixels[top:bottom, left:right].repeat(zoom, 0).repeat(zoom, 1)
     panels = [overlay(crop, ())]
