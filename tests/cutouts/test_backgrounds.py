@@ -33,6 +33,11 @@ def test_folders_are_chosen_equally_often(tmp_path):
     assert 70 < red < 130
 
 
+def test_a_photo_of_16_bits_keeps_its_brightness(tmp_path):
+    Image.fromarray(np.full((60, 90), 257 * 100, np.uint16)).save(tmp_path / "grey.png")
+    assert Backgrounds(tmp_path).crop(np.random.default_rng(0), 16, 16).getpixel((3, 3)) == (100, 100, 100)
+
+
 def test_without_photos_backgrounds_are_generated():
     backgrounds = Backgrounds()
     crops = [np.asarray(backgrounds.crop(np.random.default_rng(seed), 64, 64)) for seed in range(2)]
