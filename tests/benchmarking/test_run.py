@@ -150,10 +150,13 @@ def test_an_image_of_another_size_than_its_annotations_is_named(tmp_path, loaded
 
 @pytest.mark.slow  # reads 640 images
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path, loaded, monkeypatch):
-    """Peaks of Python's memory while the first and while the last quarter of the images is predicted."""
+    """Peaks of Python's memory while the first and while the last quarter of the images is predicted.
+
+    A row has 4 KiB here, so 480 rows that are kept would be 2 MB. Python's own lists of free objects grow by up to 40 KB.
+    """
     monkeypatch.setattr(run, "IMAGES_PER_SHARD", 16)
     masks = torch.zeros(1, 64, 64, dtype=torch.bool)
-    masks[0, ::2] = True  # long run lengths
+    masks[0, ::2] = True  # each pixel is a run: 4096 bytes of run lengths
     monkeypatch.setattr(run, "predict", lambda *_: [Prediction(0, 0, "given", 0, [], masks, [0.5])])
     file = small.save_image(tmp_path / "image.png", np.zeros((64, 64, 3), np.uint8))
     images = [BenchmarkImage(number, str(file), "image.png") for number in range(1, 641)]
@@ -176,7 +179,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path, loaded, monkey
     finally:
         tracemalloc.stop()
     assert len(peaks) == 4
-    assert peaks[-1] < 1.05 * peaks[0]
+    assert peaks[-1] - peaks[0] < 200_000
 
 
 class TestFolder:
