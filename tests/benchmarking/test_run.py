@@ -152,7 +152,8 @@ def test_an_image_of_another_size_than_its_annotations_is_named(tmp_path, loaded
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path, loaded, monkeypatch):
     """Peaks of Python's memory while the first and while the last quarter of the images is predicted.
 
-    A row has 4 KiB here, so 480 rows that are kept would be 2 MB. Python's own lists of free objects grow by up to 40 KB.
+    A row has 4 KiB here, so 480 rows that are kept would be 2 MB. Python's own lists of free objects grow too, by up
+    to 40 KB.
     """
     monkeypatch.setattr(run, "IMAGES_PER_SHARD", 16)
     masks = torch.zeros(1, 64, 64, dtype=torch.bool)
