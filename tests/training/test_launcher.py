@@ -5,13 +5,21 @@ import sys
 
 import pytest
 import yaml
+from accelerate import Accelerator, PartialState
 
 from hq_sam_hf.training.__main__ import main
 from hq_sam_hf.training.accelerator import fresh_accelerator_state, make_accelerator
+from hq_sam_hf.training.trainer import train
 from support.small_runs import small_run
 
 LAUNCHED = {"ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "NO"}  # by `accelerate launch`
 ADDRESS = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+
+
+@pytest.fixture(autouse=True)
+def one_process():
+    """Accelerate reads a launcher's variables once in a process, and writes others into the environment."""
+    PartialState(cpu=True)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +67,19 @@ def test_a_launcher_that_agrees_is_obeyed(base, tmp_path, monkeypatch, variables
         accelerator = make_accelerator(small_run(base, tmp_path / "run", **fields))
         assert accelerator.mixed_precision == ("bf16" if fields.get("precision") == "bf16" else "no")
         assert accelerator.gradient_accumulation_steps == 1  # it would divide the loss, which the run does itself
+
+
+def test_a_run_leaves_the_accelerator_of_the_program_alone(base, tmp_path):
+    """Its own has another precision, which Accelerate refuses in one process."""
+    with fresh_accelerator_state():
+        own = Accelerator(cpu=True)
+        folder = train(small_run(base, tmp_path / "run", max_steps=1, precision="bf16"))
+        assert (folder / "model.safetensors").exists()
+        assert (own.mixed_precision, str(own.device), own.num_processes) == ("no", "cpu", 1)
+        assert Accelerator(cpu=True).mixed_precision == "no"
+        with pytest.raises(ValueError, match="`precision: fp16` needs a GPU"):
+            train(small_run(base, tmp_path / "other", precision="fp16"))
+        assert own.mixed_precision == "no"
 
 
 def test_the_first_line_of_a_run_says_what_it_computes_on(base, tmp_path, capsys):

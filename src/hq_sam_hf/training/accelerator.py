@@ -36,15 +36,19 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
 
 @contextmanager
 def fresh_accelerator_state() -> Iterator[None]:
-    """Forget the settings of the block's Accelerator when the block ends.
+    """Let the block have an Accelerator of its own, and keep that of the program.
 
-    Accelerate keeps the settings of a process's first Accelerator and refuses another precision. It has no public
-    function that forgets them, so this calls the one of its own tests.
+    Accelerate shares the settings of a process's first Accelerator between all, and refuses another precision. It has
+    no public function that changes this, so its shared settings are put aside and put back.
     """
+    settings = AcceleratorState._shared_state
+    before = dict(settings)
+    settings.clear()
     try:
         yield
     finally:
-        AcceleratorState._reset_state()
+        settings.clear()
+        settings.update(before)
 
 
 def _refuse_missing_trackers(trackers: list[str]) -> None:
